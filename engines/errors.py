@@ -1,0 +1,48 @@
+"""The typed errors of Slipway; `gateway.errors` maps them to HTTP, commands print them as one sentence."""
+
+
+class SlipwayError(Exception):
+    """Base of all errors a user can mend; the message says what is wrong, where, and what to do."""
+
+
+class RecipeError(SlipwayError):
+    """A recipe does not say what to build: unknown key, wrong value, contradiction."""
+
+
+class CheckpointError(SlipwayError):
+    """A checkpoint folder cannot become an engine as it is."""
+
+
+class BuildError(SlipwayError):
+    """A build stopped; nothing was put in place."""
+
+
+class EngineRefused(SlipwayError):
+    """A built engine must not be served: damaged, of another version, or for another device."""
+
+
+class EngineFailed(SlipwayError):
+    """The engine stopped while it worked on a request."""
+
+
+class InvalidRequest(SlipwayError):
+    """A request cannot be served as it is.
+
+    `param` is the name of the offending field as the client wrote it, or None.
+    """
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt, or the prompt and the tokens asked for, do not fit the engine's context."""
+
+
+class ModelNotFound(SlipwayError):
+    """The request names a model that this server does not have."""
+
+
+class ModelUnavailable(SlipwayError):
+    """The model exists but its engine is not ready (starting, or it died)."""

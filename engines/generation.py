@@ -1,0 +1,67 @@
+"""The one vocabulary of every backend: what is asked of an engine and what comes back."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next tokens are chosen.
+
+    max_tokens: most tokens to generate, >= 1.
+    temperature: 0 is greedy; otherwise logits are divided by it.
+    top_p: nucleus, in (0, 1]; 1 keeps all.
+    top_k: keep the k most likely tokens; 0 keeps all.
+    seed: 64 bits; the same seed gives the same answer whoever the neighbours are. None draws one.
+    ignore_eos: go on past end-of-sequence, for measurements of fixed length.
+    eos_token_ids: what ends the sequence; None means the engine's own. Never part of the output.
+    stop_token_ids: token sequences that end the generation and stay in the output, as in
+        TensorRT-LLM's `stop_words_list`.
+    log_probs: report the natural-log probability of each chosen token.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    ignore_eos: bool = False
+    eos_token_ids: tuple[int, ...] | None = None
+    stop_token_ids: tuple[tuple[int, ...], ...] = ()
+    log_probs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One prompt for one engine.
+
+    prompt_token_ids is `text.tokenizer.Tokenizer.encode(prompt)`; the Triton backend sends the text (its
+    own preprocessing tokenises, with the same code), the local backend sends the ids.
+    stop: strings that end the answer and are never part of it, applied to the text above every backend,
+        because a string tokenises differently in context.
+    """
+
+    request_id: str
+    prompt: str
+    prompt_token_ids: tuple[int, ...]
+    sampling: SamplingParams
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one step added to one answer.
+
+    text: the new text, whole UTF-8 characters only; empty inside `runtime`, which knows tokens only.
+    token_count: how many tokens this delta stands for (end-of-sequence is never counted).
+    token_ids, log_probs: one per token where the backend knows them, else empty.
+    finish_reason: set on the last delta alone.
+    """
+
+    text: str = ""
+    token_count: int = 0
+    token_ids: tuple[int, ...] = ()
+    log_probs: tuple[float, ...] = ()
+    finish_reason: FinishReason | None = None

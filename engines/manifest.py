@@ -1,0 +1,144 @@
+"""engine.json: what was built, from what, for what; written by `build`, read first by whoever serves."""
+
+import hashlib
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from engines.errors import EngineRefused
+from engines.recipe import Chat, Limits, Quantization, Target
+
+FORMAT = 1
+FILE_NAME = "engine.json"
+_HASH_CHUNK = 1 << 20
+
+
+class Frozen(BaseModel):
+    """A checked, immutable part of the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileDigest(Frozen):
+    """Size in bytes and SHA-256 (hex) of one file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileDigest":
+        """Read the whole file at `path`."""
+        digest = hashlib.sha256()
+        with path.open("rb") as stream:
+            while chunk := stream.read(_HASH_CHUNK):
+                digest.update(chunk)
+        return cls(size=path.stat().st_size, sha256=digest.hexdigest())
+
+
+class Manifest(Frozen):
+    """One built engine.
+
+    source: digest of every file of the checkpoint it was built from, by name.
+    recipe_sha256: digest of the recipe as it was resolved; with `source` it tells whether a build is due.
+    versions: packages it was built with. requires: packages and version ranges it can be served with.
+    device: "cpu", or the compute capability it was compiled for.
+    eos_token_ids: every id that ends a sequence. vocab_size: rows of the logits.
+    files: digest of every produced file but this one, by path below the engine's folder.
+    """
+
+    format: int = FORMAT
+    name: str
+    target: Target
+    quantization: Quantization
+    limits: Limits
+    chat: Chat
+    eos_token_ids: tuple[int, ...]
+    vocab_size: int
+    source: dict[str, FileDigest]
+    recipe_sha256: str
+    versions: dict[str, str]
+    requires: dict[str, str]
+    device: str
+    created: str
+    files: dict[str, FileDigest]
+
+    @classmethod
+    def read(cls, directory: Path) -> "Manifest":
+        """Read `directory`/engine.json without looking at the other files.
+
+        Raises EngineRefused when it is missing, unreadable or of another format.
+        """
+        path = directory / FILE_NAME
+        try:
+            content = path.read_text(encoding="utf-8")
+        except OSError:
+            raise EngineRefused(
+                f"{directory} is not a built engine: {FILE_NAME} is missing; build one with `make engine`."
+            ) from None
+        try:
+            found = _Format.model_validate_json(content).format
+            if found != FORMAT:
+                raise EngineRefused(
+                    f"{path} has format {found}, this Slipway reads format {FORMAT}; build the engine again."
+                )
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise EngineRefused(
+                f"{path} is damaged at {where} ({first['msg']}); build the engine again."
+            ) from None
+
+    def check_versions(self) -> None:
+        """Raise EngineRefused unless every package in `requires` is installed in a version that fits."""
+        for package, allowed in self.requires.items():
+            try:
+                installed = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                raise EngineRefused(
+                    f"Engine {self.name} needs {package} {allowed}, which is not installed; run `make setup`."
+                ) from None
+            if not SpecifierSet(allowed).contains(installed, prereleases=True):
+                raise EngineRefused(
+                    f"Engine {self.name} was built for {package} {allowed}, but {installed} is installed; "
+                    "build the engine again or install that version."
+                )
+
+    def verify(self, directory: Path, names: Iterable[str] | None = None) -> None:
+        """Compare the files on disk (all, or just `names`) with their digests.
+
+        Raises EngineRefused that names the first missing or damaged file.
+        """
+        for name in self.files if names is None else names:
+            path = directory / name
+            expected = self.files.get(name)
+            if expected is None:
+                raise EngineRefused(f"{directory / FILE_NAME} does not list {name}; build the engine again.")
+            if not path.is_file():
+                raise EngineRefused(f"{path} is missing from engine {self.name}; build the engine again.")
+            size = path.stat().st_size
+            if size != expected.size:
+                raise EngineRefused(
+                    f"{path} is damaged: {size} bytes instead of {expected.size}; build the engine again."
+                )
+            if FileDigest.of(path).sha256 != expected.sha256:
+                raise EngineRefused(f"{path} is damaged: its SHA-256 does not match; build the engine again.")
+
+
+def open_engine(directory: Path, names: Iterable[str] | None = None) -> Manifest:
+    """Read the manifest of a built engine and refuse what must not be served.
+
+    names: the files the caller is about to use; None checks every one.
+    Raises EngineRefused in one readable sentence.
+    """
+    manifest = Manifest.read(directory)
+    manifest.check_versions()
+    manifest.verify(directory, names)
+    return manifest
+
+
+class _Format(BaseModel):
+    format: int
