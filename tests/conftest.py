@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def checkpoint_dir() -> Path:
+    return _made(ROOT / "checkpoints" / "smollm2-135m-instruct", "make sample")
+
+
+@pytest.fixture(scope="session")
+def engine_dir() -> Path:
+    return _made(ROOT / "engines" / "smollm2-135m-int4", "make engine")
+
+
+@pytest.fixture(scope="session")
+def int8_engine_dir() -> Path:
+    return _made(ROOT / "engines" / "smollm2-135m-int8", "make engine RECIPE=engines/smollm2-135m-int8.yaml")
+
+
+def _made(directory: Path, command: str) -> Path:
+    assert directory.is_dir(), f"{directory} is missing: run `{command}` first"
+    return directory

@@ -1,0 +1,38 @@
+"""Stop strings in a stream of text; one StopStrings per answer, used by `gateway` above every backend."""
+
+from collections.abc import Sequence
+
+
+class StopStrings:
+    """Finds the first of several strings in a stream, wherever the pieces break.
+
+    Text is held back only while it could still become a stop string, and a stop string is never shown.
+    """
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop = tuple(stop)
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """The text that may be shown, and whether a stop string was met (then nothing may follow)."""
+        pending = self._held + text
+        found = [at for string in self._stop if (at := pending.find(string)) >= 0]
+        if found:
+            self._held = ""
+            return pending[: min(found)], True
+        keep = max((_overlap(pending, string) for string in self._stop), default=0)
+        self._held = pending[len(pending) - keep :]
+        return pending[: len(pending) - keep], False
+
+    def flush(self) -> str:
+        """What was held back, when the answer ends without a stop string."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, string: str) -> int:
+    """Length of the longest end of `text` that begins `string`."""
+    for length in range(min(len(text), len(string) - 1), 0, -1):
+        if text.endswith(string[:length]):
+            return length
+    return 0

@@ -1,0 +1,89 @@
+"""A checkpoint's tokenizer, without transformers: the `tokenizers` library and the checkpoint's own files."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import tokenizers
+
+from engines.errors import EngineRefused
+from text.vocabulary import Vocabulary
+
+FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """Text to token ids and back.
+
+    special_tokens: by role as tokenizer_config.json has them: "bos_token", "eos_token", "pad_token", …
+    """
+
+    encoder: tokenizers.Tokenizer
+    vocabulary: Vocabulary
+    special_tokens: dict[str, str]
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read tokenizer.json and tokenizer_config.json.
+
+        Raises EngineRefused when one is missing or unreadable, or its decoder is of an unknown kind.
+        """
+        definition, config = (_read(directory / name) for name in FILES)
+        encoder = tokenizers.Tokenizer.from_str(json.dumps(definition))
+        encoder.no_padding()
+        encoder.no_truncation()
+        return cls(
+            encoder=encoder,
+            vocabulary=Vocabulary.read(definition, encoder.get_vocab(with_added_tokens=True)),
+            special_tokens={
+                role: value if isinstance(value, str) else value["content"]
+                for role, value in config.items()
+                if role.endswith("_token") and isinstance(value, str | dict)
+            },
+        )
+
+    @property
+    def bos_token(self) -> str | None:
+        """The text of the beginning-of-sequence token."""
+        return self.special_tokens.get("bos_token")
+
+    @property
+    def eos_token(self) -> str | None:
+        """The text of the end-of-sequence token."""
+        return self.special_tokens.get("eos_token")
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The id of the end-of-sequence token."""
+        return None if self.eos_token is None else self.encoder.token_to_id(self.eos_token)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, added tokens included."""
+        return len(self.vocabulary.token_bytes)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`; special tokens spelled out in it are recognised.
+
+        The special tokens that the tokenizer puts around a text (BOS, as a rule) are added unless the text
+        begins with BOS already, so a rendered chat template never gets two.
+        """
+        bare = self.bos_token is not None and text.startswith(self.bos_token)
+        return self.encoder.encode(text, add_special_tokens=not bare).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`, special tokens left out; invalid UTF-8 becomes U+FFFD."""
+        text = self.vocabulary.join(ids).decode("utf-8", errors="replace")
+        return text.removeprefix(" ") if self.vocabulary.strips_first_space else text
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise EngineRefused(f"{path} is missing; build the engine again.") from None
+    except ValueError as error:
+        raise EngineRefused(f"{path} is damaged ({error}); build the engine again.") from None
