@@ -1,0 +1,53 @@
+# Slipway from the command line; `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+RECIPE ?= engines/smollm2-135m-int4.yaml
+CHECKPOINT ?=
+RUN := .venv/bin/python
+SAMPLE := checkpoints/smollm2-135m-instruct
+
+.PHONY: help setup sample engine serve chat bench test lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## create .venv with everything (about two minutes; nothing when nothing changed)
+
+.venv/.ready: $(wildcard requirements/*.txt)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo "Slipway needs Python 3.11 or 3.12; point to one: make setup PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install $(if $(CI),-qq) -r requirements/development.txt -c requirements/constraints.txt
+	@touch $@
+
+sample: setup ## fetch SmolLM2-135M-Instruct as a merged safetensors checkpoint (270 MB)
+	$(RUN) -m build sample $(SAMPLE)
+
+engine: setup $(if $(CHECKPOINT),,$(if $(findstring smollm2-135m,$(RECIPE)),sample)) ## build RECIPE=engines/NAME.yaml, from CHECKPOINT=folder if given
+	$(RUN) -m build engine $(RECIPE) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+serve: setup ## start Triton and the OpenAI-compatible gateway; builds the sample engine if there is none
+	@ls model_repository/*/config.pbtxt >/dev/null 2>&1 || $(MAKE) --no-print-directory engine
+	@exec $(RUN) -m deploy serve
+
+chat: setup ## talk to the running server in the terminal
+	@exec $(RUN) -m client
+
+bench: setup ## load the running server with Locust and print latencies and throughput
+	$(RUN) -m bench run
+
+lint: setup ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: lint ## lint, then every test, on the real Triton binary and the real sample model
+	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml
+	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int4.yaml
+	.venv/bin/pytest
+
+clean: ## remove built engines, the model repository, results and caches; keeps .venv and checkpoints
+	rm -rf engines/*/ engines/.*.building model_repository/*/ results .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
