@@ -47,9 +47,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, timeout: float)
 
 
 def stop(process: subprocess.Popen[bytes], grace: float = 20) -> None:
-    """Interrupt the process as Ctrl-C does; whatever is left of its group after `grace` seconds is killed."""
+    """Interrupt the process and its group as Ctrl-C does; what is left after `grace` seconds is killed."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(grace)
     with suppress(ProcessLookupError):
