@@ -1,0 +1,131 @@
+"""An OpenAI-compatible server as the client sees it: its models, its streamed answers; used by `client`."""
+
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from sseclient import SSEClient
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+class ServerError(Exception):
+    """The server did not answer as asked; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One piece of a streamed answer.
+
+    text: the new text, may be empty.
+    finish_reason: set on the last piece of the answer.
+    output_tokens: the server's own count, on the piece that closes the stream.
+    """
+
+    text: str = ""
+    finish_reason: str | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server, reached at `url` (without /v1).
+
+    model: the model to ask. sampling: temperature, max_tokens, seed, stop, as far as the user set them.
+    """
+
+    url: str
+    model: str
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, url: str, model: str | None, sampling: Mapping[str, Any]) -> "Server":
+        """The server at `url`; with no model named, its first one.
+
+        Raises ServerError when nobody answers there or it serves no model.
+        """
+        url = url.rstrip("/").removesuffix("/v1")
+        if model is None:
+            with _connected(url) as http:
+                response = http.get("/v1/models")
+                _check(response)
+            served = _parse(response.text)
+            if not served["data"]:
+                raise ServerError(
+                    f"{url} serves no model: build one with `make engine`, or name one with --model."
+                )
+            model = served["data"][0]["id"]
+        return cls(url, model, sampling)
+
+    def stream(self, messages: Sequence[Mapping[str, str]]) -> Generator[Chunk, None, None]:
+        """Ask for the next answer of the conversation and yield it piece by piece.
+
+        Closing the iterator closes the connection, which ends the generation on the server.
+        Raises ServerError when the server refuses, fails or goes away.
+        """
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self.sampling,
+        }
+        with _connected(self.url) as http, http.stream("POST", "/v1/chat/completions", json=body) as response:
+            _check(response)
+            for event in SSEClient(response.iter_bytes()).events():
+                if event.data == "[DONE]":
+                    return
+                yield _chunk(_parse(event.data))
+        raise ServerError(
+            f"{self.url} closed the connection before the answer was complete: see the server's log."
+        )
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[httpx.Client]:
+    """An HTTP client for `url`; what can go wrong on the way becomes a ServerError."""
+    try:
+        with httpx.Client(base_url=url, timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)) as http:
+            yield http
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        raise ServerError(f"--url {url} is not an address like http://127.0.0.1:9000.") from None
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        raise ServerError(
+            f"No server answers at {url}: start one with `make serve`, or name another with --url."
+        ) from None
+    except httpx.TransportError:
+        raise ServerError(
+            f"{url} closed the connection before the answer was complete: see the server's log."
+        ) from None
+
+
+def _check(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    response.read()
+    try:
+        reason = json.loads(response.text)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        reason = "not an OpenAI-compatible answer; is --url right?"
+    raise ServerError(f"The server answers {response.status_code}: {reason}")
+
+
+def _parse(content: str) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise ServerError(f"The server sent {content[:60]!r} where JSON belongs: is --url right?") from None
+
+
+def _chunk(event: Mapping[str, Any]) -> Chunk:
+    if "error" in event:
+        raise ServerError(f"The server stopped the answer: {event['error']['message']}")
+    usage = event.get("usage")
+    tokens = usage["completion_tokens"] if usage else None
+    if not event["choices"]:
+        return Chunk(output_tokens=tokens)
+    choice = event["choices"][0]
+    return Chunk(choice["delta"].get("content") or "", choice.get("finish_reason"), tokens)
