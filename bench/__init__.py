@@ -1,0 +1,1 @@
+"""Load tests of an OpenAI-compatible server: Locust users, raw samples, percentiles. Knows only HTTP."""

@@ -1,0 +1,61 @@
+"""One streamed answer, timed chunk by chunk; called by `bench.users`, knows no network."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+class RequestFailed(Exception):
+    """A request went wrong; the message is the same for the same cause, so it can be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back.
+
+    chunks: clock readings, one per chunk with content. ended: the reading when the finish reason came.
+    prompt_tokens, output_tokens: the server's `usage`.
+    """
+
+    chunks: tuple[float, ...]
+    ended: float
+    prompt_tokens: int
+    output_tokens: int
+
+
+def read_answer(events: Iterable[str], clock: Callable[[], float]) -> Answer:
+    """Read the data of the server-sent events of one chat completion up to `[DONE]`.
+
+    Raises RequestFailed when the stream carries an error, ends early, is not JSON, or lacks text or `usage`.
+    """
+    chunks: list[float] = []
+    ended: float | None = None
+    usage: dict[str, int] | None = None
+    done = False
+    for data in events:
+        arrived = clock()
+        if data == "[DONE]":
+            # Reading on to the end of the response keeps the connection usable for the next request.
+            done = True
+            continue
+        try:
+            event = json.loads(data)
+        except ValueError:
+            raise RequestFailed("the stream is not JSON") from None
+        if "error" in event:
+            raise RequestFailed(f"error in the stream: {event['error']['message']}")
+        for choice in event["choices"]:
+            if choice["delta"].get("content"):
+                chunks.append(arrived)
+            if choice.get("finish_reason"):
+                ended = arrived
+        usage = event.get("usage") or usage
+    if not done:
+        raise RequestFailed("the stream ended without [DONE]")
+    if ended is None:
+        raise RequestFailed("the stream has no finish_reason")
+    if usage is None:
+        raise RequestFailed("the server sent no usage (stream_options.include_usage)")
+    if not chunks:
+        raise RequestFailed("the answer has no text")
+    return Answer(tuple(chunks), ended, usage["prompt_tokens"], usage["completion_tokens"])

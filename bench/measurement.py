@@ -1,0 +1,138 @@
+"""What is measured and how figures are made of it: pure arithmetic, called by `bench.report` and the command.
+
+The names and definitions are the field's (NVIDIA AIPerf's metrics reference, MLPerf Inference's LLM rules):
+
+TTFT: time to first token: arrival of the first chunk with content minus the start of the request.
+TPOT: time per output token after the first, one value per request: (E2E - TTFT) / (tokens - 1). AIPerf
+    calls it inter-token latency.
+E2E: end-to-end latency: arrival of the chunk that carries the finish reason minus the start of the request.
+Chunk gap: time between two neighbouring content chunks. A chunk may hold several tokens or half a
+    character's wait, so this is not TPOT.
+Output throughput: output tokens that arrived inside the window / length of the window.
+
+Tokens are counted by the server (`usage`); the client sees only text. All times are in seconds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request as the client saw it.
+
+    started_s: when it was sent, counted from the opening of the window; negative for one sent before.
+    chunks_s: arrival of each chunk with content, counted from `started_s`. e2e_s: likewise, of the end.
+    prompt_tokens, output_tokens: the server's count; 0 when the request failed.
+    failure: why it failed, in words that are the same for the same cause; None when it did not.
+    """
+
+    started_s: float
+    chunks_s: tuple[float, ...]
+    e2e_s: float
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    failure: str | None = None
+
+    @property
+    def ended_s(self) -> float:
+        """When the answer was complete, counted from the opening of the window."""
+        return self.started_s + self.e2e_s
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Time to first token; None when no content came."""
+        return self.chunks_s[0] if self.chunks_s else None
+
+    @property
+    def tpot_s(self) -> float | None:
+        """Time per output token after the first; None for answers of fewer than two tokens."""
+        if not self.chunks_s or self.output_tokens < 2:
+            return None
+        return (self.e2e_s - self.chunks_s[0]) / (self.output_tokens - 1)
+
+    @property
+    def chunk_gaps_s(self) -> tuple[float, ...]:
+        """Times between neighbouring chunks."""
+        return tuple(float(gap) for gap in np.diff(self.chunks_s))
+
+    def tokens_within(self, window_s: float) -> float:
+        """Output tokens that arrived inside [0, window_s]; a chunk stands for an equal share of them."""
+        if not self.chunks_s:
+            return 0.0
+        inside = sum(0 <= self.started_s + chunk <= window_s for chunk in self.chunks_s)
+        return self.output_tokens * inside / len(self.chunks_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Mean and percentiles of raw values in seconds, linearly interpolated between neighbours (NumPy)."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Distribution | None":
+        """The distribution of the values that are there; None when there are none."""
+        present = np.array([value for value in values if value is not None], dtype=np.float64)
+        if present.size == 0:
+            return None
+        p50, p90, p99 = (float(value) for value in np.percentile(present, [50, 90, 99]))
+        return cls(float(present.mean()), p50, p90, p99)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of one run.
+
+    window_s: length of the window, which opens when the last user has spawned.
+    requests: how many ended well after the opening (those under way at the close were let finish).
+    failures: how many did not, by reason.
+    """
+
+    window_s: float
+    requests: int
+    failures: dict[str, int]
+    prompt_tokens_mean: float
+    output_tokens_mean: float
+    output_tokens_per_s: float
+    requests_per_s: float
+    ttft_s: Distribution | None
+    tpot_s: Distribution | None
+    e2e_s: Distribution | None
+    chunk_gap_s: Distribution | None
+
+
+def summarise(samples: Sequence[Sample], window_s: float) -> Summary:
+    """The figures of a run whose window was [0, window_s].
+
+    Requests that ended before the window opened are left out. Rates count what happened inside the window;
+    latencies also count the requests that were let finish after it, because leaving out those that were
+    under way at the close would favour the short ones.
+    """
+    measured = [sample for sample in samples if sample.ended_s >= 0]
+    good = [sample for sample in measured if sample.failure is None]
+    ended_inside = sum(sample.ended_s <= window_s for sample in good)
+    tokens_inside = sum(sample.tokens_within(window_s) for sample in good)
+    return Summary(
+        window_s=window_s,
+        requests=len(good),
+        failures=dict(Counter(sample.failure for sample in measured if sample.failure is not None)),
+        prompt_tokens_mean=_mean([sample.prompt_tokens for sample in good]),
+        output_tokens_mean=_mean([sample.output_tokens for sample in good]),
+        output_tokens_per_s=tokens_inside / window_s if window_s > 0 else 0.0,
+        requests_per_s=ended_inside / window_s if window_s > 0 else 0.0,
+        ttft_s=Distribution.of(sample.ttft_s for sample in good),
+        tpot_s=Distribution.of(sample.tpot_s for sample in good),
+        e2e_s=Distribution.of(sample.e2e_s for sample in good),
+        chunk_gap_s=Distribution.of(gap for sample in good for gap in sample.chunk_gaps_s),
+    )
+
+
+def _mean(counts: Sequence[int]) -> float:
+    return sum(counts) / len(counts) if counts else 0.0
