@@ -1,0 +1,115 @@
+"""python -m gateway: the OpenAI-compatible server, as a command."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engines.errors import SlipwayError
+from gateway import server
+
+DEFAULT_TRITON_URL = "127.0.0.1:8001"
+DEFAULT_ENGINES = Path("engines")
+
+
+class BackendKind(StrEnum):
+    """Where the engines run."""
+
+    local = "local"
+    triton = "triton"
+
+
+def main(
+    engine: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SLIPWAY_ENGINE", help="Built engine to run on this machine.", show_default=False
+        ),
+    ] = None,
+    backend: Annotated[
+        BackendKind | None,
+        typer.Option(
+            envvar="SLIPWAY_BACKEND",
+            help="local runs the engine of --engine in a worker process; triton asks a Triton server.",
+            show_default="local",
+        ),
+    ] = None,
+    triton_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SLIPWAY_TRITON_URL",
+            help="Triton's gRPC address; the gateway may be up before it.",
+            show_default=DEFAULT_TRITON_URL,
+        ),
+    ] = None,
+    engines: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SLIPWAY_ENGINES",
+            help="Folder of the built engines that Triton serves.",
+            show_default=str(DEFAULT_ENGINES),
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            envvar="SLIPWAY_THREADS", min=1, help="CPU threads of a local engine.", show_default="all cores"
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(envvar="SLIPWAY_HOST", help="Address to listen on; 0.0.0.0 for every network.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="SLIPWAY_PORT", min=0, max=65535, help="0 takes a free one.")
+    ] = 9000,
+    max_body_bytes: Annotated[
+        int, typer.Option(envvar="SLIPWAY_MAX_BODY_BYTES", min=1, help="Longest request body.")
+    ] = 4 * 1024 * 1024,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Log a line per request.")
+    ] = False,
+) -> None:
+    """Serve engines under OpenAI's API: /v1/chat/completions, /v1/completions, /v1/models.
+
+    python -m gateway --engine engines/smollm2-135m-int4
+
+    python -m gateway --backend triton
+    """
+    _refuse_contradictions(engine, backend, triton_url, engines, threads)
+    try:
+        if backend == BackendKind.triton:
+            start = server.triton(engines or DEFAULT_ENGINES, triton_url or DEFAULT_TRITON_URL)
+        else:
+            assert engine is not None
+            start = server.local(engine, threads)
+        server.run(start, server.listen(host, port), max_body_bytes, access_log)
+    except SlipwayError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _refuse_contradictions(
+    engine: Path | None,
+    backend: BackendKind | None,
+    triton_url: str | None,
+    engines: Path | None,
+    threads: int | None,
+) -> None:
+    if backend == BackendKind.triton and (engine is not None or threads is not None):
+        given = "--engine" if engine is not None else "--threads"
+        _refuse(f"{given} is for the local backend; leave it out with --backend triton.")
+    if backend != BackendKind.triton and (triton_url is not None or engines is not None):
+        given = "--triton-url" if triton_url is not None else "--engines"
+        _refuse(f"{given} is for Triton; add --backend triton or leave it out.")
+    if backend != BackendKind.triton and engine is None:
+        _refuse("Say what to serve: --engine engines/NAME, or --backend triton.")
+
+
+def _refuse(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,72 @@
+"""One answer as text: a backend's deltas with stop strings applied; `gateway.app` sends it on."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from engines.errors import EngineFailed
+from engines.generation import GenerationRequest
+from gateway.backends.base import Backend
+from gateway.protocol import Finish
+from text.stop import StopStrings
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one step added to the answer.
+
+    text: may be shown; never empty but on the last piece.
+    tokens: how many tokens were generated since the piece before, shown or not.
+    finish_reason: set on the last piece alone.
+    """
+
+    text: str
+    tokens: int
+    finish_reason: Finish | None = None
+
+
+async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator[Piece, None]:
+    """The answer to `request`, up to the first stop string, which also ends the generation in the engine.
+
+    Raises what the backend raises.
+    """
+    stop = StopStrings(request.stop)
+    tokens = 0
+    async with aclosing(backend.generate(request)) as deltas:
+        async for delta in deltas:
+            tokens += delta.token_count
+            text, matched = stop.push(delta.text)
+            if matched:
+                yield Piece(text, tokens, "stop")
+                return
+            if delta.finish_reason == "cancelled":
+                raise EngineFailed("The engine was told by someone else to end this answer; send it again.")
+            if delta.finish_reason is not None:
+                yield Piece(text + stop.flush(), tokens, delta.finish_reason)
+                return
+            if text:
+                yield Piece(text, tokens)
+                tokens = 0
+    raise EngineFailed("The engine ended this answer without saying why; send it again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A complete answer."""
+
+    text: str
+    tokens: int
+    finish_reason: Finish
+
+
+async def whole(pieces: AsyncGenerator[Piece, None]) -> Whole:
+    """Wait for the end of an answer."""
+    text = ""
+    tokens = 0
+    finish_reason: Finish = "stop"
+    async with aclosing(pieces):
+        async for piece in pieces:
+            text += piece.text
+            tokens += piece.tokens
+            finish_reason = piece.finish_reason or finish_reason
+    return Whole(text, tokens, finish_reason)

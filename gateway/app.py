@@ -1,0 +1,226 @@
+"""The HTTP endpoints; `gateway.server` runs them. A request's way: body, model, prompt, answer, reply."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic.json_schema import models_json_schema
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engines.errors import SlipwayError
+from engines.generation import GenerationRequest
+from gateway.answer import answer, whole
+from gateway.connection import ClientLeft, attended, client_leaves, read_body
+from gateway.errors import INTERNAL, MethodNotAllowed, RouteNotFound, error_body, http_error
+from gateway.metrics import registry
+from gateway.models import Model, Models
+from gateway.protocol import (
+    ChatCompletion,
+    ChatCompletionRequest,
+    Completion,
+    CompletionRequest,
+    ErrorBody,
+    ErrorDetail,
+    GenerationBody,
+    ModelCard,
+    ModelList,
+    Usage,
+)
+from gateway.replies import ChatReply, CompletionReply, Head, Reply
+from gateway.sse import EventStream, events
+from gateway.validation import check_media_type, check_options, parse
+
+# Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
+_SHORT_BODY = 8192
+_CLIENT_CLOSED_REQUEST = 499
+_SHOWN_PATH = 100
+_SCHEMA_PATH = "#/components/schemas/{model}"
+_REQUEST_BODIES: tuple[type[GenerationBody], ...] = (ChatCompletionRequest, CompletionRequest)
+
+B = TypeVar("B", bound=GenerationBody)
+
+
+def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> FastAPI:
+    """The application.
+
+    stopping: set when the server was told to end; every running answer then ends with an error.
+    The backends are closed when the application shuts down.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await models.close()
+
+    app = DocumentedApp(
+        title="Slipway",
+        description="OpenAI's API in front of TensorRT-LLM and ONNX Runtime engines.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
+    )
+    metrics = registry(models)
+
+    async def read(request: Request, schema: type[B]) -> tuple[B, Model, bool]:
+        """The checked body, its model, and whether the body is short."""
+        check_media_type(request.headers.get("content-type"))
+        content = await attended(read_body(request, max_body_bytes), stopping)
+        body = parse(content, schema)
+        check_options(body)
+        model = models.find(body.model)
+        await model.backend.check()
+        return body, model, len(content) <= _SHORT_BODY
+
+    async def reply(
+        request: Request, body: GenerationBody, model: Model, asked: GenerationRequest, shape: Reply
+    ) -> Response:
+        pieces = answer(model.backend, asked)
+        prompt_tokens = len(asked.prompt_token_ids)
+        if body.stream:
+            return EventStream(events(shape, pieces, prompt_tokens, _with_usage(body)), stopping)
+        complete = await attended(whole(pieces), stopping, client_leaves(request))
+        shown = shape.whole(complete, Usage.of(prompt_tokens, complete.tokens))
+        return Response(shown.model_dump_json(exclude_unset=True), media_type="application/json")
+
+    @app.post(
+        "/v1/chat/completions", response_model=ChatCompletion, openapi_extra=_body(ChatCompletionRequest)
+    )
+    async def chat_completions(request: Request) -> Response:
+        """Answer a conversation, as one body or as a stream of chunks."""
+        body, model, short = await read(request, ChatCompletionRequest)
+        asked = await _prepared(short, model.prompter.chat, body, request.state.id)
+        head = Head(f"chatcmpl-{request.state.id}", model.name)
+        return await reply(request, body, model, asked, ChatReply(head, _with_usage(body)))
+
+    @app.post("/v1/completions", response_model=Completion, openapi_extra=_body(CompletionRequest))
+    async def completions(request: Request) -> Response:
+        """Go on from a prompt, as one body or as a stream of chunks."""
+        body, model, short = await read(request, CompletionRequest)
+        asked = await _prepared(short, model.prompter.completion, body, request.state.id)
+        head = Head(f"cmpl-{request.state.id}", model.name)
+        return await reply(request, body, model, asked, CompletionReply(head, _with_usage(body)))
+
+    @app.get("/v1/models")
+    async def list_models() -> ModelList:
+        """The models that are ready."""
+        return ModelList(data=[model.card for model in await models.ready()])
+
+    @app.get("/v1/models/{name:path}")
+    async def retrieve_model(name: str) -> ModelCard:
+        """One model that is ready."""
+        model = models.find(name)
+        await model.backend.check()
+        return model.card
+
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:
+        """The server runs."""
+        return {"status": "live"}
+
+    @app.get("/health/ready")
+    async def ready() -> dict[str, str]:
+        """A model would answer now."""
+        await models.check()
+        return {"status": "ready"}
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:
+        """Figures for Prometheus."""
+        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+
+    app.add_exception_handler(SlipwayError, _slipway_error)
+    app.add_exception_handler(ClientLeft, _client_left)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(RequestIds)
+    return app
+
+
+class RequestIds:
+    """Names every request: `state.id` for the endpoints, `x-request-id` for the client."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        scope.setdefault("state", {})["id"] = request_id
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_named)
+
+
+async def _prepared(
+    short: bool, prepare: Callable[[B, str], GenerationRequest], body: B, request_id: str
+) -> GenerationRequest:
+    if short:
+        return prepare(body, request_id)
+    return await asyncio.to_thread(prepare, body, request_id)
+
+
+def _with_usage(body: GenerationBody) -> bool:
+    return body.stream_options is not None and bool(body.stream_options.include_usage)
+
+
+async def _slipway_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SlipwayError)
+    return JSONResponse(error_body(error).model_dump(), http_error(error).status)
+
+
+async def _client_left(request: Request, error: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """The router's own errors: no such path, or another method."""
+    assert isinstance(error, HTTPException)
+    asked = f"{request.method} {request.url.path[:_SHOWN_PATH]}"
+    allowed = (error.headers or {}).get("Allow")
+    if allowed is not None:
+        typed: SlipwayError = MethodNotAllowed(f"{asked} is not offered; this endpoint answers {allowed}.")
+    else:
+        typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")
+    return JSONResponse(error_body(typed).model_dump(), http_error(typed).status, error.headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A bug. The server's log has the traceback; the client gets what to quote."""
+    message = f"The server failed on this request; its log says why, request {request.state.id}."
+    detail = ErrorDetail(message=message, type=INTERNAL.type, param=None, code=INTERNAL.code)
+    headers = {"x-request-id": request.state.id}
+    return JSONResponse(ErrorBody(error=detail).model_dump(), INTERNAL.status, headers)
+
+
+def _body(schema: type[GenerationBody]) -> dict[str, Any]:
+    """The endpoint reads its body itself, so the documentation is told what it holds."""
+    reference = {"$ref": _SCHEMA_PATH.format(model=schema.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+
+
+class DocumentedApp(FastAPI):
+    """Adds to the OpenAPI document the bodies that the endpoints read themselves."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document at /openapi.json."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            _, bodies = models_json_schema(
+                [(schema, "validation") for schema in _REQUEST_BODIES], ref_template=_SCHEMA_PATH
+            )
+            document["components"]["schemas"].update(bodies["$defs"])
+        return super().openapi()

@@ -1,0 +1,40 @@
+"""What a backend is: one engine that answers requests; `gateway.models` holds one for each model."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from engines.generation import Delta, GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy an engine is, in requests: those in a slot, and those that wait for one."""
+
+    running: int
+    waiting: int
+
+
+class Backend(Protocol):
+    """One engine, in this process's care or on a Triton server."""
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """The answer as it comes; texts joined are the answer, the last delta has the finish reason.
+
+        Closing the generator, or cancelling the task that waits in it, ends the generation in the engine.
+        Raises ModelUnavailable, InvalidRequest or EngineFailed.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise ModelUnavailable, which says why, unless a request would be served now."""
+        ...
+
+    async def close(self) -> None:
+        """End every generation and let go of the engine."""
+        ...
+
+    @property
+    def load(self) -> Load | None:
+        """What the engine itself counts; None where another server publishes it (Triton's metrics)."""
+        ...

@@ -1,0 +1,56 @@
+"""An engine on this machine without Triton: `runtime` in a process of its own; made by `gateway.server`."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Self
+
+from runtime.process import EngineProcess
+
+from engines.errors import ModelUnavailable
+from engines.generation import Delta, GenerationRequest
+from gateway.backends.base import Load
+from text.detokenizer import Detokenizer
+from text.tokenizer import Tokenizer
+
+
+class LocalBackend:
+    """One engine process, and the text of its tokens."""
+
+    def __init__(self, process: EngineProcess, tokenizer: Tokenizer, model: str) -> None:
+        self._process = process
+        self._tokenizer = tokenizer
+        self._model = model
+
+    @classmethod
+    async def start(cls, directory: Path, tokenizer: Tokenizer, model: str, threads: int | None) -> Self:
+        """Start the worker and wait until the engine is loaded.
+
+        Raises EngineRefused when the engine must not be served.
+        """
+        return cls(await EngineProcess.start(directory, threads=threads), tokenizer, model)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """See `gateway.backends.base.Backend.generate`."""
+        detokenizer = Detokenizer(self._tokenizer)
+        tokens = self._process.generate(request.request_id, request.prompt_token_ids, request.sampling)
+        async with aclosing(tokens) as deltas:
+            async for delta in deltas:
+                text = detokenizer.push(delta.token_ids)
+                if delta.finish_reason is not None:
+                    text += detokenizer.flush()
+                yield Delta(text, delta.token_count, delta.token_ids, delta.log_probs, delta.finish_reason)
+
+    async def check(self) -> None:
+        """See `gateway.backends.base.Backend.check`."""
+        if not self._process.ready:
+            raise ModelUnavailable(f"The engine process of {self._model} has ended; start the gateway again.")
+
+    async def close(self) -> None:
+        """See `gateway.backends.base.Backend.close`."""
+        await self._process.close()
+
+    @property
+    def load(self) -> Load | None:
+        """What the engine process counts."""
+        return Load(running=self._process.stats.running, waiting=self._process.stats.waiting)

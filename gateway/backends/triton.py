@@ -1,0 +1,160 @@
+"""An engine behind Triton: one gRPC stream per request to the ensemble; made by `gateway.server`.
+
+Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/inflight_batcher_llm/{ensemble,tensorrt_llm}.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferInput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from engines.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
+from engines.generation import Delta, GenerationRequest
+from engines.stages import engine_stage
+from gateway.backends.base import Load
+
+# TensorRT-LLM's way to say that no token ends the sequence.
+_NO_END_ID = -1
+_READY_TIMEOUT_S = 2.0
+# A stop request is answered at once; past this the server hangs, and its own timeouts must end the answer.
+_STOP_TIMEOUT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class TritonBackend:
+    """One model on a Triton server. Made inside the running event loop."""
+
+    def __init__(self, model: str, url: str) -> None:
+        self._model = model
+        self._url = url
+        self._client = InferenceServerClient(url)
+        self._stops: set[asyncio.Task[None]] = set()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """See `gateway.backends.base.Backend.generate`.
+
+        The ensemble neither returns nor counts end-of-sequence, so fewer tokens than allowed mean "stop".
+        """
+        max_tokens = request.sampling.max_tokens
+        tokens = 0
+        running = True
+        responses = self._client.stream_infer(_once(self._model, request.request_id, _inputs(request)))
+        try:
+            async for result, error in responses:
+                if error is not None:
+                    running = False
+                    raise self._typed(error.message(), None)
+                count = int(result.as_numpy("num_output_tokens").sum())
+                text = b"".join(result.as_numpy("text_output").reshape(-1)).decode()
+                tokens += count
+                if text or count:
+                    yield Delta(text=text, token_count=count)
+            running = False
+        except grpc.aio.AioRpcError as error:
+            raise self._typed(error.details() or "", error.code()) from None
+        finally:
+            if running:
+                responses.cancel()
+                await self._stop(request.request_id)
+        yield Delta(finish_reason="stop" if tokens < max_tokens else "length")
+
+    async def check(self) -> None:
+        """See `gateway.backends.base.Backend.check`."""
+        try:
+            ready = await self._client.is_model_ready(self._model, client_timeout=_READY_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise ModelUnavailable(
+                f"Triton at {self._url} does not answer ({error.status()}), so {self._model} is not ready; "
+                "wait until Triton has started, or mend --triton-url."
+            ) from None
+        if not ready:
+            raise ModelUnavailable(
+                f"Triton at {self._url} does not have {self._model} ready; "
+                "it may still be loading, or its model repository lacks it."
+            )
+
+    async def close(self) -> None:
+        """See `gateway.backends.base.Backend.close`; waits for the stop requests that are on their way."""
+        if self._stops:
+            await asyncio.wait(self._stops)
+        await self._client.close()
+
+    @property
+    def load(self) -> Load | None:
+        """Triton publishes it on its own metrics port."""
+        return None
+
+    async def _stop(self, request_id: str) -> None:
+        """Tell the engine stage to end a generation, because an ensemble does not pass cancellation on.
+
+        Its own task, so that it arrives even when the caller is being cancelled.
+        """
+        task = asyncio.create_task(self._send_stop(request_id))
+        self._stops.add(task)
+        task.add_done_callback(self._stops.discard)
+        await asyncio.shield(task)
+
+    async def _send_stop(self, request_id: str) -> None:
+        inputs = [
+            _tensor("input_ids", [[0]], np.int32),
+            _tensor("input_lengths", [[1]], np.int32),
+            _tensor("request_output_len", [[1]], np.int32),
+            _tensor("stop", [[True]], np.bool_),
+            _tensor("streaming", [[True]], np.bool_),
+        ]
+        responses = self._client.stream_infer(
+            _once(engine_stage(self._model), request_id, inputs), stream_timeout=_STOP_TIMEOUT_S
+        )
+        try:
+            async for _, error in responses:
+                if error is not None:
+                    _log.warning("Triton did not stop request %s: %s", request_id, error.message())
+        except grpc.aio.AioRpcError as error:
+            _log.warning("Triton did not stop request %s: %s", request_id, error.details())
+
+    def _typed(self, message: str, code: grpc.StatusCode | None) -> SlipwayError:
+        """Triton's error as ours; errors inside a stream carry no status, only text."""
+        if code == grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidRequest(f"Triton refuses the request: {message}.")
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND):
+            return ModelUnavailable(f"Triton at {self._url} does not serve {self._model} now: {message}.")
+        return EngineFailed(f"{self._model} failed on Triton: {message}.")
+
+
+async def _once(model: str, request_id: str, inputs: list[InferInput]) -> AsyncIterator[dict[str, Any]]:
+    yield {"model_name": model, "request_id": request_id, "inputs": inputs}
+
+
+def _inputs(request: GenerationRequest) -> list[InferInput]:
+    """The ensemble's inputs, each [1, 1]."""
+    sampling = request.sampling
+    greedy = sampling.temperature == 0
+    inputs = [
+        _tensor("text_input", [[request.prompt.encode()]], np.object_),
+        _tensor("max_tokens", [[sampling.max_tokens]], np.int32),
+        _tensor("stream", [[True]], np.bool_),
+        _tensor("return_num_output_tokens", [[True]], np.bool_),
+        _tensor("temperature", [[1.0 if greedy else sampling.temperature]], np.float32),
+        _tensor("top_p", [[sampling.top_p]], np.float32),
+        _tensor("top_k", [[1 if greedy else sampling.top_k]], np.int32),
+    ]
+    if sampling.seed is not None:
+        inputs.append(_tensor("seed", [[sampling.seed]], np.uint64))
+    if sampling.ignore_eos:
+        inputs.append(_tensor("end_id", [[_NO_END_ID]], np.int32))
+    return inputs
+
+
+def _tensor(name: str, values: list[list[Any]], dtype: npt.DTypeLike) -> InferInput:
+    data = np.array(values, dtype)
+    tensor = InferInput(name, list(data.shape), np_to_triton_dtype(dtype))
+    tensor.set_data_from_numpy(data)
+    return tensor

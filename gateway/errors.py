@@ -1,0 +1,100 @@
+"""The one table from typed error to HTTP status and OpenAI's error object; `gateway.app` answers with it."""
+
+from dataclasses import dataclass
+
+from engines.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    EngineRefused,
+    InvalidRequest,
+    ModelNotFound,
+    ModelUnavailable,
+    SlipwayError,
+)
+from gateway.protocol import ErrorBody, ErrorDetail
+
+
+class UnknownField(InvalidRequest):
+    """The body has a field that this server does not know, so it cannot promise to honour it."""
+
+
+class MissingField(InvalidRequest):
+    """The body lacks a field that has no default."""
+
+
+class WrongType(InvalidRequest):
+    """A field holds another JSON type than it should."""
+
+
+class NotOffered(InvalidRequest):
+    """A field of OpenAI's API asks for something this server does not do."""
+
+
+class MalformedBody(InvalidRequest):
+    """The body is not one JSON document in UTF-8."""
+
+
+class BodyTooLarge(SlipwayError):
+    """The body is longer than this server reads."""
+
+
+class UnsupportedMediaType(SlipwayError):
+    """The body is not declared as JSON."""
+
+
+class RouteNotFound(SlipwayError):
+    """The path belongs to no endpoint."""
+
+
+class MethodNotAllowed(SlipwayError):
+    """The endpoint answers other methods than this one."""
+
+
+class ServerStopping(SlipwayError):
+    """The server was told to end while it worked on the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpError:
+    """How one kind of error looks from outside: status, and OpenAI's `type` and `code`."""
+
+    status: int
+    type: str
+    code: str | None
+
+
+INTERNAL = HttpError(500, "server_error", "internal_error")
+
+TABLE: dict[type[SlipwayError], HttpError] = {
+    InvalidRequest: HttpError(400, "invalid_request_error", "invalid_value"),
+    UnknownField: HttpError(400, "invalid_request_error", "unknown_parameter"),
+    MissingField: HttpError(400, "invalid_request_error", "missing_required_parameter"),
+    WrongType: HttpError(400, "invalid_request_error", "invalid_type"),
+    NotOffered: HttpError(400, "invalid_request_error", "unsupported_value"),
+    MalformedBody: HttpError(400, "invalid_request_error", "invalid_json"),
+    ContextLengthExceeded: HttpError(400, "invalid_request_error", "context_length_exceeded"),
+    ModelNotFound: HttpError(404, "invalid_request_error", "model_not_found"),
+    RouteNotFound: HttpError(404, "invalid_request_error", "unknown_url"),
+    MethodNotAllowed: HttpError(405, "invalid_request_error", "method_not_allowed"),
+    BodyTooLarge: HttpError(413, "invalid_request_error", "request_too_large"),
+    UnsupportedMediaType: HttpError(415, "invalid_request_error", "unsupported_media_type"),
+    EngineFailed: HttpError(500, "server_error", "engine_failed"),
+    EngineRefused: HttpError(503, "server_error", "engine_refused"),
+    ModelUnavailable: HttpError(503, "server_error", "model_unavailable"),
+    ServerStopping: HttpError(503, "server_error", "server_stopping"),
+    SlipwayError: INTERNAL,
+}
+
+
+def http_error(error: SlipwayError) -> HttpError:
+    """The row of the nearest class of `error` that the table has."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def error_body(error: SlipwayError) -> ErrorBody:
+    """`error` in OpenAI's shape, for a response or for an event in the middle of a stream."""
+    row = http_error(error)
+    param = error.param if isinstance(error, InvalidRequest) else None
+    if isinstance(error, ModelNotFound):
+        param = "model"
+    return ErrorBody(error=ErrorDetail(message=str(error), type=row.type, param=param, code=row.code))

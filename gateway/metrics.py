@@ -1,0 +1,36 @@
+"""What Prometheus reads at /metrics: how busy each engine is, as the engine itself counts."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gateway.models import Models
+
+
+class EngineLoad(Collector):
+    """Asks the engines when Prometheus asks. Engines behind Triton are on Triton's own metrics port."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges of now."""
+        labels = ["model"]
+        running = GaugeMetricFamily("slipway_running_requests", "Requests that hold a slot.", labels=labels)
+        waiting = GaugeMetricFamily("slipway_waiting_requests", "Requests without a slot yet.", labels=labels)
+        for model in self._models:
+            load = model.backend.load
+            if load is not None:
+                running.add_metric([model.name], load.running)
+                waiting.add_metric([model.name], load.waiting)
+        yield running
+        yield waiting
+
+
+def registry(models: Models) -> CollectorRegistry:
+    """Everything this server publishes."""
+    registry = CollectorRegistry()
+    registry.register(EngineLoad(models))
+    return registry

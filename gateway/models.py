@@ -1,0 +1,131 @@
+"""The models of this server: how each is asked, and who answers; `gateway.app` looks them up here."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from engines.errors import EngineRefused, ModelNotFound, ModelUnavailable
+from engines.generation import GenerationRequest
+from engines.manifest import FILE_NAME, Manifest
+from gateway.backends.base import Backend
+from gateway.protocol import ChatCompletionRequest, CompletionRequest, ModelCard
+from gateway.validation import conversation, sampling, stop_strings
+from text import template, tokenizer
+from text.template import ChatTemplate
+from text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Prompter:
+    """What turns bodies into requests for one engine; read from the engine's folder."""
+
+    manifest: Manifest
+    tokenizer: Tokenizer
+    template: ChatTemplate
+
+    @classmethod
+    def load(cls, directory: Path) -> "Prompter":
+        """Read the manifest and the files about text, whose digests are checked.
+
+        The weights belong to the process that runs them: it checks them, and the versions it needs.
+        Raises EngineRefused.
+        """
+        manifest = Manifest.read(directory)
+        manifest.verify(directory, [*tokenizer.FILES, *({template.FILE_NAME} & manifest.files.keys())])
+        words = Tokenizer.load(directory)
+        return cls(manifest, words, ChatTemplate.load(directory, words))
+
+    def chat(self, body: ChatCompletionRequest, request_id: str) -> GenerationRequest:
+        """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
+        prompt = self.template.render(conversation(body.messages, self.manifest.chat.system))
+        return self._request(body, request_id, prompt)
+
+    def completion(self, body: CompletionRequest, request_id: str) -> GenerationRequest:
+        """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
+        return self._request(body, request_id, body.prompt)
+
+    def _request(
+        self, body: ChatCompletionRequest | CompletionRequest, request_id: str, prompt: str
+    ) -> GenerationRequest:
+        ids = tuple(self.tokenizer.encode(prompt))
+        return GenerationRequest(
+            request_id=request_id,
+            prompt=prompt,
+            prompt_token_ids=ids,
+            sampling=sampling(body, len(ids), self.manifest),
+            stop=stop_strings(body, self.manifest),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model: how it is asked, and who answers."""
+
+    prompter: Prompter
+    backend: Backend
+
+    @property
+    def name(self) -> str:
+        """What clients pass as `model`."""
+        return self.prompter.manifest.name
+
+    @property
+    def card(self) -> ModelCard:
+        """What /v1/models says of it."""
+        created = datetime.fromisoformat(self.prompter.manifest.created)
+        return ModelCard(id=self.name, created=int(created.timestamp()))
+
+
+class Models:
+    """Every model this server knows, ready or not."""
+
+    def __init__(self, models: list[Model]) -> None:
+        self._models = {model.name: model for model in models}
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    def find(self, name: str) -> Model:
+        """Raises ModelNotFound, which names those there are."""
+        model = self._models.get(name)
+        if model is None:
+            raise ModelNotFound(
+                f"The model {name[:100]!r} is not served here; there is: {', '.join(self._models)}."
+            )
+        return model
+
+    async def ready(self) -> list[Model]:
+        """Those that answer now."""
+        checks = await asyncio.gather(*(_is_ready(model) for model in self))
+        return [model for model, ready in zip(self, checks, strict=True) if ready]
+
+    async def check(self) -> None:
+        """Raise ModelUnavailable, which says why, when no model answers."""
+        if not await self.ready():
+            await next(iter(self)).backend.check()
+
+    async def close(self) -> None:
+        """Close every backend."""
+        for model in self:
+            await model.backend.close()
+
+
+async def _is_ready(model: Model) -> bool:
+    try:
+        await model.backend.check()
+    except ModelUnavailable:
+        return False
+    return True
+
+
+def engine_folders(directory: Path) -> list[Path]:
+    """The built engines below `directory`.
+
+    Raises EngineRefused when there is none.
+    """
+    folders = sorted(path.parent for path in directory.glob(f"*/{FILE_NAME}"))
+    if not folders:
+        raise EngineRefused(f"{directory} holds no built engine; build one with `make engine`.")
+    return folders

@@ -1,0 +1,300 @@
+"""OpenAI's bodies as pydantic models; `gateway.validation` reads them, `gateway.replies` writes them."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, FailFast, Field, JsonValue, Tag
+from pydantic_core import PydanticCustomError
+
+MAX_STOP_STRINGS = 4
+
+
+def _only(*neutral: JsonValue, advice: str) -> AfterValidator:
+    """Accept null and values that ask for nothing; `advice` says what to do instead of the others."""
+
+    def check(value: JsonValue) -> JsonValue:
+        for allowed in neutral:
+            if value == allowed and isinstance(value, bool) == isinstance(allowed, bool):
+                return value
+        if value is None:
+            return value
+        raise PydanticCustomError("not_offered", "{advice}", {"advice": advice})
+
+    return AfterValidator(check)
+
+
+def _either(**kinds: type) -> Callable[[Any], str | None]:
+    """Choose a union member by the JSON type; the tag's parentheses keep it out of `param`."""
+
+    def choose(value: Any) -> str | None:
+        return next((f"({name})" for name, kind in kinds.items() if isinstance(value, kind)), None)
+
+    return choose
+
+
+_NO_TOOLS = "tools are not offered yet; leave it out"
+_NO_PENALTY = "penalties are not offered yet; leave it out"
+_NO_LOGPROBS = "log-probabilities are not offered yet; leave it out"
+_TEXT_ONLY = "this server reads and writes text only"
+
+Ignored = Annotated[JsonValue, Field(description="Accepted; it does not change the answer.")]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Body(BaseModel):
+    """A part of a request: numbers are numbers, and a field that is not listed is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class TextPart(Body):
+    """A piece of a message's content; parts are joined by line breaks."""
+
+    type: Annotated[JsonValue, _only("text", advice=_TEXT_ONLY)]
+    text: str
+
+
+class Message(Body):
+    """One turn of a conversation; `name` reaches the chat template, which may use it.
+
+    The fields after `name` are what a client sends when it gives an earlier answer back whole.
+    """
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[
+        Annotated[str, Tag("(string)")] | Annotated[list[TextPart], Field(min_length=1), Tag("(list)")],
+        Discriminator(
+            _either(string=str, list=list),
+            custom_error_type="content_type",
+            custom_error_message="must be a string or a list of text parts",
+        ),
+    ]
+    name: str | None = None
+    refusal: Annotated[JsonValue, _only(advice="refusals are not offered; leave it out")] = None
+    annotations: Annotated[JsonValue, _only([], advice=_TEXT_ONLY)] = None
+    audio: Annotated[JsonValue, _only(advice=_TEXT_ONLY)] = None
+    tool_calls: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None
+    function_call: Annotated[JsonValue, _only(advice=_NO_TOOLS)] = None
+
+
+class StreamOptions(Body):
+    """What a stream carries beside the text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Ignored = None
+
+
+class GenerationBody(Body):
+    """What chat and plain completions have in common."""
+
+    model: NonEmpty
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Most tokens to generate; by default what the context leaves."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        None, description="0 is greedy; default 1."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = Field(None, description="0 or -1 keeps all tokens.")
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    stop: (
+        Annotated[
+            Annotated[NonEmpty, Tag("(string)")]
+            | Annotated[list[NonEmpty], Field(max_length=MAX_STOP_STRINGS), Tag("(list)")],
+            Discriminator(
+                _either(string=str, list=list),
+                custom_error_type="stop_type",
+                custom_error_message="must be a string or a list of strings",
+            ),
+        ]
+        | None
+    ) = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    ignore_eos: bool | None = Field(None, description="Go on past end-of-sequence, to measure fixed lengths.")
+
+    n: Annotated[JsonValue, _only(1, advice="one answer per request; send several requests")] = None
+    presence_penalty: Annotated[JsonValue, _only(0, advice=_NO_PENALTY)] = None
+    frequency_penalty: Annotated[JsonValue, _only(0, advice=_NO_PENALTY)] = None
+    repetition_penalty: Annotated[JsonValue, _only(1, advice=_NO_PENALTY)] = None
+    min_p: Annotated[JsonValue, _only(0, advice="not offered yet; use top_p or top_k")] = None
+    min_tokens: Annotated[JsonValue, _only(0, advice="not offered yet; leave it out")] = None
+    logit_bias: Annotated[JsonValue, _only({}, advice="not offered yet; leave it out")] = None
+
+    user: Ignored = None
+    metadata: Ignored = None
+
+
+class ChatCompletionRequest(GenerationBody):
+    """The body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1), FailFast()]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="OpenAI's newer name of max_tokens."
+    )
+
+    logprobs: Annotated[JsonValue, _only(False, advice=_NO_LOGPROBS)] = None
+    top_logprobs: Annotated[JsonValue, _only(0, advice=_NO_LOGPROBS)] = None
+    response_format: Annotated[
+        JsonValue,
+        _only({"type": "text"}, advice="structured output is not offered yet; ask for it in the prompt"),
+    ] = None
+    tools: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None
+    tool_choice: Annotated[JsonValue, _only("none", "auto", advice=_NO_TOOLS)] = None
+    functions: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None
+    function_call: Annotated[JsonValue, _only("none", "auto", advice=_NO_TOOLS)] = None
+    modalities: Annotated[JsonValue, _only(["text"], advice=_TEXT_ONLY)] = None
+    audio: Annotated[JsonValue, _only(advice=_TEXT_ONLY)] = None
+    reasoning_effort: Annotated[JsonValue, _only("none", advice="not offered; leave it out")] = None
+    verbosity: Annotated[JsonValue, _only("medium", advice="not offered; leave it out")] = None
+    web_search_options: Annotated[JsonValue, _only(advice="not offered; leave it out")] = None
+    moderation: Annotated[JsonValue, _only(advice="not offered; leave it out")] = None
+
+    parallel_tool_calls: Ignored = None
+    prediction: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    safety_identifier: Ignored = None
+    service_tier: Ignored = None
+    store: Ignored = None
+
+
+class CompletionRequest(GenerationBody):
+    """The body of POST /v1/completions."""
+
+    prompt: Annotated[
+        Annotated[str, Tag("(string)")],
+        Discriminator(
+            _either(string=str),
+            custom_error_type="prompt_type",
+            custom_error_message="must be one string; send one request per prompt, as text",
+        ),
+    ]
+
+    best_of: Annotated[JsonValue, _only(1, advice="one answer per request; send several requests")] = None
+    echo: Annotated[JsonValue, _only(False, advice="not offered yet; leave it out")] = None
+    suffix: Annotated[JsonValue, _only("", advice="not offered; leave it out")] = None
+    logprobs: Annotated[JsonValue, _only(advice=_NO_LOGPROBS)] = None
+
+
+class Usage(BaseModel):
+    """Tokens of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, prompt: int, completion: int) -> Self:
+        """With the sum filled in."""
+        return cls(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+
+
+Finish = Literal["stop", "length"]
+
+
+class AssistantMessage(BaseModel):
+    """The answer of a chat."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(BaseModel):
+    """One answer of a chat."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: None
+    finish_reason: Finish
+
+
+class ChatCompletion(BaseModel):
+    """The response of POST /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class ChatDelta(BaseModel):
+    """What one chunk adds to the message."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str = ""
+
+
+class ChatChunkChoice(BaseModel):
+    """What one chunk adds to the answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: None
+    finish_reason: Finish | None
+
+
+class ChatCompletionChunk(BaseModel):
+    """One event of a streamed chat; `usage` is there only when the client asked for it."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+
+
+class CompletionChoice(BaseModel):
+    """One answer of a plain completion, or what one chunk adds to it."""
+
+    index: int
+    text: str
+    logprobs: None
+    finish_reason: Finish | None
+
+
+class Completion(BaseModel):
+    """The response of POST /v1/completions, or one event of its stream."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+
+
+class ModelCard(BaseModel):
+    """One model that is ready."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "slipway"
+
+
+class ModelList(BaseModel):
+    """The response of GET /v1/models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, as OpenAI's clients read it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The response of every request that fails."""
+
+    error: ErrorDetail

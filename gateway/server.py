@@ -1,0 +1,141 @@
+"""The gateway as a process: it takes a port, starts the engines, ends cleanly; used by `gateway.__main__`."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvicorn
+
+from engines.errors import EngineRefused, SlipwayError
+from gateway.app import create_app
+from gateway.backends.local import LocalBackend
+from gateway.backends.triton import TritonBackend
+from gateway.models import Model, Models, Prompter, engine_folders
+
+# Running answers end by themselves once `stopping` is set; this bounds a client that does not read.
+_GRACE_S = 2
+_BACKLOG = 2048
+
+Start = Callable[[], Awaitable[Models]]
+
+
+class CannotListen(SlipwayError):
+    """The address is taken, or is not this machine's."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with a word when it listens, and with running answers ended when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, greeting: str) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once the signals are caught."""
+        await super().startup(sockets)
+        print(self._greeting, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called at the first signal."""
+        self._stopping.set()
+        await super().shutdown(sockets)
+
+
+def local(directory: Path, threads: int | None) -> Start:
+    """Serve one engine in a worker process. Raises EngineRefused."""
+    prompter = Prompter.load(directory)
+
+    async def start() -> Models:
+        name = prompter.manifest.name
+        return Models(
+            [Model(prompter, await LocalBackend.start(directory, prompter.tokenizer, name, threads))]
+        )
+
+    return start
+
+
+def triton(engines: Path, url: str) -> Start:
+    """Serve the engines of a folder that a Triton server has; a damaged one is named and left out.
+
+    Raises EngineRefused when none is left.
+    """
+    prompters: list[Prompter] = []
+    for folder in engine_folders(engines):
+        try:
+            prompters.append(Prompter.load(folder))
+        except EngineRefused as error:
+            print(f"Left out: {error}", file=sys.stderr)
+    if not prompters:
+        raise EngineRefused(f"No engine in {engines} can be served.")
+
+    async def start() -> Models:
+        return Models([Model(prompter, TritonBackend(prompter.manifest.name, url)) for prompter in prompters])
+
+    return start
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address before the engines are loaded, so that a taken port is known at once.
+
+    Raises CannotListen.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        if os.name == "posix":
+            # A port in TIME_WAIT is free; on Windows the option would let two servers share the port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotListen(
+                f"Port {port} on {host} is taken; end what listens there or choose another with --port."
+            ) from None
+        raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+    return listener
+
+
+def run(start: Start, listener: socket.socket, max_body_bytes: int, access_log: bool) -> None:
+    """Serve until Ctrl-C or SIGTERM, which end running answers and close the engines first."""
+    # Also while the engine loads, and after uvicorn has stopped and gives the signal on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(start, listener, max_body_bytes, access_log))
+    except KeyboardInterrupt:
+        return
+
+
+async def _serve(start: Start, listener: socket.socket, max_body_bytes: int, access_log: bool) -> None:
+    models = await start()
+    stopping = asyncio.Event()
+    config = uvicorn.Config(
+        create_app(models, max_body_bytes, stopping),
+        http="httptools",
+        ws="none",
+        log_level="info" if access_log else "warning",
+        access_log=access_log,
+        backlog=_BACKLOG,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    names = ", ".join(model.name for model in models)
+    await Server(config, stopping, f"Slipway answers at http://{address}:{port}/v1 with {names}").serve(
+        [listener]
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop

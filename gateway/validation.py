@@ -1,0 +1,177 @@
+"""From bytes to what an engine is asked: pure functions, called by `gateway.app` and `gateway.models`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from engines.errors import ContextLengthExceeded, InvalidRequest
+from engines.generation import SamplingParams
+from engines.manifest import Manifest
+from gateway.errors import (
+    MalformedBody,
+    MissingField,
+    NotOffered,
+    UnknownField,
+    UnsupportedMediaType,
+    WrongType,
+)
+from gateway.protocol import ChatCompletionRequest, GenerationBody, Message
+
+_SHOWN_INPUT = 60
+_MOST_ERRORS = 100
+
+B = TypeVar("B", bound=BaseModel)
+
+
+def check_media_type(content_type: str | None) -> None:
+    """Raise UnsupportedMediaType unless the body is declared as JSON."""
+    declared = (content_type or "").split(";")[0].strip().lower()
+    if declared != "application/json":
+        raise UnsupportedMediaType(
+            f"The body is declared as {declared or 'nothing'}; send it with `Content-Type: application/json`."
+        )
+
+
+def parse(body: bytes, schema: type[B]) -> B:
+    """Read a JSON body.
+
+    Raises InvalidRequest, in the subclass that tells the kind, for the first field that is wrong.
+    """
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        if error.error_count() > _MOST_ERRORS:
+            # Listing them would hold up every stream for as long as it takes.
+            raise InvalidRequest(
+                f"The body has {error.error_count()} errors; it is of another API."
+            ) from None
+        raise _sentence(error.errors(include_url=False)[0], schema) from None
+
+
+def check_options(body: GenerationBody) -> None:
+    """Raise InvalidRequest where two fields contradict each other."""
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequest("stream_options needs stream: true.", "stream_options")
+    if (
+        isinstance(body, ChatCompletionRequest)
+        and body.max_tokens is not None
+        and body.max_completion_tokens is not None
+        and body.max_tokens != body.max_completion_tokens
+    ):
+        raise InvalidRequest(
+            f"max_tokens is {body.max_tokens} and max_completion_tokens is {body.max_completion_tokens}; "
+            "they mean the same, give one of them.",
+            "max_completion_tokens",
+        )
+
+
+def conversation(messages: Sequence[Message], system: str | None) -> list[Mapping[str, object]]:
+    """The turns as a chat template reads them.
+
+    system: the recipe's default system prompt, put first when the conversation brings none.
+    Templates know no developer role; it is OpenAI's newer name for system.
+    """
+    turns: list[Mapping[str, object]] = []
+    for message in messages:
+        role = "system" if message.role == "developer" else message.role
+        content = message.content
+        text = content if isinstance(content, str) else "\n".join(part.text for part in content)
+        turns.append({"role": role, "content": text} | ({"name": message.name} if message.name else {}))
+    if system is not None and all(turn["role"] != "system" for turn in turns):
+        turns.insert(0, {"role": "system", "content": system})
+    return turns
+
+
+def stop_strings(body: GenerationBody, manifest: Manifest) -> tuple[str, ...]:
+    """What ends the answer: the request's strings, then the recipe's."""
+    asked = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    return tuple(dict.fromkeys([*asked, *manifest.chat.stop]))
+
+
+def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> SamplingParams:
+    """How the answer is generated, with every default filled in.
+
+    Raises ContextLengthExceeded when the prompt, or the prompt and the tokens asked for, do not fit.
+    """
+    prompt_field = "messages" if isinstance(body, ChatCompletionRequest) else "prompt"
+    limits = manifest.limits
+    if prompt_tokens == 0:
+        raise InvalidRequest(f"{prompt_field} holds no token to go on from; write something.", prompt_field)
+    if prompt_tokens > limits.max_input_len:
+        raise ContextLengthExceeded(
+            f"The prompt has {prompt_tokens} tokens, and {manifest.name} takes "
+            f"{limits.max_input_len} at most (prompt and answer together: {limits.max_seq_len}); shorten it.",
+            prompt_field,
+        )
+    left = limits.max_seq_len - prompt_tokens
+    field, asked = _max_tokens(body)
+    if asked is not None and asked > left:
+        raise ContextLengthExceeded(
+            f"{field} is {asked}, but the prompt's {prompt_tokens} tokens leave {left} of the context of "
+            f"{limits.max_seq_len} tokens; ask for fewer or leave it out.",
+            field,
+        )
+    top_k = body.top_k if body.top_k is not None and body.top_k > 0 else 0
+    return SamplingParams(
+        max_tokens=left if asked is None else asked,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=min(top_k, manifest.vocab_size),
+        # OpenAI's seeds are signed; engines take the same 64 bits unsigned.
+        seed=None if body.seed is None else body.seed % 2**64,
+        ignore_eos=bool(body.ignore_eos),
+    )
+
+
+def _max_tokens(body: GenerationBody) -> tuple[str, int | None]:
+    if isinstance(body, ChatCompletionRequest) and body.max_completion_tokens is not None:
+        return "max_completion_tokens", body.max_completion_tokens
+    return "max_tokens", body.max_tokens
+
+
+def _sentence(detail: Mapping[str, Any], schema: type[BaseModel]) -> InvalidRequest:
+    """One sentence for pydantic's error, with `param` as the client wrote it: messages[0].content."""
+    param = _param(detail["loc"])
+    where = param or "The body"
+    reason = _reason(detail)
+    match detail["type"]:
+        case "json_invalid":
+            return MalformedBody(f"The body is not JSON: {detail['ctx']['error']}.")
+        case "extra_forbidden" if len(detail["loc"]) == 1:
+            known = ", ".join(schema.model_fields)
+            return UnknownField(f"{where} is not a field of this endpoint; its fields are: {known}.", param)
+        case "extra_forbidden":
+            return UnknownField(f"{where} is not a field that this endpoint knows; leave it out.", param)
+        case "missing":
+            return MissingField(f"{where} is missing.", param)
+        case "not_offered":
+            return NotOffered(f"{where} is {_shown(detail['input'])}: {reason}.", param)
+        case kind if kind.endswith("_type"):
+            return WrongType(f"{where} {reason}, not {_shown(detail['input'])}.", param)
+    return InvalidRequest(f"{where} {reason}, not {_shown(detail['input'])}.", param)
+
+
+def _reason(detail: Mapping[str, Any]) -> str:
+    """Pydantic's message from the verb on: 'must be less than or equal to 2'."""
+    message: str = detail["msg"]
+    for noun in ("Input", "String", "List"):
+        message = message.replace(f"{noun} should ", "must ")
+    return message.replace(" after validation", "").split(", not ")[0]
+
+
+def _param(location: Sequence[str | int]) -> str | None:
+    """Pydantic's location in the notation of OpenAI's errors; union tags, in parentheses, are left out."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith("("):
+            path += f".{part}" if path else part
+    return path or None
+
+
+def _shown(value: object) -> str:
+    """A client's value as it may stand in a sentence: short."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_INPUT else f"{text[:_SHOWN_INPUT]}…"
