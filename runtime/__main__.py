@@ -1,0 +1,128 @@
+"""The command `python -m runtime`: try a built engine without a server; `build` ends with its `check`."""
+
+import math
+import queue
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engines.errors import EngineFailed, SlipwayError
+from engines.generation import Delta, SamplingParams
+from runtime.engine import Engine
+from runtime.sequence import Event
+from text.detokenizer import Detokenizer
+from text.template import ChatTemplate
+from text.tokenizer import Tokenizer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
+
+_CHECK_PROMPT = "The capital of France is"
+_CHECK_TOKENS = 8
+
+EngineDirectory = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A built engine, such as engines/smollm2-135m-int4.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Cores for a forward pass; the physical cores if not given.")
+]
+
+
+@app.command()
+def check(directory: EngineDirectory, threads: Threads = None) -> None:
+    """Say whether an engine works: verify its files, load it, and generate a few tokens.
+
+    Prints one line. Exits with 1 and one sentence if a file is damaged, the graph does not load, or what it
+    computes is not a number.
+    """
+    try:
+        print(_check(directory, threads))
+    except SlipwayError as error:
+        _fail(error)
+
+
+@app.command()
+def generate(
+    directory: EngineDirectory,
+    prompt: Annotated[str, typer.Argument(help="What to answer; `-` reads it from standard input.")],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the text as it is, without the model's chat template.")
+    ] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer; what fits if not given.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw among the likeliest tokens of this total share.")] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw among this many likeliest tokens; 0: all.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Stream one answer to the terminal, without a server.
+
+    - `python -m runtime generate engines/smollm2-135m-int4 "What is the capital of France?"`
+    - `... "Write a haiku." --temperature 0.8 --seed 7` draws; the same seed draws the same again.
+    - `... "Once upon a time" --raw --max-tokens 50` continues a text.
+    """
+    try:
+        tokenizer = Tokenizer.load(directory)
+        text = sys.stdin.read() if prompt == "-" else prompt
+        if not raw:
+            text = ChatTemplate.load(directory, tokenizer).render([{"role": "user", "content": text}])
+        token_ids = tokenizer.encode(text)
+        with closing(Engine(directory, threads)) as engine:
+            room = engine.manifest.limits.max_seq_len - len(token_ids)
+            sampling = SamplingParams(
+                max_tokens=max_tokens or max(room, 1),
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                seed=seed,
+            )
+            detokenizer = Detokenizer(tokenizer)
+            for delta in _stream(engine, token_ids, sampling):
+                print(detokenizer.push(delta.token_ids), end="", flush=True)
+            print(detokenizer.flush())
+    except SlipwayError as error:
+        _fail(error)
+
+
+def _check(directory: Path, threads: int | None) -> str:
+    with closing(Engine(directory, threads)) as engine:
+        tokenizer = Tokenizer.load(directory)
+        start = time.perf_counter()
+        sampling = SamplingParams(max_tokens=_CHECK_TOKENS, temperature=0.0, ignore_eos=True, log_probs=True)
+        deltas = list(_stream(engine, tokenizer.encode(_CHECK_PROMPT), sampling))
+        seconds = time.perf_counter() - start
+        name = engine.manifest.name
+    if not all(math.isfinite(log_prob) for delta in deltas for log_prob in delta.log_probs):
+        raise EngineFailed(
+            f"Engine {name} computes logits that are not finite; build it again with another quantization."
+        )
+    answer = tokenizer.decode([token for delta in deltas for token in delta.token_ids])
+    return f"{name}: {_CHECK_TOKENS} tokens in {seconds:.2f} s, all finite: {_CHECK_PROMPT + answer!r}"
+
+
+def _stream(engine: Engine, token_ids: list[int], sampling: SamplingParams) -> Iterator[Delta]:
+    """The deltas of the only request of an engine."""
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    engine.submit("cli", token_ids, sampling, events.put)
+    while True:
+        event = events.get()
+        if isinstance(event, SlipwayError):
+            raise event
+        yield event
+        if event.finish_reason:
+            return
+
+
+def _fail(error: SlipwayError) -> None:
+    print(error, file=sys.stderr)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,183 @@
+"""The in-flight batching engine: one thread that prefills and decodes for whoever submits a request.
+
+Used in process by `ensemble` (Triton's Python model) and by `worker`, which is the gateway's engine process.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from engines.errors import EngineFailed, InvalidRequest
+from engines.generation import Delta, SamplingParams
+from engines.manifest import open_engine
+from runtime.admission import check_request
+from runtime.executor import SlotExecutor, physical_cores
+from runtime.kv_cache import FloatArray
+from runtime.scheduler import Scheduler
+from runtime.sequence import ActiveSequence, OnEvent
+from runtime.stats import EngineStats
+
+
+class Engine:
+    """A built engine, loaded and running in a thread of its own.
+
+    At each step one waiting request is prefilled into a free slot, then all running ones decode together, so
+    requests join and leave between steps and none waits for another to finish.
+    """
+
+    def __init__(
+        self, directory: Path, threads: int | None = None, after_step: Callable[[], None] | None = None
+    ) -> None:
+        """Load the engine in `directory`.
+
+        threads: cores for a forward pass; None takes the physical cores of this process.
+        after_step: called from the engine's thread after the events of each forward pass, and once more when
+            the engine has failed; it must not raise.
+        Raises EngineRefused for an engine that must not be served.
+        """
+        self.manifest = open_engine(directory)
+        limits = self.manifest.limits
+        self._executor = SlotExecutor(
+            directory, limits.max_batch_size, limits.max_seq_len, threads or physical_cores()
+        )
+        self._after_step = after_step
+        # Guards all below, which only the engine's thread takes requests out of. Held for bookkeeping, never
+        # during a forward pass or an event.
+        self._changed = threading.Condition()
+        self._scheduler = Scheduler(limits.max_batch_size)
+        self._sequences: dict[str, ActiveSequence] = {}
+        self._cancelled: set[str] = set()
+        self._closing = False
+        self._failure: str | None = None
+        self._thread = threading.Thread(target=self._serve, name=f"engine {self.manifest.name}", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, request_id: str, prompt_token_ids: Sequence[int], sampling: SamplingParams, on_event: OnEvent
+    ) -> None:
+        """Queue a request.
+
+        on_event is called from the engine's thread, must not block and must not raise. Its last event is a
+        Delta with a finish_reason, or an error.
+        Raises InvalidRequest or ContextLengthExceeded when the request cannot be served, EngineFailed when
+        the engine is broken or closed.
+        """
+        check_request(prompt_token_ids, sampling, self.manifest)
+        sequence = ActiveSequence(prompt_token_ids, sampling, self.manifest.eos_token_ids, on_event)
+        with self._changed:
+            if self._failure:
+                raise EngineFailed(self._failure)
+            if self._closing:
+                raise EngineFailed(f"Engine {self.manifest.name} is closed.")
+            if request_id in self._sequences:
+                raise InvalidRequest(
+                    f"Request id {request_id} is in use; give every request its own.", param="request_id"
+                )
+            self._sequences[request_id] = sequence
+            self._scheduler.join(request_id)
+            self._changed.notify()
+
+    def cancel(self, request_id: str) -> bool:
+        """End a request, running or waiting, before the next step; False when it is not here.
+
+        Its last event then has finish_reason "cancelled", unless it ends by itself first.
+        """
+        with self._changed:
+            if request_id not in self._sequences:
+                return False
+            self._cancelled.add(request_id)
+            return True
+
+    @property
+    def stats(self) -> EngineStats:
+        """Running, waiting and slots at this moment."""
+        with self._changed:
+            scheduler = self._scheduler
+            return EngineStats(len(scheduler.running), len(scheduler.waiting), scheduler.slots)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the engine is broken for good, in one sentence, or None."""
+        with self._changed:
+            return self._failure
+
+    def close(self) -> None:
+        """Stop after the current step; requests still here end as cancelled."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._step()
+        finally:
+            # Whatever went wrong is told to every client here, and goes on to threading.excepthook.
+            self._end(sys.exception())
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._sequences or self._closing)
+            return not self._closing
+
+    def _step(self) -> None:
+        with self._changed:
+            cancelled = list(self._cancelled)
+        if cancelled:
+            self._deliver((request_id, Delta(finish_reason="cancelled")) for request_id in cancelled)
+        with self._changed:
+            admission = self._scheduler.admit()
+        if admission:
+            logits = self._executor.prefill(
+                admission.slot, self._sequences[admission.request_id].prompt_token_ids
+            )
+            self._advance([admission.request_id], [logits])
+        rows = self._scheduler.rows()
+        if rows:
+            last_tokens = [self._sequences[row.request_id].output[-1] for row in rows]
+            logits_of_rows = self._executor.decode([row.slot for row in rows], last_tokens)
+            self._advance([row.request_id for row in rows], logits_of_rows)
+
+    def _advance(self, request_ids: Sequence[str], logits: Sequence[FloatArray]) -> None:
+        self._deliver(
+            (request_id, self._sequences[request_id].advance(row))
+            for request_id, row in zip(request_ids, logits, strict=True)
+        )
+
+    def _deliver(self, deltas: Iterable[tuple[str, Delta]]) -> None:
+        """Hand each delta to its client; a request that ends has left its slot before the client hears."""
+        for request_id, delta in deltas:
+            sequence = self._sequences[request_id]
+            if delta.finish_reason:
+                self._leave(request_id)
+            sequence.on_event(delta)
+        if self._after_step:
+            self._after_step()
+
+    def _leave(self, request_id: str) -> None:
+        with self._changed:
+            del self._sequences[request_id]
+            self._cancelled.discard(request_id)
+            slot = self._scheduler.leave(request_id)
+        if slot is not None:
+            self._executor.release(slot)
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._closing = True
+            if error is not None:
+                self._failure = (
+                    f"Engine {self.manifest.name} stopped in the middle of a step ({error}); start it again."
+                )
+            left = list(self._sequences.values())
+            for request_id in self._sequences:
+                self._scheduler.leave(request_id)
+            self._sequences.clear()
+        for sequence in left:
+            sequence.on_event(
+                EngineFailed(self._failure) if self._failure else Delta(finish_reason="cancelled")
+            )
+        if self._after_step:
+            self._after_step()

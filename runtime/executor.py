@@ -1,0 +1,159 @@
+"""The forward pass on plain onnxruntime (CPU), with a KV slot per sequence; driven by `engine`."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import psutil
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from engines.errors import EngineRefused
+from runtime.genai_config import read_model
+from runtime.kv_cache import FloatArray, KVCache
+
+# A forward pass costs about as much as three of its rows (SmolLM2-135M int4, 2 cores: 3.0 ms + 1.0 ms a
+# row), so computing up to two idle slots between two running ones is cheaper than a second pass.
+_BRIDGED_IDLE_SLOTS = 2
+
+# What onnxruntime raises for a graph it cannot load; they have no common base.
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class SlotExecutor:
+    """Runs the graph that ONNX Runtime GenAI's builder writes, over slots of one shared KV cache.
+
+    A sequence is prefilled into a slot of its own; any set of slots is then decoded together, one token each.
+    Not thread-safe: one thread drives it.
+
+    A row's logits are the same bits alone and among others: GroupQueryAttention works row by row, and the
+    MatMulNBits kernels quantise activations per row and sum each row in one order whatever the batch. The
+    tests hold this for int4 and int8, because the answer to a request rests on it.
+    """
+
+    def __init__(self, directory: Path, slots: int, max_len: int, threads: int) -> None:
+        """Load the graph of the engine in `directory`.
+
+        slots: sequences held at once. max_len: tokens a slot holds. threads: cores a pass uses.
+        Raises EngineRefused when the graph does not load or cannot hold max_len positions.
+        """
+        model = read_model(directory)
+        decoder = model.decoder
+        if max_len > model.context_length:
+            raise EngineRefused(
+                f"Engine {directory} has max_seq_len {max_len}, but its graph holds {model.context_length} "
+                "positions; lower limits.max_seq_len in the recipe and build it again."
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        path = directory / decoder.filename
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except _LOAD_ERRORS as error:
+            raise EngineRefused(
+                f"{path} does not load in onnxruntime {ort.__version__} ({_first_line(error)}); "
+                "build the engine again."
+            ) from error
+        self._names = decoder
+        self._cache = KVCache(
+            decoder.num_hidden_layers, slots, decoder.num_key_value_heads, max_len, decoder.head_size
+        )
+        self._lengths = np.zeros(slots, dtype=np.int64)
+        self._positions = np.arange(max_len)
+        self._logits = np.empty((slots, model.vocab_size), dtype=np.float32)
+        self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
+
+    def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
+        """Read a whole prompt into a slot, whatever it held before.
+
+        Returns the logits after its last token, float32 [vocab], valid until the next call.
+        """
+        self._lengths[slot] = 0
+        self._run(slot, slot + 1, np.array([token_ids], dtype=np.int64))
+        self._lengths[slot] = len(token_ids)
+        return self._row(slot)
+
+    def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:
+        """Append one token to each of `slots`, which ascend.
+
+        Returns the logits after it for each, float32 [vocab], valid until the next call.
+        """
+        tokens = np.zeros((len(self._lengths), 1), dtype=np.int64)
+        tokens[slots, 0] = token_ids
+        for start, stop in spans(slots):
+            self._run(start, stop, tokens[start:stop])
+        self._lengths[slots] += 1
+        return [self._row(slot) for slot in slots]
+
+    def release(self, slot: int) -> None:
+        """Forget the sequence of a slot and give its memory back."""
+        self._lengths[slot] = 0
+        self._cache.release(slot)
+
+    def _row(self, slot: int) -> FloatArray:
+        row: FloatArray = self._logits[slot]
+        return row
+
+    def _run(self, start: int, stop: int, token_ids: NDArray[np.int64]) -> None:
+        """Run token_ids, int64 [stop - start, new], through slots start to stop.
+
+        The logits of each slot's last token land in self._logits. An idle slot inside the range is computed
+        too: its key and value are written where its next token will be, so nothing that counts changes.
+        """
+        lengths = self._lengths[start:stop] + token_ids.shape[1]
+        mask = (self._positions[: lengths.max()] < lengths[:, None]).astype(np.int64)
+        binding = self._binding(start, stop)
+        _bind(binding.bind_input, self._names.inputs.input_ids, token_ids)
+        _bind(binding.bind_input, self._names.inputs.attention_mask, mask)
+        self._session.run_with_iobinding(binding)
+
+    def _binding(self, start: int, stop: int) -> ort.IOBinding:
+        """The binding of a range of slots; caches and logits are bound once and stay."""
+        if (start, stop) not in self._bindings:
+            binding = self._session.io_binding()
+            inputs, outputs = self._names.inputs, self._names.outputs
+            for layer, (key, value) in enumerate(zip(self._cache.keys, self._cache.values, strict=True)):
+                _bind(binding.bind_input, inputs.past_key_names % layer, key[start:stop])
+                _bind(binding.bind_input, inputs.past_value_names % layer, value[start:stop])
+                _bind(binding.bind_output, outputs.present_key_names % layer, key[start:stop])
+                _bind(binding.bind_output, outputs.present_value_names % layer, value[start:stop])
+            _bind(binding.bind_output, outputs.logits, self._logits[start:stop, None])
+            self._bindings[start, stop] = binding
+        return self._bindings[start, stop]
+
+
+def spans(slots: Sequence[int]) -> list[tuple[int, int]]:
+    """The cheapest ranges [start, stop) that cover ascending `slots`: one forward pass each."""
+    ranges: list[tuple[int, int]] = []
+    for slot in slots:
+        if ranges and slot - ranges[-1][1] <= _BRIDGED_IDLE_SLOTS:
+            ranges[-1] = (ranges[-1][0], slot + 1)
+        else:
+            ranges.append((slot, slot + 1))
+    return ranges
+
+
+def physical_cores() -> int:
+    """Physical cores this process may use: a second thread per core slows the matrix kernels down."""
+    physical = psutil.cpu_count(logical=False) or 1
+    if hasattr(os, "sched_getaffinity"):
+        return min(physical, len(os.sched_getaffinity(0)))
+    return physical
+
+
+def _bind(bind: Callable[..., None], name: str, array: NDArray[np.generic]) -> None:
+    """Bind the memory of a contiguous array; the caller keeps the array alive while the session runs."""
+    bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

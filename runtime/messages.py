@@ -1,0 +1,61 @@
+"""What the engine process and its parent say to each other, between `process` and `worker`."""
+
+from dataclasses import dataclass
+
+from engines.generation import SamplingParams
+from runtime.sequence import Event
+from runtime.stats import EngineStats
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Parent: start a generation."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Parent: nobody listens to this generation any more."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Parent: end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Worker: the engine takes requests."""
+
+    stats: EngineStats
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Worker: the engine must not be served, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Worker: everything one step did, as (request id, event)."""
+
+    events: tuple[tuple[str, Event], ...]
+    stats: EngineStats
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Worker: the engine failed and takes no more requests, and why."""
+
+    reason: str
+
+
+FromParent = Submit | Cancel | Close
+FromWorker = Loaded | Refused | Events | Broken

@@ -1,0 +1,50 @@
+"""One request on its way through the engine: its prompt, its answer so far, and when it ends."""
+
+from collections.abc import Callable, Sequence
+
+from engines.errors import SlipwayError
+from engines.generation import Delta, FinishReason, SamplingParams
+from runtime.kv_cache import FloatArray
+from runtime.sampling import Sampler, log_probability
+
+Event = Delta | SlipwayError
+OnEvent = Callable[[Event], None]
+
+
+class ActiveSequence:
+    """What the engine keeps for one request; `on_event` is how its client hears of it.
+
+    eos_token_ids: the engine's own, used when the request names none.
+    """
+
+    def __init__(
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: SamplingParams,
+        eos_token_ids: Sequence[int],
+        on_event: OnEvent,
+    ) -> None:
+        self.prompt_token_ids = prompt_token_ids
+        self.on_event = on_event
+        self.output: list[int] = []
+        self._sampling = sampling
+        self._sampler = Sampler(sampling)
+        ending = eos_token_ids if sampling.eos_token_ids is None else sampling.eos_token_ids
+        self._eos = frozenset() if sampling.ignore_eos else frozenset(ending)
+
+    def advance(self, logits: FloatArray) -> Delta:
+        """Choose the next token from float32 [vocab] and say what it adds to the answer."""
+        token = self._sampler.choose(logits)
+        if token in self._eos:
+            return Delta(finish_reason="stop")
+        self.output.append(token)
+        log_probs = (log_probability(logits, token),) if self._sampling.log_probs else ()
+        return Delta(
+            token_count=1, token_ids=(token,), log_probs=log_probs, finish_reason=self._finish_reason()
+        )
+
+    def _finish_reason(self) -> FinishReason | None:
+        for stop in self._sampling.stop_token_ids:
+            if tuple(self.output[-len(stop) :]) == stop:
+                return "stop"
+        return "length" if len(self.output) == self._sampling.max_tokens else None
