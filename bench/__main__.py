@@ -100,7 +100,7 @@ def run(
         else:
             asked = prompts.made(_words(server, body, prompt_tokens or 128, seed), seed)
     except RequestFailed as error:
-        errors.print(f"{error}.", style="red", markup=False, highlight=False)
+        errors.print(f"{str(error).rstrip('.')}.", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
 
     load = Load(

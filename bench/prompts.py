@@ -52,6 +52,6 @@ def words_for(tokens: int, count: Callable[[str], int], seed: int) -> int:
     words = round((tokens - template) / per_word)
     if words < 1:
         raise RequestFailed(
-            f"--prompt-tokens {tokens} leaves no room for a word: the chat template takes {template:.0f} tokens"
+            f"--prompt-tokens {tokens} leaves no room: the chat template alone takes {template:.0f} tokens"
         )
     return words

@@ -26,6 +26,9 @@ def table(summary: Summary, load: Load, run: Run) -> RenderableType:
     totals.add_row("prompt tokens, mean", f"{summary.prompt_tokens_mean:.1f}")
     totals.add_row("output tokens, mean", f"{summary.output_tokens_mean:.1f}")
 
+    remarks = [Text(line, style="yellow") for line in _remarks(summary, run)]
+    if not summary.requests:
+        return Group(totals, *remarks)
     latencies = Table(box=box.SIMPLE)
     latencies.add_column("milliseconds", style="bold")
     for name in ("mean", "p50", "p90", "p99"):
@@ -37,7 +40,7 @@ def table(summary: Summary, load: Load, run: Run) -> RenderableType:
         ("chunk gap", summary.chunk_gap_s),
     ):
         latencies.add_row(name, *_milliseconds(distribution))
-    return Group(totals, latencies, *(Text(line, style="yellow") for line in _remarks(summary, run)))
+    return Group(totals, latencies, *remarks)
 
 
 def write_json(path: Path, summary: Summary, load: Load, run: Run, model: str) -> None:

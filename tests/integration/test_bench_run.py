@@ -1,0 +1,143 @@
+"""`python -m bench run` as a user runs it: against the real gateway, and against servers that misbehave."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import DONE, content, finish, scripted, usage
+from servers import ROOT, free_port, running
+
+
+def bench(*options: str, url: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", "run", "--url", url, *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def row(output: str, name: str) -> list[str]:
+    [line] = [line for line in output.splitlines() if line.strip().startswith(f"{name} ")]
+    return line.strip().removeprefix(name).split()
+
+
+def answered(body: dict[str, Any], tokens: int, pace: float = 0.01) -> Iterator[str]:
+    for _ in range(tokens):
+        time.sleep(pace)
+        yield content("word ")
+    yield finish()
+    yield usage(len(body["messages"][0]["content"].split()) + 9, tokens)
+    yield DONE
+
+
+def obedient(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
+    if not body.get("stream"):
+        prompt = body["messages"][0]["content"]
+        return 200, iter([json.dumps({"usage": {"prompt_tokens": len(prompt.split()) + 9}})])
+    return 200, answered(body, body["max_tokens"])
+
+
+def test_a_run_against_the_gateway_measures_what_it_says(engine_dir: Path, tmp_path: Path):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    result = tmp_path / "result.json"
+    gateway = [sys.executable, "-m", "gateway", "--engine", str(engine_dir), "--port", str(port)]
+    with running(gateway, f"{url}/health/ready"):
+        options = ("--users", "3", "--duration", "4", "--prompt-tokens", "64", "--max-tokens", "16")
+        done = bench(*options, "--json", str(result), url=url)
+    assert done.returncode == 0, done.stderr
+    assert row(done.stdout, "failures") == ["0"]
+    assert float(row(done.stdout, "prompt tokens, mean")[0]) == pytest.approx(64, abs=3)
+    assert row(done.stdout, "output tokens, mean") == ["16.0"]
+
+    written = json.loads(result.read_text())
+    assert written["settings"]["model"] == engine_dir.name
+    assert written["environment"]["cores"] > 0
+    counted = [sample for sample in written["samples"] if sample["started_s"] + sample["e2e_s"] >= 0]
+    assert written["summary"]["requests"] == len(counted) > 0
+    assert {sample["output_tokens"] for sample in counted} == {16}
+    ttft = sorted(sample["chunks_s"][0] for sample in counted)
+    assert ttft[0] <= written["summary"]["ttft_s"]["p50"] <= ttft[-1]
+    assert all(sample["chunks_s"][-1] <= sample["e2e_s"] for sample in counted)
+
+
+def test_times_and_rates_are_those_of_the_server():
+    with scripted(obedient) as (url, received):
+        done = bench("--users", "2", "--duration", "3", "--max-tokens", "20", url=url)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "nothing but the table where nobody watches"
+    mean, *_ = row(done.stdout, "TPOT")
+    assert 10 <= float(mean) <= 15, "one token every 10 ms"
+    per_second = float(row(done.stdout, "output tokens/s")[0])
+    assert 120 <= per_second <= 200, "two users, at most 100 tokens/s each"
+    asked = [body for body in received if body.get("stream")]
+    assert all(body["ignore_eos"] and body["max_tokens"] == 20 for body in asked)
+    assert len({body["messages"][0]["content"] for body in asked}) == len(asked), "no two prompts are alike"
+
+
+def test_a_server_that_ignores_ignore_eos_is_found_out():
+    with scripted(lambda body: (200, answered(body, 3))) as (url, _):
+        prompts = ROOT / "requirements" / "bench.txt"
+        done = bench("--duration", "1", "--max-tokens", "20", "--prompts", str(prompts), url=url)
+        assert done.returncode == 1
+        assert "failed: the server did not obey ignore_eos" in done.stdout
+        natural = bench("--duration", "1", "--no-ignore-eos", "--prompts", str(prompts), url=url)
+    assert natural.returncode == 0
+    assert row(natural.stdout, "output tokens, mean") == ["3.0"]
+
+
+def test_failed_requests_are_counted_by_reason_and_not_hammered():
+    full = json.dumps({"error": {"message": "The queue is full."}})
+    with scripted(lambda _: (429, iter([full]))) as (url, received):
+        done = bench("--users", "2", "--duration", "2", "--prompts", "requirements/bench.txt", url=url)
+    assert done.returncode == 1
+    assert "failed: HTTP 429: The queue is full." in done.stdout
+    assert 0 < len(received) <= 8
+
+
+def test_a_stream_that_breaks_off_is_a_failure():
+    with scripted(lambda _: (200, iter([content("a"), content("b")]))) as (url, _):
+        done = bench("--duration", "1", "--prompts", "requirements/bench.txt", url=url)
+    assert "failed: the stream ended without [DONE]" in done.stdout
+
+
+def test_ctrl_c_prints_what_was_measured(tmp_path: Path):
+    result = tmp_path / "result.json"
+    with scripted(obedient) as (url, received):
+        command = [sys.executable, "-m", "bench", "run", "--url", url, "--duration", "600"]
+        command += ["--max-tokens", "10", "--json", str(result)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while len(received) < 20 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == 0, stderr
+    assert "Interrupted" in stdout
+    assert int(row(stdout, "requests")[0]) > 0
+    assert stderr == ""
+    assert json.loads(result.read_text())["interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "No server answers at {url} (connection: Connection refused): start one with `make serve`"),
+        (("--json", "nowhere/result.json"), "the folder nowhere does not exist"),
+        (("--prompt-tokens", "9", "--prompts", "README.md"), "give either this or --prompts"),
+    ],
+)
+def test_what_cannot_run_is_said_in_one_sentence(options: tuple[str, ...], sentence: str):
+    url = f"http://127.0.0.1:{free_port()}"
+    done = bench(*options, url=url)
+    assert done.returncode != 0
+    assert sentence.format(url=url) in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,244 @@
+"""`python -m client` as a user runs it: against the real gateway, and against servers that misbehave."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import DONE, content, finish, scripted, usage
+from servers import ROOT, free_port, running
+
+FRANCE = "What is the capital of France?"
+PROMPT = "\x1b[?2004h"  # The terminal is told that a line is being edited from here on.
+
+
+@pytest.fixture(scope="module")
+def gateway(engine_dir: Path) -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "gateway", "--engine", str(engine_dir), "--port", str(port)]
+    with running(command, f"{url}/health/ready"):
+        yield url
+
+
+def client(*arguments: str, url: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "client", *arguments, "--url", url]
+    return subprocess.run(
+        command, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def hello(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
+    return 200, iter([content("안녕"), content("하세요"), finish("stop"), usage(5, 2), DONE])
+
+
+def slow(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
+    def pieces() -> Iterator[str]:
+        for number in range(1000):
+            yield content(f"w{number} ")
+            time.sleep(0.02)
+
+    return 200, pieces()
+
+
+def test_one_answer_is_streamed_as_pure_text(gateway: str):
+    done = client(FRANCE, "--temperature", "0", "--max-tokens", "32", url=gateway)
+    assert done.returncode == 0, done.stderr
+    assert "Paris" in done.stdout
+    assert done.stdout.endswith("\n")
+    assert "\x1b" not in done.stdout
+    assert "tokens/s" in done.stderr
+    assert "first token after" in done.stderr
+
+
+def test_the_question_can_come_from_a_pipe(gateway: str):
+    options = ("--temperature", "0", "--max-tokens", "32")
+    dash = client("-", *options, url=gateway, stdin=FRANCE)
+    bare = client(*options, url=gateway, stdin=FRANCE)
+    assert "Paris" in dash.stdout
+    assert bare.stdout == dash.stdout
+
+
+@pytest.mark.parametrize("name", ["openai_stream.py", "openai_candidates.py", "curl.sh"])
+def test_the_examples_run(gateway: str, engine_dir: Path, name: str):
+    program = "sh" if name.endswith(".sh") else sys.executable
+    env = {**os.environ, "OPENAI_BASE_URL": f"{gateway}/v1", "MODEL": engine_dir.name}
+    command = [program, f"client/examples/{name}"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    match name:
+        case "openai_stream.py":
+            assert "Paris" in done.stdout
+        case "openai_candidates.py":
+            assert all(f"[{seed}] " in done.stdout for seed in range(4))
+        case "curl.sh":
+            assert done.stdout.rstrip().endswith("data: [DONE]")
+
+
+def test_a_model_that_is_not_there_is_told_with_the_servers_words(gateway: str):
+    done = client(FRANCE, "--model", "gpt-5", url=gateway)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("The server answers 404:")
+    assert "gpt-5" in done.stderr
+
+
+def test_every_option_reaches_the_server():
+    options = ("--temperature", "0.5", "--max-tokens", "7", "--seed", "3", "--stop", "END", "--stop", "\n\n")
+    with scripted(hello) as (url, received):
+        done = client("hi", "--system", "Be kind.", *options, url=url)
+    assert done.stdout == "안녕하세요\n"
+    [body] = received
+    assert body["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "hi"},
+    ]
+    assert body["model"] == "scripted"
+    assert body["stop"] == ["END", "\n\n"]
+    assert (body["temperature"], body["max_tokens"], body["seed"]) == (0.5, 7, 3)
+
+
+def test_what_the_user_does_not_set_is_left_to_the_server():
+    with scripted(hello) as (url, received):
+        client("hi", url=url)
+    assert set(received[0]) == {"model", "messages", "stream", "stream_options"}
+
+
+@pytest.mark.parametrize(
+    ("status", "pieces", "sentence"),
+    [
+        (400, ['{"error": {"message": "The prompt is too long."}}'], "answers 400: The prompt is too long."),
+        (502, ["<html>Bad gateway</html>"], "answers 502: not an OpenAI-compatible answer; is --url right?"),
+        (200, [content("a")], "closed the connection before the answer was complete"),
+        (
+            200,
+            ['data: {"error": {"message": "The engine died."}}\n\n'],
+            "stopped the answer: The engine died.",
+        ),
+    ],
+)
+def test_a_failure_is_one_sentence(status: int, pieces: list[str], sentence: str):
+    with scripted(lambda _: (status, iter(pieces))) as (url, _):
+        done = client("hi", url=url)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://127.0.0.1:1", "No server answers at http://127.0.0.1:1: start one with `make serve`"),
+        ("127.0.0.1", "--url 127.0.0.1 is not an address like http://127.0.0.1:9000"),
+    ],
+)
+def test_a_wrong_address_is_one_sentence(url: str, sentence: str):
+    done = client("hi", url=url)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
+class Terminal:
+    """`python -m client` on a pseudo-terminal, as a person has it."""
+
+    def __init__(self, url: str) -> None:
+        self.master, slave = pty.openpty()
+        command = [sys.executable, "-m", "client", "--url", url]
+        env = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Read until `text` has come since the last wait."""
+        while text not in self.seen:
+            self.seen += os.read(self.master, 4096).decode(errors="ignore")
+        self.seen = self.seen.partition(text)[2]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+def test_a_chat_remembers_until_it_is_reset():
+    with scripted(hello) as (url, received):
+        terminal = Terminal(url)
+        try:
+            terminal.wait_for("/help for commands")
+            terminal.type("first\r")
+            terminal.wait_for("first token after")
+            terminal.type("/system Be brief.\r")
+            terminal.wait_for("starts anew")
+            terminal.type("second\r")
+            terminal.wait_for("first token after")
+            terminal.type("third\r")
+            terminal.wait_for("first token after")
+            terminal.type("/reset\r")
+            terminal.wait_for("starts anew")
+            terminal.type("fourth\r")
+            terminal.wait_for("first token after")
+            terminal.type("/exit\r")
+            assert terminal.process.wait(10) == 0
+        finally:
+            terminal.close()
+    system = {"role": "system", "content": "Be brief."}
+    answer = {"role": "assistant", "content": "안녕하세요"}
+    asked = [{"role": "user", "content": text} for text in ("first", "second", "third", "fourth")]
+    assert [body["messages"] for body in received] == [
+        [asked[0]],
+        [system, asked[1]],
+        [system, asked[1], answer, asked[2]],
+        [system, asked[3]],
+    ]
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat():
+    with scripted(slow) as (url, received):
+        terminal = Terminal(url)
+        try:
+            terminal.wait_for("/help for commands")
+            terminal.type("go on\r")
+            terminal.wait_for("w10 ")
+            terminal.process.send_signal(signal.SIGINT)
+            terminal.wait_for("stopped by you")
+            terminal.type("and now\r")
+            terminal.wait_for("w10 ")
+            assert {"left": True} in received, "the first answer's connection is closed"
+            terminal.process.send_signal(signal.SIGINT)
+            terminal.wait_for("stopped by you")
+            terminal.wait_for(PROMPT)
+            terminal.type("\x04")
+            assert terminal.process.wait(10) == 0
+        finally:
+            terminal.close()
+    [_, second] = [body for body in received if "messages" in body]
+    assert second["messages"][1]["role"] == "assistant"
+    assert second["messages"][1]["content"].startswith("w0 w1 w2 ")
+
+
+def test_a_failed_message_does_not_stay_in_the_conversation():
+    script = iter([(400, iter([json.dumps({"error": {"message": "Too long."}})])), hello({})])
+    with scripted(lambda _: next(script)) as (url, received):
+        terminal = Terminal(url)
+        try:
+            terminal.wait_for("/help for commands")
+            terminal.type("refused\r")
+            terminal.wait_for("Too long.")
+            terminal.type("accepted\r")
+            terminal.wait_for("first token after")
+        finally:
+            terminal.close()
+    assert received[1]["messages"] == [{"role": "user", "content": "accepted"}]
