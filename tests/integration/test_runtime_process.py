@@ -1,0 +1,146 @@
+"""The engine in a process of its own: streams, clients that leave, a worker or a parent that dies."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engines.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    EngineRefused,
+    InvalidRequest,
+    ModelUnavailable,
+)
+from engines.generation import SamplingParams
+from runtime.process import EngineProcess
+
+ROOT = Path(__file__).parents[2]
+PROMPT = tuple(range(5, 25))
+SHORT = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
+ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
+
+
+@pytest.fixture
+async def engine(engine_dir: Path) -> AsyncIterator[EngineProcess]:
+    engine = await EngineProcess.start(engine_dir)
+    yield engine
+    await engine.close()
+
+
+async def answer(engine: EngineProcess, request_id: str, sampling: SamplingParams = SHORT) -> list[int]:
+    return [
+        token async for delta in engine.generate(request_id, PROMPT, sampling) for token in delta.token_ids
+    ]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def worker() -> psutil.Process:
+    """The engine process of this test process (the other child is Python's resource tracker)."""
+    children = psutil.Process().children()
+    [found] = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return found
+
+
+async def test_sixteen_streams_at_once_equal_one_alone(engine: EngineProcess) -> None:
+    alone = await answer(engine, "alone")
+    assert len(alone) == 12
+    together = await asyncio.gather(*(answer(engine, f"{index}") for index in range(16)))
+    assert together == [alone] * 16
+
+
+async def test_a_client_that_leaves_frees_its_slot(engine: EngineProcess) -> None:
+    async with aclosing(engine.generate("closes", PROMPT, ENDLESS)) as stream:
+        async for _ in stream:
+            break
+    listening = asyncio.create_task(answer(engine, "cancelled", ENDLESS))
+    await until(lambda: engine.stats.running == 1)
+    listening.cancel()
+    await until(lambda: engine.stats.running == 0)
+    assert engine.ready
+
+
+async def test_a_request_that_cannot_be_served_is_refused_and_harms_nobody(engine: EngineProcess) -> None:
+    listening = asyncio.create_task(answer(engine, "good"))
+    with pytest.raises(ContextLengthExceeded, match="9000 tokens"):
+        [delta async for delta in engine.generate("too long", [5] * 9000, SHORT)]
+    await until(lambda: engine.stats.running == 1)
+    with pytest.raises(InvalidRequest, match="good is in use"):
+        await answer(engine, "good")
+    assert len(await listening) == 12
+
+
+async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine: EngineProcess) -> None:
+    before = await answer(engine, "before")
+    listening = [asyncio.create_task(answer(engine, f"{index}", ENDLESS)) for index in range(3)]
+    await until(lambda: engine.stats.running == 3)
+    worker().kill()
+    for outcome in await asyncio.gather(*listening, return_exceptions=True):
+        assert isinstance(outcome, EngineFailed)
+        assert "ended (SIGKILL) in the middle of an answer" in str(outcome)
+    assert not engine.ready
+    with pytest.raises(ModelUnavailable, match="started again"):
+        await answer(engine, "meanwhile")
+    await until(lambda: engine.ready)
+    assert await answer(engine, "after") == before
+
+
+async def test_ctrl_c_for_the_whole_group_leaves_the_worker_to_its_parent(engine: EngineProcess) -> None:
+    os.kill(worker().pid, signal.SIGINT)
+    assert len(await answer(engine, "still here")) == 12
+
+
+async def test_closing_ends_running_answers_and_the_worker(engine_dir: Path) -> None:
+    engine = await EngineProcess.start(engine_dir)
+    process = worker()
+    listening = asyncio.create_task(answer(engine, "running", ENDLESS))
+    await until(lambda: engine.stats.running == 1)
+    await engine.close()
+    assert 0 < len(await listening) < 4000
+    assert not process.is_running()
+    with pytest.raises(ModelUnavailable, match="shutting down"):
+        await answer(engine, "after")
+
+
+async def test_an_engine_that_is_refused_says_so_in_the_workers_words(tmp_path: Path) -> None:
+    with pytest.raises(EngineRefused, match=r"engine\.json is missing"):
+        await EngineProcess.start(tmp_path)
+
+
+def test_a_worker_does_not_outlive_a_parent_that_is_killed(engine_dir: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from runtime.process import EngineProcess\n"
+        "async def main():\n"
+        "    await EngineProcess.start(Path(sys.argv[1]))\n"
+        "    print('ready', flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(engine_dir)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        assert parent.stdout.readline() == "ready\n"
+    children = psutil.Process(parent.pid).children()
+    assert children
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive

@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+import pytest
+
+from engines.errors import ContextLengthExceeded, InvalidRequest
+from engines.generation import SamplingParams
+from engines.manifest import Manifest
+from engines.recipe import Chat, Limits
+from runtime.admission import check_request
+
+MANIFEST = Manifest(
+    name="small",
+    target="onnx-cpu",
+    quantization="int4",
+    limits=Limits(max_batch_size=2, max_input_len=10, max_seq_len=16),
+    chat=Chat(),
+    eos_token_ids=(2,),
+    vocab_size=100,
+    source={},
+    recipe_sha256="",
+    versions={},
+    requires={},
+    device="cpu",
+    created="2026-01-01T00:00:00Z",
+    files={},
+)
+PARAMS = SamplingParams(max_tokens=4)
+
+
+def test_a_request_that_just_fits_is_taken() -> None:
+    check_request(range(10), replace(PARAMS, max_tokens=6), MANIFEST)
+
+
+def test_a_prompt_over_the_limit_is_told_both_lengths() -> None:
+    with pytest.raises(ContextLengthExceeded, match=r"11 tokens.*small.*at most 10"):
+        check_request(range(11), PARAMS, MANIFEST)
+
+
+def test_an_answer_over_the_limit_is_told_how_much_room_is_left() -> None:
+    with pytest.raises(ContextLengthExceeded, match=r"together 17.*holds 16.*at most 6 tokens"):
+        check_request(range(10), replace(PARAMS, max_tokens=7), MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sampling", "message"),
+    [
+        ((), PARAMS, "prompt is empty"),
+        ((5, 100), PARAMS, r"token id 100.*ends at 99"),
+        ((-1,), PARAMS, "token id -1"),
+        ((1,), replace(PARAMS, max_tokens=0), "max_tokens is 0"),
+        ((1,), replace(PARAMS, temperature=-0.1), r"temperature is -0\.1"),
+        ((1,), replace(PARAMS, temperature=float("nan")), "temperature is nan"),
+        ((1,), replace(PARAMS, top_p=0.0), r"top_p is 0\.0"),
+        ((1,), replace(PARAMS, top_p=1.1), r"top_p is 1\.1"),
+        ((1,), replace(PARAMS, top_k=-1), "top_k is -1"),
+        ((1,), replace(PARAMS, stop_token_ids=((3,), ())), "stop sequence is empty"),
+    ],
+)
+def test_what_no_engine_can_do_is_refused_by_name(
+    prompt: tuple[int, ...], sampling: SamplingParams, message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message) as refusal:
+        check_request(prompt, sampling, MANIFEST)
+    assert refusal.value.param in ("prompt", "max_tokens", "temperature", "top_p", "top_k", "stop")

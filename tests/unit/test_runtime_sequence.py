@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.generation import Delta, SamplingParams
+from runtime.sequence import ActiveSequence
+
+VOCAB = 10
+EOS = 0
+
+
+def answer(tokens: list[int], **sampling: object) -> list[Delta]:
+    """What a client sees when the model's likeliest tokens are `tokens`, one after another."""
+    params = SamplingParams(**{"max_tokens": 100, "temperature": 0.0, **sampling})  # type: ignore[arg-type]
+    sequence = ActiveSequence((1,), params, (EOS,), on_event=lambda event: None)
+    deltas = []
+    for token in tokens:
+        deltas.append(sequence.advance(np.eye(VOCAB, dtype=np.float32)[token]))
+        if deltas[-1].finish_reason:
+            break
+    return deltas
+
+
+def ids(deltas: list[Delta]) -> list[int]:
+    return [token for delta in deltas for token in delta.token_ids]
+
+
+def test_end_of_sequence_stops_and_is_neither_shown_nor_counted() -> None:
+    deltas = answer([3, 4, EOS, 5])
+    assert ids(deltas) == [3, 4]
+    assert sum(delta.token_count for delta in deltas) == 2
+    assert deltas[-1] == Delta(finish_reason="stop")
+
+
+def test_ignore_eos_goes_on_to_max_tokens_and_shows_every_token() -> None:
+    deltas = answer([3, EOS, 5, 6], ignore_eos=True, max_tokens=3)
+    assert ids(deltas) == [3, EOS, 5]
+    assert deltas[-1].finish_reason == "length"
+
+
+def test_a_request_may_name_its_own_end_of_sequence() -> None:
+    assert ids(answer([3, EOS, 7, 4], eos_token_ids=(7, 8))) == [3, EOS]
+
+
+def test_a_stop_sequence_ends_the_answer_and_stays_in_it() -> None:
+    deltas = answer([3, 5, 4, 5, 6, 7], stop_token_ids=((5, 6), (9,)))
+    assert ids(deltas) == [3, 5, 4, 5, 6]
+    assert deltas[-1].finish_reason == "stop"
+
+
+def test_a_stop_sequence_does_not_match_the_prompt() -> None:
+    assert ids(answer([5, 3, EOS], stop_token_ids=((1, 5),))) == [5, 3]
+
+
+def test_log_probabilities_come_only_when_asked_for() -> None:
+    assert answer([3])[0].log_probs == ()
+    [log_prob] = answer([3], log_probs=True)[0].log_probs
+    assert log_prob == pytest.approx(np.log(np.e / (np.e + VOCAB - 1)))
+
+
+@given(
+    tokens=st.lists(st.integers(0, VOCAB - 1), min_size=20, max_size=20),
+    max_tokens=st.integers(1, 15),
+    stops=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3).map(tuple), max_size=3).map(tuple),
+)
+def test_every_answer_ends_once_and_says_why(
+    tokens: list[int], max_tokens: int, stops: tuple[tuple[int, ...], ...]
+) -> None:
+    deltas = answer(tokens, max_tokens=max_tokens, stop_token_ids=stops)
+    output = ids(deltas)
+    assert all(delta.finish_reason is None for delta in deltas[:-1])
+    assert len(output) <= max_tokens
+    stopped = any(tuple(output[-len(stop) :]) == stop for stop in stops)
+    ended = len(output) < len(deltas)
+    assert deltas[-1].finish_reason == ("stop" if stopped or ended else "length")
