@@ -16,7 +16,8 @@ from bench.users import Load, Run
 
 def table(summary: Summary, load: Load, run: Run) -> RenderableType:
     """What a run says: throughput, latencies, failures with their reasons, and what makes it doubtful."""
-    totals = Table(box=box.SIMPLE, show_header=False, title=_title(summary, load), title_justify="left")
+    title = Text(_title(summary, load), style="bold")
+    totals = Table(box=box.SIMPLE, show_header=False)
     totals.add_column(style="bold")
     totals.add_column(justify="right")
     totals.add_row("requests", str(summary.requests))
@@ -28,7 +29,7 @@ def table(summary: Summary, load: Load, run: Run) -> RenderableType:
 
     remarks = [Text(line, style="yellow") for line in _remarks(summary, run)]
     if not summary.requests:
-        return Group(totals, *remarks)
+        return Group(title, totals, *remarks)
     latencies = Table(box=box.SIMPLE)
     latencies.add_column("milliseconds", style="bold")
     for name in ("mean", "p50", "p90", "p99"):
@@ -40,7 +41,7 @@ def table(summary: Summary, load: Load, run: Run) -> RenderableType:
         ("chunk gap", summary.chunk_gap_s),
     ):
         latencies.add_row(name, *_milliseconds(distribution))
-    return Group(totals, latencies, *remarks)
+    return Group(title, totals, latencies, *remarks)
 
 
 def write_json(path: Path, summary: Summary, load: Load, run: Run, model: str) -> None:

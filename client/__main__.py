@@ -25,8 +25,8 @@ def ask(
     ] = None,
     system: Annotated[str | None, typer.Option(help="The system prompt.")] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, help="0 always takes the likeliest token; higher is freer.")
-    ] = None,
+        float, typer.Option(min=0, help="0 always takes the likeliest token; 0.7 is livelier.")
+    ] = 0.0,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     stop: Annotated[

@@ -34,7 +34,7 @@ class Chunk:
 class Server:
     """One server, reached at `url` (without /v1).
 
-    model: the model to ask. sampling: temperature, max_tokens, seed, stop, as far as the user set them.
+    model: the model to ask. sampling: temperature, max_tokens, seed, stop; what is not there is left to the server.
     """
 
     url: str

@@ -108,7 +108,8 @@ def test_every_option_reaches_the_server():
 def test_what_the_user_does_not_set_is_left_to_the_server():
     with scripted(hello) as (url, received):
         client("hi", url=url)
-    assert set(received[0]) == {"model", "messages", "stream", "stream_options"}
+    assert set(received[0]) == {"model", "messages", "stream", "stream_options", "temperature"}
+    assert received[0]["temperature"] == 0, "a first answer should be the model's best"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,33 @@
+# Triton with Slipway's stages: `docker compose up triton` builds and runs it.
+# The image tag decides the TensorRT-LLM version (26.07 carries 1.2.1) and has Python 3.12.
+ARG BASE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3
+FROM ${BASE}
+
+# requirements/triton.txt instead brings tritonserver itself, for a base image that has none.
+ARG REQUIREMENTS=requirements/serving.txt
+
+# An environment of its own leaves the packages of TensorRT-LLM in the base image as they are, and still
+# sees them. Triton's Python stub asks the first `python3` on PATH where packages are.
+WORKDIR /app
+COPY requirements requirements
+RUN python3 -m venv --system-site-packages --without-pip /opt/slipway \
+    && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir -r "${REQUIREMENTS}"
+ENV PATH=/opt/slipway/bin:${PATH} \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+
+COPY engines/*.py engines/
+COPY text text
+COPY runtime runtime
+COPY ensemble ensemble
+COPY deploy deploy
+# Where `deploy` lays out Triton's Python backend when tritonserver comes from the wheel.
+RUN mkdir .cache && chown 1000:1000 .cache
+
+USER 1000:1000
+EXPOSE 8000 8001 8002
+# Large engines take minutes to load.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s \
+    CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+CMD ["python3", "-m", "deploy", "triton", "--host", "0.0.0.0"]

@@ -1,0 +1,162 @@
+"""compose.yaml and the Dockerfiles: valid, safe to publish, and true to the rooms they carry."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from servers import ROOT
+
+BIN = Path(sys.executable).parent
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
+
+
+def instructions(dockerfile: Path) -> list[tuple[str, str]]:
+    """Instruction and argument, continued lines joined."""
+    text = re.sub(r"^#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
+    return [(name, argument) for name, argument in lines]
+
+
+def copied(dockerfile: Path) -> list[str]:
+    return [argument.split()[0] for name, argument in instructions(dockerfile) if name == "COPY"]
+
+
+def command(dockerfile: Path) -> list[str]:
+    [argument] = [argument for name, argument in instructions(dockerfile) if name == "CMD"]
+    return list(ast.literal_eval(argument))
+
+
+def dockerfile_of(service: dict[str, Any]) -> Path:
+    return ROOT / service["build"]["context"] / service["build"]["dockerfile"]
+
+
+def imported_rooms(room: str) -> set[str]:
+    """The packages of this checkout that a room's modules import."""
+    found: set[str] = set()
+    for path in (ROOT / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(names=names):
+                    found |= {alias.name.partition(".")[0] for alias in names}
+                case ast.ImportFrom(module=str(module), level=0):
+                    found.add(module.partition(".")[0])
+    return {name for name in found if (ROOT / name / "__init__.py").is_file()} - {room}
+
+
+def test_compose_file_is_valid():
+    check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each_dockerfile
+def test_hadolint_has_nothing_to_say(dockerfile: Path):
+    done = subprocess.run([BIN / "hadolint", dockerfile], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_triton_brings_the_gateway():
+    assert SERVICES["triton"]["depends_on"] == {"gateway": {"condition": "service_started"}}
+    assert "depends_on" not in SERVICES["gateway"]
+
+
+@each_service
+def test_ports_are_published_on_loopback_only(service: dict[str, Any]):
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+@each_service
+def test_exposed_ports_are_the_published_ones(service: dict[str, Any]):
+    exposed = [
+        port
+        for name, argument in instructions(dockerfile_of(service))
+        if name == "EXPOSE"
+        for port in argument.split()
+    ]
+    assert [port.split(":")[-1] for port in service["ports"]] == exposed
+
+
+@each_service
+def test_mounted_folders_exist_are_read_only_and_lie_where_the_code_looks(service: dict[str, Any]):
+    [workdir] = [argument for name, argument in instructions(dockerfile_of(service)) if name == "WORKDIR"]
+    for volume in service["volumes"]:
+        source, target, mode = volume.split(":")
+        assert (ROOT / source).is_dir()
+        assert target == f"{workdir}/{source.removeprefix('./')}"
+        assert mode == "ro"
+
+
+@each_dockerfile
+def test_the_base_image_is_an_argument(dockerfile: Path):
+    first, second, *_ = instructions(dockerfile)
+    assert first[0] == "ARG"
+    assert first[1].startswith("BASE=")
+    assert second == ("FROM", "${BASE}")
+
+
+@each_dockerfile
+def test_everything_copied_exists_and_travels_to_the_builder(dockerfile: Path):
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    let_in = [line.removeprefix("!") for line in ignored if line.startswith("!")]
+    for source in copied(dockerfile):
+        assert list(ROOT.glob(source)), f"{source} does not exist"
+        assert any(fnmatch(source, pattern) or source.startswith(f"{pattern}/") for pattern in let_in)
+
+
+def test_no_weights_travel_to_the_builder():
+    let_in = [
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
+    files = [path for pattern in let_in for found in ROOT.glob(pattern) for path in walk(found)]
+    assert files
+    assert all(path.stat().st_size < 1_000_000 for path in files)
+
+
+def walk(path: Path) -> Iterator[Path]:
+    yield from path.rglob("*") if path.is_dir() else [path]
+
+
+@each_dockerfile
+def test_every_room_that_the_code_imports_is_copied(dockerfile: Path):
+    rooms = {Path(source).parts[0] for source in copied(dockerfile)} - {"requirements"}
+    assert set().union(*(imported_rooms(room) for room in rooms)) <= rooms
+
+
+@each_dockerfile
+def test_the_process_is_not_root_and_is_watched(dockerfile: Path):
+    given = dict(instructions(dockerfile))
+    assert given["USER"] == "1000:1000"
+    assert "HEALTHCHECK" in given
+
+
+@each_dockerfile
+def test_the_command_names_options_that_exist(dockerfile: Path):
+    python, dash_m, module, *rest = command(dockerfile)
+    assert (python, dash_m) == ("python3", "-m")
+    subcommands = [word for word in rest if re.fullmatch("[a-z]+", word)][:1] if module == "deploy" else []
+    asked = [sys.executable, "-m", module, *subcommands, "--help"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    for option in rest:
+        if option.startswith("--"):
+            assert option in done.stdout
+
+
+def test_the_gateway_looks_for_triton_where_compose_puts_it():
+    words = command(dockerfile_of(SERVICES["gateway"]))
+    host, port = words[words.index("--triton-url") + 1].split(":")
+    assert host in SERVICES
+    assert f"127.0.0.1:{port}:{port}" in SERVICES[host]["ports"]
