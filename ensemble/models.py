@@ -1,0 +1,103 @@
+"""The four Triton models of one built engine and how they are wired; written by `ensemble.repository`."""
+
+from engines.manifest import Manifest
+from engines.stages import engine_stage, postprocessing, preprocessing
+from ensemble import interface
+from ensemble.config import Ensemble, PythonModel, Step
+
+ENGINE_PARAMETER = "engine_dir"
+
+# What a client of the ensemble calls the engine's inputs, where the two names differ.
+CLIENT_NAMES = {
+    "request_output_len": "max_tokens",
+    "bad_words_list": "bad_words",
+    "stop_words_list": "stop_words",
+    "runtime_top_k": "top_k",
+    "runtime_top_p": "top_p",
+    "len_penalty": "length_penalty",
+    "streaming": "stream",
+}
+# Engine input by the preprocessing output that feeds it. Outputs that preprocessing leaves out (no end_id
+# known, say) are absent in the engine stage too.
+_PREPARED = {
+    "INPUT_ID": "input_ids",
+    "REQUEST_INPUT_LEN": "input_lengths",
+    "REQUEST_OUTPUT_LEN": "request_output_len",
+    "BAD_WORDS_IDS": "bad_words_list",
+    "STOP_WORDS_IDS": "stop_words_list",
+    "OUT_END_ID": "end_id",
+    "OUT_PAD_ID": "pad_id",
+}
+_PREPROCESSING_INPUTS = {
+    "QUERY": "text_input",
+    "DECODER_QUERY": "decoder_text_input",
+    "REQUEST_OUTPUT_LEN": "max_tokens",
+    "BAD_WORDS_DICT": "bad_words",
+    "STOP_WORDS_DICT": "stop_words",
+    "EMBEDDING_BIAS_WORDS": "embedding_bias_words",
+    "EMBEDDING_BIAS_WEIGHTS": "embedding_bias_weights",
+    "END_ID": "end_id",
+    "PAD_ID": "pad_id",
+    "PROMPT_TABLE_EXTRA_ID": "prompt_table_extra_id",
+}
+_POSTPROCESSING_INPUTS = {
+    "TOKENS_BATCH": "_output_ids",
+    "SEQUENCE_LENGTH": "_sequence_length",
+    "STREAM_NAME": "_stream_name",
+}
+
+
+def of_engine(manifest: Manifest, engine_dir: str) -> tuple[PythonModel | Ensemble, ...]:
+    """The stages and, last, the ensemble.
+
+    engine_dir: where the stages find the engine, absolute or relative to the checkout.
+    """
+    name, rows = manifest.name, manifest.limits.max_batch_size
+    parameters = {ENGINE_PARAMETER: engine_dir}
+    return (
+        PythonModel(
+            preprocessing(name),
+            "ensemble.preprocessing",
+            rows,
+            interface.PREPROCESSING_INPUTS,
+            interface.PREPROCESSING_OUTPUTS,
+            parameters=parameters,
+        ),
+        PythonModel(
+            engine_stage(name),
+            "ensemble.engine",
+            rows,
+            interface.ENGINE_INPUTS,
+            (*interface.ENGINE_OUTPUTS, interface.STREAM_NAME),
+            decoupled=True,
+            parameters=parameters,
+        ),
+        PythonModel(
+            postprocessing(name),
+            "ensemble.postprocessing",
+            rows,
+            interface.POSTPROCESSING_INPUTS,
+            interface.POSTPROCESSING_OUTPUTS,
+            parameters=parameters,
+        ),
+        Ensemble(name, rows, interface.ENSEMBLE_INPUTS, interface.ENSEMBLE_OUTPUTS, _steps(name)),
+    )
+
+
+def _steps(name: str) -> tuple[Step, ...]:
+    prepared = {stage: f"_{stage}" for stage in _PREPARED}
+    wired = {engine: f"_{stage}" for stage, engine in _PREPARED.items()}
+    offered = {tensor.name for tensor in interface.ENSEMBLE_INPUTS}
+    for tensor in interface.ENGINE_INPUTS:
+        client = CLIENT_NAMES.get(tensor.name, tensor.name)
+        if tensor.name not in wired and client in offered:
+            wired[tensor.name] = client
+    results = {
+        tensor.name: tensor.name for tensor in interface.ENSEMBLE_OUTPUTS if tensor.name != "text_output"
+    }
+    results |= {inner.removeprefix("_"): inner for inner in _POSTPROCESSING_INPUTS.values()}
+    return (
+        Step(preprocessing(name), _PREPROCESSING_INPUTS, prepared),
+        Step(engine_stage(name), wired, results),
+        Step(postprocessing(name), _POSTPROCESSING_INPUTS, {"OUTPUT": "text_output"}),
+    )

@@ -1,0 +1,53 @@
+"""The last stage: token ids to text, whole characters only; loaded by Triton."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from engines.manifest import open_engine
+from engines.stages import engine_stage
+from ensemble import stage
+from ensemble.streams import Streams
+from text.tokenizer import FILES, Tokenizer
+
+
+class TritonPythonModel:
+    """One tokenizer, and a detokenizer for each running stream. One instance only: the responses of a stream
+    come in order, to the state that they need.
+    """
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
+        directory = stage.engine_dir(args)
+        self._engine_stage = engine_stage(open_engine(directory, FILES).name)
+        self._tokenizer = Tokenizer.load(directory)
+        self._streams = Streams(self._tokenizer)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request: the text of its tokens, [beams] as upstream has it."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        tensors = stage.tensors(request)
+        ids = tensors["TOKENS_BATCH"][0, 0, : tensors["SEQUENCE_LENGTH"].item()].tolist()
+        stream = tensors["STREAM_NAME"].item().decode()
+        if not stream:
+            return stage.response(OUTPUT=stage.strings(self._tokenizer.decode(ids)))
+        if ids and request.is_cancelled():
+            self._end(stream)
+        return stage.response(OUTPUT=stage.strings(self._streams.push(stream, ids)))
+
+    def _end(self, stream: str) -> None:
+        """Tell the engine stage that the client left; Triton tells this stage, but not that one."""
+        pb_utils.InferenceRequest(
+            model_name=self._engine_stage,
+            request_id=stream,
+            requested_output_names=[],
+            inputs=[
+                pb_utils.Tensor("input_lengths", np.array([[1]], np.int32)),
+                pb_utils.Tensor("request_output_len", np.array([[1]], np.int32)),
+                pb_utils.Tensor("stop", np.array([[True]])),
+            ],
+        ).exec(decoupled=True)

@@ -1,0 +1,30 @@
+"""The first stage: prompt text to token ids; loaded by Triton from the repository that `build` wrote."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engines.errors import InvalidRequest
+from engines.manifest import open_engine
+from ensemble import stage
+from ensemble.prompt import prepare
+from text.tokenizer import FILES, Tokenizer
+
+
+class TritonPythonModel:
+    """One tokenizer; every request is on its own."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
+        directory = stage.engine_dir(args)
+        self._manifest = open_engine(directory, FILES)
+        self._tokenizer = Tokenizer.load(directory)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            return stage.response(**prepare(stage.tensors(request), self._tokenizer, self._manifest))
+        except InvalidRequest as error:
+            return stage.refusal(error)

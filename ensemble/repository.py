@@ -1,0 +1,50 @@
+"""Lays out the four Triton models of a built engine; called by `build` when an engine is in place."""
+
+import shutil
+from pathlib import Path
+
+from engines.manifest import Manifest
+from ensemble import config, models
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def write_repository(engine_dir: Path, repository: Path) -> None:
+    """Write the ensemble NAME and its three stages for the engine in `engine_dir`.
+
+    Other engines' models stay as they are. The models are made ready beside the repository (Triton takes
+    every folder inside it for a model) and renamed into place, the ensemble last: whatever interrupts this,
+    an ensemble that is there is whole. Raises EngineRefused when `engine_dir` has no readable manifest.
+    """
+    manifest = Manifest.read(engine_dir)
+    repository.mkdir(parents=True, exist_ok=True)
+    staging = repository.parent / f".{repository.name}.{manifest.name}"
+    shutil.rmtree(staging, ignore_errors=True)
+    made = models.of_engine(manifest, _portable(engine_dir))
+    for model in made:
+        _write(model, staging / "new" / model.name)
+    (staging / "old").mkdir()
+    for model in reversed(made):
+        if (repository / model.name).exists():
+            (repository / model.name).rename(staging / "old" / model.name)
+    for model in made:
+        (staging / "new" / model.name).rename(repository / model.name)
+    shutil.rmtree(staging)
+
+
+def _portable(engine_dir: Path) -> str:
+    """Relative to the checkout where it lies inside it, so that a container may mount that elsewhere."""
+    absolute = engine_dir.resolve()
+    return str(absolute.relative_to(CHECKOUT) if absolute.is_relative_to(CHECKOUT) else absolute)
+
+
+def _write(model: config.PythonModel | config.Ensemble, directory: Path) -> None:
+    version = directory / "1"  # Triton wants a version folder even of an ensemble, where it stays empty.
+    version.mkdir(parents=True)
+    (directory / "config.pbtxt").write_text(config.text(model), encoding="utf-8")
+    if isinstance(model, config.PythonModel):
+        (version / "model.py").write_text(
+            '"""The code of this stage is in the checkout that the server has on its PYTHONPATH."""\n\n'
+            f'from {model.module} import TritonPythonModel\n\n__all__ = ["TritonPythonModel"]\n',
+            encoding="utf-8",
+        )

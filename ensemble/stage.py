@@ -1,0 +1,45 @@
+"""What the three stages have in common inside Triton: their engine, their tensors, their errors."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from engines.errors import InvalidRequest, SlipwayError
+from ensemble.models import ENGINE_PARAMETER
+from ensemble.repository import CHECKOUT
+from ensemble.request import Array
+
+
+def engine_dir(args: Mapping[str, str]) -> Path:
+    """The folder of the engine, from the arguments of a stage's `initialize`."""
+    parameters = json.loads(args["model_config"])["parameters"]
+    return CHECKOUT / parameters[ENGINE_PARAMETER]["string_value"]
+
+
+def tensors(request: Any) -> dict[str, Array]:
+    """The inputs that the request brought, by name."""
+    return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+
+
+def response(**outputs: Array) -> Any:
+    """A response with these outputs."""
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in outputs.items()])
+
+
+def refusal(error: SlipwayError) -> Any:
+    """A response that carries the sentence of `error`."""
+    code = (
+        pb_utils.TritonError.INVALID_ARG
+        if isinstance(error, InvalidRequest)
+        else pb_utils.TritonError.INTERNAL
+    )
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))
+
+
+def strings(*texts: str) -> Array:
+    """Texts as a STRING tensor of one dimension."""
+    return np.array([text.encode() for text in texts], dtype=object)
