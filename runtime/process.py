@@ -96,6 +96,7 @@ class EngineProcess:
         """End the worker; answers still running end as cancelled."""
         self._unavailable = f"Engine {self._directory.name} is shutting down."
         self._watcher.cancel()
+        await asyncio.wait([self._watcher])
         self._send(Close())
         sentence = await self._reap()
         self._fail_streams(f"{sentence}.")

@@ -1,6 +1,5 @@
 """The engine in process, with the real model: answers, neighbours, cancellation, refusals."""
 
-import json
 import queue
 import shutil
 import time
@@ -9,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from altered import altered
 
 from engines.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest, SlipwayError
 from engines.generation import Delta, SamplingParams
@@ -53,17 +53,6 @@ def prompts(engine_dir: Path) -> list[list[int]]:
 def alone(engine: Engine, prompts: list[list[int]]) -> list[list[Delta]]:
     """What each prompt gets when nobody else is there."""
     return [Answer(engine, "alone", prompt, EXACT).rest() for prompt in prompts]
-
-
-def altered(engine_dir: Path, directory: Path, **changes: object) -> Path:
-    """The same engine with another manifest, which no digest covers."""
-    directory.mkdir()
-    for path in engine_dir.iterdir():
-        (directory / path.name).symlink_to(path)
-    manifest = json.loads((engine_dir / "engine.json").read_text())
-    (directory / "engine.json").unlink()
-    (directory / "engine.json").write_text(json.dumps(manifest | changes))
-    return directory
 
 
 class Answer:

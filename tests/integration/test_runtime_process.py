@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from altered import altered
 
 from engines.errors import (
     ContextLengthExceeded,
@@ -97,6 +98,19 @@ async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine:
         await answer(engine, "meanwhile")
     await until(lambda: engine.ready)
     assert await answer(engine, "after") == before
+
+
+async def test_an_engine_that_fails_in_a_step_is_replaced_like_one_that_died(
+    int8_engine_dir: Path, tmp_path: Path
+) -> None:
+    # A manifest that promises more tokens than the graph has embeddings lets an impossible one through.
+    engine = await EngineProcess.start(altered(int8_engine_dir, tmp_path / "lying", vocab_size=60_000))
+    with pytest.raises(EngineFailed, match="stopped in the middle of a step"):
+        [delta async for delta in engine.generate("impossible", [59_999], SHORT)]
+    await until(lambda: not engine.ready)
+    await until(lambda: engine.ready)
+    assert len(await answer(engine, "after")) == 12
+    await engine.close()
 
 
 async def test_ctrl_c_for_the_whole_group_leaves_the_worker_to_its_parent(engine: EngineProcess) -> None:
