@@ -1,0 +1,1 @@
+"""Starts the servers on this machine: Triton alone, or Triton and the gateway together."""

@@ -46,3 +46,7 @@ class ModelNotFound(SlipwayError):
 
 class ModelUnavailable(SlipwayError):
     """The model exists but its engine is not ready (starting, or it died)."""
+
+
+class ServerFailed(SlipwayError):
+    """A server process cannot be started, or it ended by itself."""

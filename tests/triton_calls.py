@@ -9,7 +9,7 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import np_to_triton_dtype
 
-# Types as upstream's client sends them (triton_backend/inflight_batcher_llm/client/end_to_end_grpc_client.py).
+# Types as upstream's client sends them (triton_backend/inflight_batcher_llm/client).
 DTYPES = {
     **dict.fromkeys(["max_tokens", "top_k", "end_id", "pad_id", "beam_width", "min_tokens"], np.int32),
     **dict.fromkeys(["num_return_sequences", "input_ids", "input_lengths", "request_output_len"], np.int32),

@@ -1,0 +1,75 @@
+"""The command `python -m deploy`: start the servers on this machine."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy import serve as serving
+from deploy import tritonserver
+from engines.errors import SlipwayError
+
+app = typer.Typer(help="Start Slipway's servers on this machine.", no_args_is_help=True, add_completion=False)
+
+Repository = Annotated[
+    Path,
+    typer.Option(
+        "--model-repository",
+        help="Folder with the models, as `make engine` writes it.",
+        show_default="model_repository of the checkout",
+    ),
+]
+_DEFAULT = tritonserver.Ports()
+_REPOSITORY = tritonserver.CHECKOUT / "model_repository"
+
+
+@app.command()
+def triton(
+    model_repository: Repository = _REPOSITORY,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="HTTP: health, generate, repository index.")] = _DEFAULT.http,
+    grpc_port: Annotated[int, typer.Option(help="gRPC: what the gateway uses.")] = _DEFAULT.grpc,
+    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics, at /metrics.")] = _DEFAULT.metrics,
+) -> None:
+    """Run Triton alone, in the foreground, with its log as it is.
+
+    This process becomes Triton: Ctrl-C, signals and the exit status are Triton's own.
+    """
+    ports = tritonserver.Ports(http_port, grpc_port, metrics_port)
+    start = tritonserver.start(model_repository.resolve(), host, ports)
+    os.execve(start.command[0], start.command, start.environment)
+
+
+@app.command()
+def serve(
+    model_repository: Repository = _REPOSITORY,
+    host: Annotated[str, typer.Option(help="Address of the gateway; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 9000,
+    triton_http_port: Annotated[int, typer.Option(help="Triton's HTTP port.")] = _DEFAULT.http,
+    triton_grpc_port: Annotated[int, typer.Option(help="Triton's gRPC port.")] = _DEFAULT.grpc,
+    triton_metrics_port: Annotated[int, typer.Option(help="Triton's metrics port.")] = _DEFAULT.metrics,
+) -> None:
+    """Run Triton and the gateway together, until Ctrl-C.
+
+    Triton listens on this machine's loopback only; the gateway speaks OpenAI's API.
+
+    Their logs are in .cache/logs.
+    """
+    places = serving.Places(
+        host, port, tritonserver.Ports(triton_http_port, triton_grpc_port, triton_metrics_port)
+    )
+    serving.serve(model_repository.resolve(), places)
+
+
+def main() -> None:
+    """Run the command; what a user can mend is printed as it is, without a traceback."""
+    try:
+        app()
+    except SlipwayError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

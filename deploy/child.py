@@ -1,0 +1,71 @@
+"""A server started by `deploy.serve`: its process, its log, its end."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from deploy.tritonserver import CHECKOUT, Start
+from engines.errors import ServerFailed
+
+_LINES_SHOWN = 15
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Child:
+    """One server process in a group of its own, so that the terminal's Ctrl-C reaches only the parent."""
+
+    def __init__(self, name: str, start: Start, log: Path) -> None:
+        """Start it in the checkout; what it prints goes to `log`."""
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                start.command,
+                cwd=CHECKOUT,
+                env=start.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    def check(self) -> None:
+        """Raise ServerFailed, with the last lines of the log, when it has ended."""
+        status = self._process.poll()
+        if status is None:
+            return
+        how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_SHOWN:]
+        raise ServerFailed(
+            f"{self.name} ended by itself ({how}); the end of its log {self.log} says why:\n"
+            + "\n".join(f"  {line}" for line in lines)
+        )
+
+    def end(self, grace: float) -> None:
+        """Ask it to stop, wait up to `grace` seconds, and kill what is left of its group.
+
+        Interrupted once more, it is killed at once.
+        """
+        try:
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGINT)
+                self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError):  # All of them had left.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def _end_with_parent() -> None:
+    """Runs in the child: when the parent is killed without a chance to clean up, the child stops too."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

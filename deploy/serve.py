@@ -1,0 +1,152 @@
+"""Triton and the gateway together, until Ctrl-C or until one ends; called by `python -m deploy serve`."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import httpx
+from rich.console import Console
+
+from deploy import tritonserver
+from deploy.child import Child
+from deploy.ports import Listener, check_free
+from deploy.tritonserver import CHECKOUT, Start
+from engines.errors import ServerFailed
+from engines.stages import engine_stage
+
+_LOOPBACK = "127.0.0.1"
+_POLL_S = 0.1
+_PROBE_TIMEOUT_S = 2.0
+_GATEWAY_GRACE_S = 10.0
+# Triton hears a signal only when it has finished loading, then gives running requests their time.
+_TRITON_GRACE_S = tritonserver.EXIT_TIMEOUT_S + 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What listens where. Triton is there for the gateway alone and stays on the loopback address."""
+
+    host: str
+    port: int
+    triton: tritonserver.Ports
+
+    @property
+    def triton_url(self) -> str:
+        """Triton's HTTP service."""
+        return f"http://{_LOOPBACK}:{self.triton.http}"
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway, as this machine reaches it."""
+        return f"http://{_LOOPBACK if self.host == '0.0.0.0' else self.host}:{self.port}"
+
+
+def serve(repository: Path, places: Places) -> None:
+    """Start both, say how to use them, and stay until interrupted.
+
+    Raises ServerFailed when a port is taken, no model loads, or one of the two ends by itself; whatever
+    happens, neither is left running.
+    """
+    start = tritonserver.start(repository, _LOOPBACK, places.triton)
+    check_free(_listeners(places))
+    logs = tritonserver.CACHE / "logs"
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)
+    try:
+        with ExitStack() as running:
+            triton = Child("Triton", start, logs / f"triton-{places.triton.http}.log")
+            running.callback(triton.end, _TRITON_GRACE_S)
+            _wait(console, "Triton loads the models", f"{places.triton_url}/v2/health/ready", [triton])
+            engines = _ready_engines(console, places, triton)
+            gateway = Child("The gateway", _gateway(places), logs / f"gateway-{places.port}.log")
+            running.callback(gateway.end, _GATEWAY_GRACE_S)
+            _wait(console, "The gateway starts", f"{places.gateway_url}/health/ready", [triton, gateway])
+            _say_how(console, places, engines)
+            while True:
+                triton.check()
+                gateway.check()
+                time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _listeners(places: Places) -> list[Listener]:
+    return [
+        Listener("The gateway", places.host, places.port, "--port"),
+        Listener("Triton's HTTP service", _LOOPBACK, places.triton.http, "--triton-http-port"),
+        Listener("Triton's gRPC service", _LOOPBACK, places.triton.grpc, "--triton-grpc-port"),
+        Listener("Triton's metrics", _LOOPBACK, places.triton.metrics, "--triton-metrics-port"),
+    ]
+
+
+def _gateway(places: Places) -> Start:
+    command = [sys.executable, "-m", "gateway", "--backend", "triton"]
+    command += ["--triton-url", f"{_LOOPBACK}:{places.triton.grpc}"]
+    command += ["--host", places.host, "--port", str(places.port)]
+    return Start(command, dict(os.environ))
+
+
+def _wait(console: Console, what: str, url: str, children: list[Child]) -> None:
+    """Until `url` answers 200. No time limit: a large engine loads for minutes, and Ctrl-C is at hand."""
+    began = time.monotonic()
+    with console.status(what) as status:
+        while True:
+            for child in children:
+                child.check()
+            with suppress(httpx.TransportError):  # Not listening yet.
+                if httpx.get(url, timeout=_PROBE_TIMEOUT_S).status_code == httpx.codes.OK:
+                    return
+            status.update(f"{what} ({time.monotonic() - began:.0f} s; log: {_short(children[-1].log)})")
+            time.sleep(_POLL_S)
+
+
+def _ready_engines(console: Console, places: Places, triton: Child) -> list[str]:
+    """The engines whose ensemble is ready; says why for those that are not.
+
+    Raises ServerFailed when there is none.
+    """
+    index = httpx.post(f"{places.triton_url}/v2/repository/index", timeout=_PROBE_TIMEOUT_S).json()
+    states = {model["name"]: model.get("state") for model in index}
+    for model in index:
+        if model.get("state") != "READY":
+            console.print(f"Not served: {model['name']}: {model.get('reason', 'no reason given').strip()}")
+    engines = [name for name, state in states.items() if state == "READY" and engine_stage(name) in states]
+    if not engines:
+        raise ServerFailed(
+            f"Triton loaded no engine (its log: {_short(triton.log)}); "
+            "mend what is named above, or build again with `make engine`."
+        )
+    return engines
+
+
+def _say_how(console: Console, places: Places, engines: list[str]) -> None:
+    body = {
+        "model": engines[0],
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "temperature": 0,
+    }
+    console.print(
+        f"Serving {', '.join(engines)} at {places.gateway_url}/v1; Ctrl-C stops it. Ask it something:"
+    )
+    print(
+        f"curl -s {places.gateway_url}/v1/chat/completions "
+        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}",
+        flush=True,
+    )
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(CHECKOUT)
