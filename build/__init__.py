@@ -1,0 +1,1 @@
+"""From a checkpoint on disk to an engine that serves: read, check, quantise, compile, lay out."""

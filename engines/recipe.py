@@ -11,6 +11,7 @@ from engines.errors import RecipeError
 Target = Literal["onnx-cpu"]
 Quantization = Literal["int4", "int8"]
 Positive = Annotated[int, Field(gt=0)]
+DEFAULT_MAX_SEQ_LEN = 8192
 
 
 class Section(BaseModel):
@@ -20,37 +21,75 @@ class Section(BaseModel):
 
 
 class Limits(Section):
-    """What the engine is built to hold, in sequences and tokens.
+    """What an engine holds, in sequences and tokens.
 
     max_input_len: longest prompt. max_seq_len: longest prompt and answer together.
     """
 
+    max_batch_size: Positive
+    max_input_len: Positive
+    max_seq_len: Positive
+
+
+class RequestedLimits(Section):
+    """The limits as a recipe gives them; None follows the model's context, as `fitted` says."""
+
     max_batch_size: Positive = 16
-    max_input_len: Positive = 4096
-    max_seq_len: Positive = 8192
+    max_input_len: Positive | None = None
+    max_seq_len: Positive | None = None
 
     @model_validator(mode="after")
     def input_fits_sequence(self) -> Self:
         """A prompt must leave room for at least one token."""
-        if self.max_input_len >= self.max_seq_len:
+        if self.max_input_len and self.max_seq_len and self.max_input_len >= self.max_seq_len:
             raise ValueError(
                 f"max_input_len {self.max_input_len} must be below max_seq_len {self.max_seq_len}, "
                 "which holds the prompt and the answer"
             )
         return self
 
+    def fitted(self, context: int) -> Limits:
+        """The limits of an engine for a model of `context` positions.
+
+        max_seq_len defaults to the context, but at most 8192, so that a model of 128 k does not ask for
+        memory that nobody meant to give; max_input_len defaults to all of it but the first answer token.
+        Raises RecipeError when a given limit does not fit.
+        """
+        max_seq_len = self.max_seq_len or min(DEFAULT_MAX_SEQ_LEN, context)
+        if max_seq_len > context:
+            raise RecipeError(
+                f"limits.max_seq_len {max_seq_len} is more than the model's context of {context} tokens; "
+                f"give {context} or less."
+            )
+        max_input_len = self.max_input_len or max_seq_len - 1
+        if max_input_len >= max_seq_len:
+            raise RecipeError(
+                f"limits.max_input_len {max_input_len} must be below max_seq_len, which is {max_seq_len} "
+                "here; lower it or raise max_seq_len."
+            )
+        return Limits(
+            max_batch_size=self.max_batch_size, max_input_len=max_input_len, max_seq_len=max_seq_len
+        )
+
 
 class Chat(Section):
     """How conversations are put to the model.
 
     system: the default system prompt, used when a conversation brings none.
-    template: a Jinja file that replaces the checkpoint's chat template.
     stop: strings that end every answer, beside those of the request.
     """
 
     system: str | None = None
-    template: Path | None = None
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+
+
+class RequestedChat(Chat):
+    """Chat as a recipe gives it.
+
+    template: a Jinja file that takes the place of the checkpoint's chat template in the engine's folder.
+    """
+
+    template: Path | None = None
 
 
 class Recipe(Section):
@@ -60,8 +99,8 @@ class Recipe(Section):
     checkpoint: Path
     target: Target
     quantization: Quantization
-    limits: Limits = Limits()
-    chat: Chat = Chat()
+    limits: RequestedLimits = RequestedLimits()
+    chat: RequestedChat = RequestedChat()
 
 
 def read_recipe(path: Path) -> Recipe:

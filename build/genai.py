@@ -1,0 +1,61 @@
+"""ONNX Runtime GenAI's model builder, run as a child process; called by `engine` for the onnx targets."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from build import progress
+from engines.errors import BuildError
+from engines.recipe import Quantization
+
+# Weights share one scale per block; larger blocks are faster and much worse (docs/build.md).
+BLOCK_SIZE = 32
+# 4: the kernel quantises activations to int8, the fast road on CPUs; the builder's default.
+ACCURACY_LEVEL = 4
+GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
+_LOG_TAIL = 15
+# What the builder prints (onnxruntime_genai 0.18.0, models/builders/base.py) when a part is done.
+_PART = re.compile(
+    rb"^Reading (embedding layer|layer \d+|final norm|LM head)|complete quantization of \S*/MatMul "
+)
+
+
+def export(
+    checkpoint: Path, quantization: Quantization, parts: tuple[int, int], output: Path, log: Path
+) -> None:
+    """Quantise `checkpoint` for the CPU into the new folder `output`, where GRAPH_FILES are what counts.
+
+    parts: layers, and matrices to quantise, of which the progress bar is made. log: where the builder's own
+    words go; it is removed when all went well. Raises BuildError with the end of the log otherwise.
+    """
+    command = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
+    command += ["-i", str(checkpoint.resolve()), "-o", str(output.resolve())]
+    command += ["-p", quantization, "-e", "cpu", "-c", str(output.resolve() / "cache")]
+    command += ["--extra_options", f"block_size={BLOCK_SIZE}", "prune_lm_head=true"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    layers, matrices = parts
+    with (
+        log.open("wb") as sink,
+        progress.step(f"Quantising to {quantization}", layers + 3 + matrices) as advance,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                sink.write(line)
+                if _PART.search(line):
+                    advance(1)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:]
+        raise BuildError(
+            f"The ONNX Runtime GenAI builder ended with {process.returncode}; its last lines (all: {log}):\n"
+            + "\n".join(tail)
+        )
+    log.unlink()

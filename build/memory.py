@@ -1,0 +1,34 @@
+"""What an engine will take in memory, by formula; shown by `summary`."""
+
+from typing import Literal
+
+from build.architecture import Architecture
+from build.genai import BLOCK_SIZE
+
+Form = Literal["none", "int8", "int4"]
+_BITS: dict[Form, int] = {"none": 16, "int8": 8, "int4": 4}
+_SCALE_BYTES = 4
+
+
+def weight_bytes(architecture: Architecture, form: Form) -> int:
+    """Bytes of the weights.
+
+    none: 2 for each (bf16). int8 and int4, as the onnx-cpu target lays them out: each number takes 8 or 4
+    bits, each block of 32 a 4-byte scale more. The embedding table stays fp32, but with int4 a tied one is
+    the quantised lm_head itself. Norms and biases are left out (less than 0.1 %).
+    """
+    if form == "none":
+        stored = architecture.projection_weights
+        return 2 * (stored if architecture.tied else stored + architecture.embedding_weights)
+    quantised = architecture.projection_weights * _BITS[form] // 8
+    scales = architecture.projection_weights // BLOCK_SIZE * _SCALE_BYTES
+    shared = architecture.tied and form == "int4"
+    return quantised + scales + (0 if shared else 4 * architecture.embedding_weights)
+
+
+def kv_bytes_per_token(architecture: Architecture, item_size: int) -> int:
+    """Bytes of KV cache that one token of one sequence takes: a key and a value per layer and KV head.
+
+    item_size: 4 for fp32 (onnx-cpu), 2 for fp16.
+    """
+    return 2 * architecture.layers * architecture.kv_heads * architecture.head_dim * item_size
