@@ -1,0 +1,160 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from engines.manifest import Manifest
+from ensemble import config, interface, models
+from ensemble.config import Ensemble, PythonModel, Tensor
+from ensemble.repository import write_repository
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "triton_tensors.txt"
+
+
+@pytest.fixture(scope="module")
+def made(engine_dir: Path) -> tuple[PythonModel | Ensemble, ...]:
+    return models.of_engine(Manifest.read(engine_dir), 'engines/a "quoted"\\ 한국어\n name')
+
+
+def parsed(model: PythonModel | Ensemble) -> Any:
+    return text_format.Parse(config.text(model), model_config_pb2.ModelConfig())
+
+
+def read_back(tensor: Any) -> Tensor:
+    dtype = model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")
+    is_input = hasattr(tensor, "optional")
+    return Tensor(
+        tensor.name,
+        dtype,
+        tuple(tensor.dims),
+        optional=is_input and tensor.optional,
+        ragged=is_input and tensor.allow_ragged_batch,
+        reshape=tuple(tensor.reshape.shape) if tensor.HasField("reshape") else None,
+    )
+
+
+def test_triton_reads_back_every_tensor_as_it_was_meant(made: Any) -> None:
+    for model in made:
+        config_read = parsed(model)
+        assert config_read.name == model.name
+        assert config_read.max_batch_size == 16
+        assert tuple(map(read_back, config_read.input)) == model.inputs
+        assert tuple(map(read_back, config_read.output)) == model.outputs
+
+
+def test_triton_reads_back_the_stages(made: Any, engine_dir: Path) -> None:
+    name = Manifest.read(engine_dir).name
+    stages = [parsed(model) for model in made if isinstance(model, PythonModel)]
+    assert [stage.name for stage in stages] == [
+        f"{name}.preprocessing",
+        f"{name}.engine",
+        f"{name}.postprocessing",
+    ]
+    assert [stage.backend for stage in stages] == ["python"] * 3
+    assert [stage.model_transaction_policy.decoupled for stage in stages] == [False, True, False]
+    for stage in stages:
+        assert stage.parameters["engine_dir"].string_value == 'engines/a "quoted"\\ 한국어\n name'
+        [group] = stage.instance_group
+        assert (group.count, group.kind) == (1, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+
+
+def test_triton_reads_back_the_ensembles_wiring(made: Any) -> None:
+    ensemble = made[-1]
+    config_read = parsed(ensemble)
+    assert config_read.platform == "ensemble"
+    assert len(config_read.ensemble_scheduling.step) == 3
+    for step, read in zip(ensemble.steps, config_read.ensemble_scheduling.step, strict=True):
+        assert read.model_name == step.model
+        assert read.model_version == -1
+        assert dict(read.input_map) == step.inputs
+        assert dict(read.output_map) == step.outputs
+
+
+def test_every_wire_ends_at_tensors_of_the_same_type_and_shape(made: Any) -> None:
+    by_name = {model.name: model for model in made}
+    ensemble = made[-1]
+    sources = {tensor.name: tensor for tensor in ensemble.inputs}
+    for step in ensemble.steps:
+        stage = by_name[step.model]
+        inputs = {tensor.name: tensor for tensor in stage.inputs}
+        for inner, outer in step.inputs.items():
+            assert (sources[outer].dtype, sources[outer].dims) == (inputs[inner].dtype, inputs[inner].dims)
+        outputs = {tensor.name: tensor for tensor in stage.outputs}
+        sources |= {outer: outputs[inner] for inner, outer in step.outputs.items()}
+    for tensor in ensemble.outputs:
+        assert (sources[tensor.name].dtype, sources[tensor.name].dims) == (tensor.dtype, tensor.dims)
+
+
+def test_every_input_of_the_ensemble_goes_somewhere(made: Any) -> None:
+    used = {outer for step in made[-1].steps for outer in step.inputs.values()}
+    assert {tensor.name for tensor in made[-1].inputs} <= used
+
+
+def golden(model: str, kind: str) -> dict[str, tuple[str, str, frozenset[str]]]:
+    lines = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
+    return {
+        name: (dtype, dims, frozenset(flags))
+        for owner, what, name, dtype, dims, *flags in lines
+        if (owner, what) == (model, kind)
+    }
+
+
+def described(tensor: Tensor, dtype: str) -> tuple[str, str, frozenset[str]]:
+    flags = {"optional": tensor.optional, "ragged": tensor.ragged, "reshape[]": tensor.reshape == ()}
+    return (
+        "*" if dtype == "*" else tensor.dtype,
+        "[" + ",".join(map(str, tensor.dims)) + "]",
+        frozenset(flag for flag, holds in flags.items() if holds),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "tensors"),
+    [
+        ("ensemble", "input", interface.ENSEMBLE_INPUTS),
+        ("ensemble", "output", interface.ENSEMBLE_OUTPUTS),
+        ("engine", "input", interface.ENGINE_INPUTS),
+        ("engine", "output", interface.ENGINE_OUTPUTS),
+    ],
+)
+def test_the_tensors_are_those_of_tensorrt_llm(model: str, kind: str, tensors: tuple[Tensor, ...]) -> None:
+    expected = golden(model, kind)
+    assert {tensor.name: described(tensor, expected[tensor.name][0]) for tensor in tensors} == expected
+
+
+def test_the_same_engine_always_gives_the_same_files(engine_dir: Path, tmp_path: Path) -> None:
+    write_repository(engine_dir, tmp_path / "one")
+    write_repository(engine_dir, tmp_path / "two")
+    write_repository(engine_dir, tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_other_engines_models_stay_as_they_are(
+    engine_dir: Path, int8_engine_dir: Path, tmp_path: Path
+) -> None:
+    write_repository(engine_dir, tmp_path / "repository")
+    before = contents(tmp_path / "repository")
+    write_repository(int8_engine_dir, tmp_path / "repository")
+    after = contents(tmp_path / "repository")
+    assert before.items() < after.items()
+    assert len(after) == 2 * len(before)
+
+
+def test_an_engine_inside_the_checkout_is_found_wherever_the_checkout_is(
+    engine_dir: Path, tmp_path: Path
+) -> None:
+    write_repository(engine_dir, tmp_path)
+    written = (tmp_path / f"{engine_dir.name}.engine" / "config.pbtxt").read_text()
+    assert f'"engines/{engine_dir.name}"' in written
+    assert str(engine_dir.parent) not in written
+
+
+def contents(repository: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(repository)): path.read_bytes()
+        for path in repository.rglob("*")
+        if path.is_file()
+    }

@@ -1,0 +1,170 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.errors import InvalidRequest
+from engines.generation import Delta
+from ensemble import interface, words
+from ensemble.answer import Answer
+from ensemble.request import REFUSED, WITHOUT_EFFECT, EngineRequest, parse
+
+OWN_ENDS = (2, 7)
+HONOURED = {
+    "input_ids",
+    "input_lengths",
+    "request_output_len",
+    "end_id",
+    "stop_words_list",
+    "temperature",
+    "runtime_top_k",
+    "runtime_top_p",
+    "seed",
+    "return_log_probs",
+    "return_num_input_tokens",
+    "return_num_output_tokens",
+    "exclude_input_in_output",
+    "stop",
+    "streaming",
+}
+
+
+def asked(**given: Any) -> EngineRequest:
+    tensors = {
+        "input_ids": np.array([[5, 6, 7]], np.int32),
+        "input_lengths": np.array([3], np.int32),
+        "request_output_len": np.array([4], np.int32),
+    }
+    tensors |= {name: np.asarray([value]) for name, value in given.items()}
+    return parse(tensors, OWN_ENDS)
+
+
+def test_every_input_of_the_engine_is_honoured_refused_or_without_effect() -> None:
+    names = [tensor.name for tensor in interface.ENGINE_INPUTS]
+    assert sorted(names) == sorted([*HONOURED, *REFUSED, *WITHOUT_EFFECT])
+
+
+def test_without_sampling_parameters_the_answer_is_greedy_as_upstream() -> None:
+    assert asked(temperature=0.7).sampling.temperature == 0
+    assert asked(runtime_top_k=1, runtime_top_p=0.9).sampling.temperature == 0
+    assert asked(runtime_top_p=0.0).sampling.temperature == 0
+
+
+def test_top_k_or_top_p_switch_sampling_on() -> None:
+    by_k = asked(runtime_top_k=5).sampling
+    assert (by_k.top_k, by_k.top_p, by_k.temperature) == (5, 1.0, 1.0)
+    by_p = asked(runtime_top_p=0.5, temperature=0.7).sampling
+    assert (by_p.top_k, by_p.top_p, by_p.temperature) == (0, 0.5, 0.7)
+
+
+def test_an_end_id_of_the_engine_stands_for_all_of_its_own() -> None:
+    assert asked(end_id=2).sampling.eos_token_ids is None
+    assert asked().sampling.eos_token_ids is None
+    assert asked(end_id=9).sampling.eos_token_ids == (9,)
+    assert asked(end_id=-1).sampling.ignore_eos
+
+
+def test_a_prompt_is_cut_to_its_stated_length() -> None:
+    assert asked(input_lengths=2).prompt_token_ids == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beam_width", 2),
+        ("num_return_sequences", 3),
+        ("repetition_penalty", 1.1),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", -0.5),
+        ("min_tokens", 4),
+        ("bad_words_list", [[4], [1]]),
+        ("embedding_bias", [0.0, 1.0]),
+        ("return_context_logits", True),
+        ("return_generation_logits", True),
+        ("return_perf_metrics", True),
+        ("draft_input_ids", [3]),
+        ("prompt_embedding_table", [[0.5]]),
+        ("lora_task_id", 1),
+        ("guided_decoding_guide", b"{}"),
+        ("runtime_top_p", 1.5),
+        ("runtime_top_k", -1),
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("request_output_len", 0),
+        ("input_lengths", 4),
+        ("input_lengths", 0),
+    ],
+)
+def test_what_the_engine_cannot_do_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        asked(**{name: value})
+    assert name in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beam_width", 1),
+        ("repetition_penalty", 1.0),
+        ("frequency_penalty", 0.0),
+        ("min_tokens", 0),
+        ("bad_words_list", np.zeros((2, 0), np.int32)),
+        ("embedding_bias", np.zeros(0, np.float32)),
+        ("return_context_logits", False),
+        ("len_penalty", 2.0),
+    ],
+)
+def test_neutral_values_pass(name: str, value: Any) -> None:
+    assert asked(**{name: value}) == asked()
+
+
+def test_two_prompts_in_one_request_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="one prompt per request"):
+        parse({"input_ids": np.zeros((2, 3), np.int32)}, OWN_ENDS)
+
+
+@given(st.lists(st.lists(st.integers(0, 50000), min_size=1, max_size=6), max_size=6))
+def test_words_survive_the_tensor(some: list[list[int]]) -> None:
+    packed = words.pack(some)
+    assert packed.dtype == np.int32
+    assert words.unpack(packed, "stop_words_list") == tuple(tuple(word) for word in some)
+
+
+@pytest.mark.parametrize("ends", [[2, 1], [0, 1], [1, 3], [-2, -1]])
+def test_word_ends_that_make_no_sense_are_refused(ends: list[int]) -> None:
+    with pytest.raises(InvalidRequest, match="stop_words_list"):
+        words.unpack(np.array([[[8, 9], ends]], np.int32), "stop_words_list")
+
+
+def told(answer: Answer) -> list[dict[str, Any]]:
+    deltas = [
+        Delta(token_ids=(10,), token_count=1, log_probs=(-0.5,)),
+        Delta(token_ids=(11, 12), token_count=2, log_probs=(-1.0, -0.25), finish_reason="length"),
+    ]
+    made = [outputs for delta in deltas for outputs in answer.outputs(delta)]
+    return [{name: value.tolist() for name, value in outputs.items()} for outputs in made]
+
+
+def test_a_stream_gets_each_delta_and_an_empty_end() -> None:
+    responses = told(Answer("me/1", asked(streaming=True, return_num_output_tokens=True)))
+    assert [response["output_ids"] for response in responses] == [[[[10]]], [[[11, 12]]], [[[]]]]
+    assert [response["num_output_tokens"] for response in responses] == [[[1]], [[2]], [[0]]]
+    assert {name for response in responses for [[name]] in [response["stream_name"]]} == {b"me/1"}
+
+
+def test_a_whole_answer_begins_with_the_prompt_unless_told_otherwise() -> None:
+    [whole] = told(Answer("me/1", asked()))
+    assert whole["output_ids"] == [[[5, 6, 7, 10, 11, 12]]]
+    assert whole["stream_name"] == [[b""]]
+    [bare] = told(Answer("me/1", asked(exclude_input_in_output=True)))
+    assert bare["output_ids"] == [[[10, 11, 12]]]
+
+
+def test_log_probabilities_are_per_response_and_add_up() -> None:
+    responses = told(Answer("me/1", asked(streaming=True, return_log_probs=True)))
+    assert [response["output_log_probs"] for response in responses] == [[[[-0.5]]], [[[-1.0, -0.25]]], [[[]]]]
+    assert [response["cum_log_probs"] for response in responses] == [[[-0.5]], [[-1.75]], [[-1.75]]]
+    assert "output_log_probs" not in told(Answer("me/1", asked(streaming=True)))[0]

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ensemble.streams import Streams
+from text.tokenizer import Tokenizer
+
+KOREAN = "서울은 대한민국의 수도입니다. 😀👩‍💻🇰🇷"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(checkpoint_dir: Path) -> Tokenizer:
+    return Tokenizer.load(checkpoint_dir)
+
+
+def told(streams: Streams, name: str, ids: list[int]) -> list[str]:
+    return [streams.push(name, [token]) for token in ids] + [streams.push(name, [])]
+
+
+def test_a_korean_stream_is_whole_and_never_shows_a_broken_character(tokenizer: Tokenizer) -> None:
+    pieces = told(Streams(tokenizer), "a", tokenizer.encode(KOREAN))
+    assert "".join(pieces) == KOREAN
+    assert "�" not in "".join(pieces)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_streams_that_interleave_do_not_mix(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    ids = st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=20)
+    answers = data.draw(st.lists(ids, min_size=2, max_size=4))
+    order = data.draw(st.permutations([row for row, answer in enumerate(answers) for _ in answer]))
+    streams = Streams(tokenizer)
+    pieces = [""] * len(answers)
+    left = [iter(answer) for answer in answers]
+    for row in order:
+        pieces[row] += streams.push(str(row), [next(left[row])])
+    for row in range(len(answers)):
+        pieces[row] += streams.push(str(row), [])
+    assert pieces == [tokenizer.decode(answer) for answer in answers]
+    assert len(streams) == 0
+
+
+def test_streams_that_never_end_make_room_for_new_ones(tokenizer: Tokenizer) -> None:
+    streams = Streams(tokenizer, most=3)
+    half = tokenizer.encode("한")[:1]
+    for name in "abc":
+        streams.push(name, half)
+    streams.push("a", half)
+    streams.push("d", half)
+    assert len(streams) == 3
+    assert streams.push("b", []) == ""  # the least recently used was let go
+    assert streams.push("a", []) != ""
