@@ -42,7 +42,7 @@ def ask(
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         # A pipe on Windows speaks the legacy code page, which has no Korean.
         stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    notes = Console(stderr=True)
+    notes = Console(stderr=True, soft_wrap=True)
     given = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed, "stop": stop or None}
     sampling: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
@@ -55,7 +55,7 @@ def ask(
             raise ServerError("There is no question: put it in quotes, or pipe it in.")
         _answer_once(Server.at(url, model, sampling), system, prompt, notes)
     except ServerError as error:
-        notes.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        notes.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None
 
 
