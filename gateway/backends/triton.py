@@ -23,6 +23,13 @@ from gateway.backends.base import Load
 # TensorRT-LLM's way to say that no token ends the sequence.
 _NO_END_ID = -1
 _READY_TIMEOUT_S = 2.0
+# gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start.
+_CHANNEL = [
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
 # A stop request is answered at once; past this the server hangs, and its own timeouts must end the answer.
 _STOP_TIMEOUT_S = 5.0
 
@@ -35,7 +42,7 @@ class TritonBackend:
     def __init__(self, model: str, url: str) -> None:
         self._model = model
         self._url = url
-        self._client = InferenceServerClient(url)
+        self._client = InferenceServerClient(url, channel_args=_CHANNEL)
         self._stops: set[asyncio.Task[None]] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
@@ -155,6 +162,6 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
 
 def _tensor(name: str, values: list[list[Any]], dtype: npt.DTypeLike) -> InferInput:
     data = np.array(values, dtype)
-    tensor = InferInput(name, list(data.shape), np_to_triton_dtype(dtype))
+    tensor = InferInput(name, list(data.shape), np_to_triton_dtype(data.dtype))
     tensor.set_data_from_numpy(data)
     return tensor

@@ -1,0 +1,264 @@
+"""The official openai client gets from every backend what OpenAI's reference promises."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+from conftest import Gateway
+from openai import OpenAI
+
+PARIS = [{"role": "user", "content": "What is the capital of France?"}]
+COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
+KOREAN = "반갑습니다. 안녕하세요. 반갑습니다. 안녕하세요. 반갑습니다."
+# Greedy and never ending by itself: more than a minute of work, unless somebody ends it.
+ENDLESS = {"prompt": COUNT, "temperature": 0, "extra_body": {"ignore_eos": True}}
+
+
+def counted(client: OpenAI, model: str, **options: object) -> str:
+    """A greedy answer to COUNT."""
+    return client.completions.create(model=model, prompt=COUNT, temperature=0, **options).choices[0].text
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def test_the_capital_of_france(client: OpenAI, gateway: Gateway) -> None:
+    completion = client.chat.completions.create(model=gateway.model, messages=PARIS, temperature=0)
+    choice = completion.choices[0]
+    assert "Paris" in choice.message.content
+    assert choice.message.role == "assistant"
+    assert choice.finish_reason == "stop", "it ended by itself, and not after OpenAI's old 16 tokens"
+    assert completion.object == "chat.completion"
+    assert completion.model == gateway.model
+    assert completion.id.startswith("chatcmpl-")
+    assert abs(completion.created - time.time()) < 60
+    usage = completion.usage
+    assert usage.completion_tokens > 16
+    assert usage.prompt_tokens > 20, "the template's tokens count too"
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+
+
+def test_a_stream_says_the_same_as_the_whole_answer(client: OpenAI, gateway: Gateway) -> None:
+    whole = client.chat.completions.create(model=gateway.model, messages=PARIS, temperature=0)
+    chunks = list(
+        client.chat.completions.create(
+            model=gateway.model,
+            messages=PARIS,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    first, *texts, last, usage = chunks
+    assert first.choices[0].delta.role == "assistant"
+    assert not first.choices[0].delta.content
+    assert all(chunk.choices[0].delta.content for chunk in texts), "no chunk without content"
+    assert all(chunk.choices[0].delta.role is None for chunk in texts)
+    assert all(chunk.choices[0].finish_reason is None for chunk in [first, *texts])
+    assert last.choices[0].finish_reason == "stop"
+    assert not last.choices[0].delta.content
+    assert usage.choices == []
+    assert usage.usage == whole.usage
+    assert all(chunk.usage is None for chunk in [first, *texts, last])
+    assert "".join(chunk.choices[0].delta.content for chunk in texts) == whole.choices[0].message.content
+    assert {chunk.id for chunk in chunks} == {first.id}
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+
+
+def test_usage_is_streamed_only_to_those_who_ask(client: OpenAI, gateway: Gateway) -> None:
+    chunks = client.chat.completions.create(model=gateway.model, messages=PARIS, max_tokens=3, stream=True)
+    assert all("usage" not in chunk.model_fields_set and chunk.choices for chunk in chunks)
+
+
+def test_a_stream_is_framed_as_server_sent_events(gateway: Gateway) -> None:
+    body = {"model": gateway.model, "messages": PARIS, "max_tokens": 3, "stream": True}
+    response = gateway.post("/v1/chat/completions", json=body)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["x-request-id"]
+    *events, done, end = response.text.split("\n\n")
+    assert all(event.startswith("data: {") and "\n" not in event for event in events)
+    assert (done, end) == ("data: [DONE]", "")
+
+
+def test_a_plain_completion_goes_on_from_the_prompt(client: OpenAI, gateway: Gateway) -> None:
+    completion = client.completions.create(
+        model=gateway.model, prompt=COUNT, max_tokens=8, temperature=0, extra_body={"top_k": 5}
+    )
+    assert completion.choices[0].text.startswith(" 9, 10,")
+    assert completion.choices[0].finish_reason == "length"
+    assert completion.object == "text_completion"
+    assert completion.usage.completion_tokens == 8
+    chunks = list(
+        client.completions.create(model=gateway.model, prompt=COUNT, max_tokens=8, temperature=0, stream=True)
+    )
+    assert "".join(chunk.choices[0].text for chunk in chunks) == completion.choices[0].text
+    assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_both_names_of_max_tokens_limit_the_answer(client: OpenAI, gateway: Gateway) -> None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        completion = client.chat.completions.create(
+            model=gateway.model, messages=PARIS, temperature=0, **{name: 5}
+        )
+        assert completion.usage.completion_tokens == 5
+        assert completion.choices[0].finish_reason == "length"
+
+
+def test_ignore_eos_gives_exactly_the_length_asked_for(client: OpenAI, gateway: Gateway) -> None:
+    completion = client.chat.completions.create(
+        model=gateway.model, messages=PARIS, temperature=0, max_tokens=64, extra_body={"ignore_eos": True}
+    )
+    assert completion.usage.completion_tokens == 64
+    assert completion.choices[0].finish_reason == "length"
+
+
+def test_korean_comes_back_whole(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "prompt": KOREAN, "temperature": 0, "max_tokens": 48}
+    whole = client.completions.create(**asked).choices[0].text
+    pieces = [chunk.choices[0].text for chunk in client.completions.create(**asked, stream=True)]
+    assert "".join(pieces) == whole
+    assert " 안녕하세요. 반갑습니다. 안녕하세요." in whole
+    # Each syllable is several tokens: the last one may be cut by max_tokens, no other.
+    assert "\ufffd" not in whole[:-1]
+    assert all("\ufffd" not in piece for piece in pieces[:-2])
+
+
+def test_a_conversation_in_korean_reaches_the_model_whole(client: OpenAI, gateway: Gateway) -> None:
+    messages = [
+        {"role": "system", "content": "너는 친절한 조수야. 😀"},
+        {"role": "user", "content": "안녕? 내 이름은 민수야."},
+        {"role": "assistant", "content": "안녕, 민수!"},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "내 이름이"}, {"type": "text", "text": "뭐야?"}],
+        },
+    ]
+    completion = client.chat.completions.create(
+        model=gateway.model, messages=messages, temperature=0, max_tokens=16
+    )
+    assert completion.choices[0].message.content
+
+
+async def test_sixteen_at_once_get_the_answers_they_get_alone(gateway: Gateway) -> None:
+    prompts = [f"Write one sentence about the number {number}." for number in range(16)]
+    async with gateway.async_client() as client:
+
+        async def ask(prompt: str) -> tuple[str, str, int]:
+            completion = await client.chat.completions.create(
+                model=gateway.model,
+                messages=[{"role": "user", "content": prompt}],
+                temperature=0,
+                max_tokens=24,
+            )
+            choice = completion.choices[0]
+            return choice.message.content, choice.finish_reason, completion.usage.completion_tokens
+
+        alone = [await ask(prompt) for prompt in prompts]
+        together = await asyncio.gather(*(ask(prompt) for prompt in prompts))
+    assert together == alone
+    assert len(set(alone)) > 8, "the prompts have different answers"
+
+
+def test_the_same_seed_gives_the_same_answer(client: OpenAI, gateway: Gateway) -> None:
+    def sampled(seed: int) -> str:
+        return counted_at(1.5, seed)
+
+    def counted_at(temperature: float, seed: int) -> str:
+        completion = client.completions.create(
+            model=gateway.model, prompt="Once", temperature=temperature, seed=seed, max_tokens=24
+        )
+        return completion.choices[0].text
+
+    assert sampled(7) == sampled(7)
+    assert sampled(-7) == sampled(-7)
+    assert len({sampled(seed) for seed in range(4)}) > 1
+
+
+def test_top_k_one_is_greedy_whatever_the_temperature(client: OpenAI, gateway: Gateway) -> None:
+    hot = client.completions.create(
+        model=gateway.model, prompt=COUNT, temperature=2, max_tokens=16, extra_body={"top_k": 1}
+    )
+    assert hot.choices[0].text == counted(client, gateway.model, max_tokens=16)
+
+
+@pytest.mark.parametrize("stop", [", 12", "11, 12", " 1", "2, 1", "9", ["nowhere", "13,", "12"]])
+def test_a_stop_string_ends_the_answer_and_is_not_in_it(
+    client: OpenAI, gateway: Gateway, stop: str | list[str]
+) -> None:
+    full = counted(client, gateway.model, max_tokens=40)
+    strings = [stop] if isinstance(stop, str) else stop
+    expected = full[: min(full.find(string) for string in strings if string in full)]
+    asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 40, "stop": stop}
+    whole = client.completions.create(**asked)
+    assert whole.choices[0].text == expected
+    assert whole.choices[0].finish_reason == "stop"
+    assert whole.usage.completion_tokens < 40
+    chunks = list(client.completions.create(**asked, stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == expected
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_a_stop_string_that_never_comes_holds_nothing_back(client: OpenAI, gateway: Gateway) -> None:
+    full = counted(client, gateway.model, max_tokens=24)
+    assert counted(client, gateway.model, max_tokens=24, stop=["9, 10, 12", full + "x"]) == full
+
+
+def test_a_stop_string_frees_the_slot(client: OpenAI, gateway: Gateway) -> None:
+    assert client.completions.create(model=gateway.model, stop="12", **ENDLESS).choices[0].text
+    assert within(2, lambda: gateway.running_requests() == 0)
+
+
+def test_a_client_that_leaves_a_stream_frees_its_slot(client: OpenAI, gateway: Gateway) -> None:
+    stream = client.completions.create(model=gateway.model, stream=True, **ENDLESS)
+    next(iter(stream))
+    assert within(2, lambda: gateway.running_requests() == 1)
+    stream.close()
+    assert within(2, lambda: gateway.running_requests() == 0)
+
+
+def test_a_client_that_leaves_before_the_answer_frees_its_slot(client: OpenAI, gateway: Gateway) -> None:
+    body = {"model": gateway.model, "prompt": COUNT, "ignore_eos": True}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{gateway.url}/v1/completions", json=body, timeout=1)
+    assert within(2, lambda: gateway.running_requests() == 0)
+
+
+async def test_many_clients_that_leave_free_all_slots(gateway: Gateway) -> None:
+    async with gateway.async_client() as client:
+
+        async def leave_after_a_word() -> None:
+            stream = await client.completions.create(model=gateway.model, stream=True, **ENDLESS)
+            async for _ in stream:
+                break
+            await stream.close()
+
+        await asyncio.gather(*(leave_after_a_word() for _ in range(24)))
+    assert within(3, lambda: gateway.running_requests() == 0)
+
+
+def test_the_models_that_are_ready_are_listed(client: OpenAI, gateway: Gateway) -> None:
+    (model,) = client.models.list().data
+    assert model.id == gateway.model
+    assert model.object == "model"
+    assert client.models.retrieve(gateway.model) == model
+
+
+def test_health_says_live_and_ready(gateway: Gateway) -> None:
+    for path in ("live", "ready"):
+        assert httpx.get(f"{gateway.url}/health/{path}").json() == {"status": path}
+
+
+def test_the_api_is_documented(gateway: Gateway) -> None:
+    document = httpx.get(f"{gateway.url}/openapi.json").json()
+    body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
+    name = body["schema"]["$ref"].rsplit("/", 1)[1]
+    assert "messages" in document["components"]["schemas"][name]["properties"]
+    assert httpx.get(f"{gateway.url}/docs").status_code == 200

@@ -1,0 +1,323 @@
+"""What the gateway makes of a body, without a server."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.errors import ContextLengthExceeded, InvalidRequest
+from engines.manifest import Manifest
+from engines.recipe import Chat, Limits
+from gateway.errors import (
+    MalformedBody,
+    MissingField,
+    NotOffered,
+    UnknownField,
+    UnsupportedMediaType,
+    WrongType,
+    error_body,
+    http_error,
+)
+from gateway.protocol import ChatCompletionRequest, CompletionRequest
+from gateway.validation import check_media_type, check_options, conversation, parse, sampling, stop_strings
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+
+
+def manifest(system: str | None = None, stop: tuple[str, ...] = ()) -> Manifest:
+    return Manifest(
+        name="m",
+        target="onnx-cpu",
+        quantization="int4",
+        limits=Limits(max_batch_size=4, max_input_len=100, max_seq_len=128),
+        chat=Chat(system=system, stop=stop),
+        eos_token_ids=(2,),
+        vocab_size=1000,
+        source={},
+        recipe_sha256="",
+        versions={},
+        requires={},
+        device="cpu",
+        created="2026-01-01T00:00:00Z",
+        files={},
+    )
+
+
+def chat(**fields: object) -> ChatCompletionRequest:
+    return parse(json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode(), ChatCompletionRequest)
+
+
+def refused(**fields: object) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        check_options(chat(**fields))
+    return caught.value
+
+
+def test_what_is_left_out_gets_the_documented_defaults() -> None:
+    params = sampling(chat(), 28, manifest())
+    assert (params.temperature, params.top_p, params.top_k, params.seed) == (1.0, 1.0, 0, None)
+    assert params.max_tokens == 100, "what the context leaves"
+    assert not params.ignore_eos
+
+
+def test_null_means_left_out() -> None:
+    names = [name for name in ChatCompletionRequest.model_fields if name not in ("model", "messages")]
+    body = chat(**dict.fromkeys(names))
+    check_options(body)
+    assert sampling(body, 28, manifest()) == sampling(chat(), 28, manifest())
+
+
+def test_both_names_of_max_tokens_count() -> None:
+    assert sampling(chat(max_tokens=5), 1, manifest()).max_tokens == 5
+    assert sampling(chat(max_completion_tokens=6), 1, manifest()).max_tokens == 6
+    assert sampling(chat(max_tokens=7, max_completion_tokens=7), 1, manifest()).max_tokens == 7
+    error = refused(max_tokens=5, max_completion_tokens=6)
+    assert error.param == "max_completion_tokens"
+    assert "5" in str(error)
+    assert "6" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("temperature", float("nan")),
+        ("temperature", float("inf")),
+        ("top_p", 0),
+        ("top_p", 1.5),
+        ("top_k", -2),
+        ("max_tokens", 0),
+        ("max_completion_tokens", -1),
+        ("seed", 2**64),
+        ("seed", -(2**63) - 1),
+        ("stop", ""),
+        ("stop", ["a", "b", "c", "d", "e"]),
+        ("messages", []),
+        ("model", ""),
+    ],
+)
+def test_a_value_out_of_range_is_named(field: str, value: object) -> None:
+    error = refused(**{field: value})
+    assert error.param == field
+    assert str(error).startswith(field)
+    assert http_error(error).status == 400
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", "0.5"),
+        ("temperature", True),
+        ("max_tokens", "5"),
+        ("max_tokens", 5.5),
+        ("max_tokens", True),
+        ("stream", "yes"),
+        ("stream", 1),
+        ("stop", 3),
+        ("messages", "Hi"),
+        ("model", 3),
+        ("seed", 1.5),
+    ],
+)
+def test_a_wrong_type_is_named(field: str, value: object) -> None:
+    error = refused(**{field: value})
+    assert isinstance(error, WrongType)
+    assert error.param == field
+
+
+def test_the_place_of_an_error_is_written_as_openai_writes_it() -> None:
+    assert refused(messages=[{"role": "user"}]).param == "messages[0].content"
+    assert refused(messages=[{"role": "tool", "content": "x"}]).param == "messages[0].role"
+    assert refused(messages=[{"role": "user", "content": None}]).param == "messages[0].content"
+    assert refused(stop=["a", ""]).param == "stop[1]"
+    image = {"type": "image_url", "image_url": {"url": "data:"}}
+    error = refused(messages=[{"role": "user", "content": [{"type": "text", "text": "x"}, image]}])
+    assert error.param == "messages[0].content[1].type"
+    assert "image_url" in str(error)
+
+
+def test_an_unknown_field_is_an_error() -> None:
+    error = refused(temprature=0.5)
+    assert isinstance(error, UnknownField)
+    assert error.param == "temprature"
+    assert "temperature" in str(error), "the known ones are listed"
+
+
+@pytest.mark.parametrize(
+    ("field", "neutral", "other"),
+    [
+        ("n", 1, 2),
+        ("logprobs", False, True),
+        ("top_logprobs", 0, 3),
+        ("presence_penalty", 0.0, 0.5),
+        ("frequency_penalty", 0, -1),
+        ("logit_bias", {}, {"5": 100}),
+        ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", "auto", "required"),
+        ("response_format", {"type": "text"}, {"type": "json_object"}),
+        ("modalities", ["text"], ["audio"]),
+    ],
+)
+def test_what_is_not_offered_is_accepted_only_where_it_asks_for_nothing(
+    field: str, neutral: object, other: object
+) -> None:
+    check_options(chat(**{field: neutral}))
+    error = refused(**{field: other})
+    assert isinstance(error, NotOffered)
+    assert error.param == field
+
+
+def test_fields_that_do_not_change_the_answer_are_ignored() -> None:
+    body = chat(user="u", metadata={"a": "b"}, store=True, service_tier="auto", prompt_cache_key="k")
+    assert sampling(body, 28, manifest()) == sampling(chat(), 28, manifest())
+
+
+def test_an_earlier_answer_can_be_given_back_as_the_client_has_it() -> None:
+    earlier = {"role": "assistant", "content": "Hello", "refusal": None, "tool_calls": None, "audio": None}
+    turns = conversation(chat(messages=[*MESSAGES, earlier]).messages, None)
+    assert turns[1] == {"role": "assistant", "content": "Hello"}
+
+
+def test_stream_options_need_a_stream() -> None:
+    assert refused(stream_options={"include_usage": True}).param == "stream_options"
+    check_options(chat(stream=True, stream_options={"include_usage": True}))
+
+
+def test_a_prompt_beyond_the_engine_is_refused_with_both_lengths() -> None:
+    with pytest.raises(ContextLengthExceeded) as caught:
+        sampling(chat(), 101, manifest())
+    assert "101" in str(caught.value)
+    assert "100" in str(caught.value)
+    assert error_body(caught.value).error.code == "context_length_exceeded"
+
+
+def test_more_tokens_than_the_context_leaves_are_refused_with_the_numbers() -> None:
+    assert sampling(chat(max_tokens=28), 100, manifest()).max_tokens == 28
+    with pytest.raises(ContextLengthExceeded) as caught:
+        sampling(chat(max_tokens=29), 100, manifest())
+    assert caught.value.param == "max_tokens"
+    assert all(number in str(caught.value) for number in ("29", "100", "28"))
+
+
+@given(st.integers(-(2**63), 2**64 - 1))
+def test_every_64_bit_seed_reaches_the_engine_unsigned(seed: int) -> None:
+    params = sampling(chat(seed=seed), 1, manifest())
+    assert params.seed is not None
+    assert 0 <= params.seed < 2**64
+    assert (params.seed - seed) % 2**64 == 0
+
+
+def test_top_k_off_has_two_names_and_never_exceeds_the_vocabulary() -> None:
+    assert sampling(chat(top_k=-1), 1, manifest()).top_k == 0
+    assert sampling(chat(top_k=0), 1, manifest()).top_k == 0
+    assert sampling(chat(top_k=10**12), 1, manifest()).top_k == 1000
+
+
+def test_stop_strings_of_the_recipe_count_beside_the_requests() -> None:
+    recipe = manifest(stop=("<|end|>", "a"))
+    assert stop_strings(chat(stop="a"), recipe) == ("a", "<|end|>")
+    assert stop_strings(chat(stop=["b", "c"]), recipe) == ("b", "c", "<|end|>", "a")
+    assert stop_strings(chat(), manifest()) == ()
+
+
+def test_the_recipes_system_prompt_is_used_when_the_conversation_brings_none() -> None:
+    assert conversation(chat().messages, "Be brief.")[0] == {"role": "system", "content": "Be brief."}
+    for role in ("system", "developer"):
+        own = chat(messages=[{"role": role, "content": "Be long."}, *MESSAGES])
+        assert conversation(own.messages, "Be brief.")[0] == {"role": "system", "content": "Be long."}
+
+
+def test_text_parts_are_joined_by_line_breaks() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert conversation(chat(messages=[{"role": "user", "content": parts}]).messages, None) == [
+        {"role": "user", "content": "a\nb"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"model": "m", "prompt": "\xff"}',
+        b'{"model": "m", "prompt": "\\ud800"}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"model": "m", "prompt": "x"} x',
+    ],
+)
+def test_what_is_not_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        parse(body, CompletionRequest)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_at_all_break_the_parser(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        parse(body, CompletionRequest)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.sampled_from(sorted(ChatCompletionRequest.model_fields)), json_values)
+def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
+    try:
+        body = chat(**{field: value})
+        check_options(body)
+        sampling(body, 28, manifest())
+    except InvalidRequest as error:
+        refusal = error
+    else:
+        return
+    assert refusal.param is None or refusal.param.startswith(field)
+    assert len(str(refusal)) < 2000
+
+
+def test_a_body_of_thousands_of_errors_is_refused_without_listing_them() -> None:
+    body = json.dumps({"model": "m", "prompt": "x"} | {f"field{n}": 1 for n in range(100_000)})
+    with pytest.raises(InvalidRequest, match="100000 errors"):
+        parse(body.encode(), CompletionRequest)
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(MissingField) as caught:
+        parse(b'{"model": "m"}', CompletionRequest)
+    assert caught.value.param == "prompt"
+
+
+def test_several_prompts_and_token_ids_are_refused_with_the_way_out() -> None:
+    for prompt in (["a", "b"], [1, 2], [[1]]):
+        with pytest.raises(WrongType, match="one request per prompt") as caught:
+            parse(json.dumps({"model": "m", "prompt": prompt}).encode(), CompletionRequest)
+        assert caught.value.param == "prompt"
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        sampling(parse(b'{"model": "m", "prompt": ""}', CompletionRequest), 0, manifest())
+    assert caught.value.param == "prompt"
+
+
+def test_only_json_is_read() -> None:
+    check_media_type("application/json")
+    check_media_type("Application/JSON; charset=utf-8")
+    for other in (None, "text/plain", "application/x-www-form-urlencoded"):
+        with pytest.raises(UnsupportedMediaType, match="application/json"):
+            check_media_type(other)
+
+
+def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
+    import engines.errors
+    import gateway.errors
+
+    for module in (engines.errors, gateway.errors):
+        for kind in vars(module).values():
+            if isinstance(kind, type) and issubclass(kind, engines.errors.SlipwayError):
+                assert 400 <= http_error(kind("x")).status <= 503
