@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.errors import RecipeError
+from engines.recipe import RequestedLimits, read_recipe
+
+ROOT = Path(__file__).parents[2]
+GOOD = "name: a\ncheckpoint: c\ntarget: onnx-cpu\nquantization: int4\n"
+
+
+def _refusal(tmp_path: Path, content: str) -> str:
+    path = tmp_path / "r.yaml"
+    path.write_text(content)
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(path)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "engines").glob("*.yaml")), ids=lambda path: path.name)
+def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
+    assert read_recipe(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            GOOD + "quantisation: int8\n",
+            "r.yaml:5: quantisation: unknown key; allowed here: name, checkpoint",
+        ),
+        (GOOD.replace("onnx-cpu", "tpu"), "r.yaml:3: target: Input should be 'onnx-cpu'"),
+        (GOOD.replace("name: a", "name: a/b"), "r.yaml:1: name: "),
+        (GOOD + "limits:\n  max_batch: 4\n", "r.yaml:6: limits.max_batch: unknown key; allowed here: max_b"),
+        (GOOD + "limits:\n  max_seq_len: 0\n", "r.yaml:6: limits.max_seq_len: Input should be greater"),
+        (
+            GOOD + "limits:\n  max_input_len: 8\n  max_seq_len: 8\n",
+            "r.yaml:5: limits: max_input_len 8 must be below max_seq_len 8",
+        ),
+        (GOOD + "chat:\n  stop: ['']\n", "r.yaml:6: chat.stop.0: "),
+        (
+            GOOD + "chat:\n  prompt: x\n",
+            "r.yaml:6: chat.prompt: unknown key; allowed here: system, stop, temp",
+        ),
+        ("name: [", "is not YAML"),
+        ("- a\n", "must be a mapping with the keys name, checkpoint"),
+        ("", "must be a mapping"),
+    ],
+)
+def test_a_wrong_recipe_hears_the_line_the_key_and_what_is_allowed(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    assert words in _refusal(tmp_path, content)
+
+
+def test_every_fault_of_a_recipe_is_named_at_once(tmp_path: Path) -> None:
+    message = _refusal(tmp_path, "name: a\ntarget: tpu\n")
+    for key in ("checkpoint", "target", "quantization"):
+        assert f" {key}: " in message
+
+
+def test_a_missing_recipe_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.yaml cannot be read: No such file"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+@given(context=st.integers(2, 1_000_000))
+def test_limits_that_nobody_gave_fit_every_model(context: int) -> None:
+    limits = RequestedLimits().fitted(context)
+    assert limits.max_input_len < limits.max_seq_len <= min(context, 8192)
+
+
+def test_a_context_that_was_asked_for_is_kept() -> None:
+    limits = RequestedLimits(max_seq_len=32768).fitted(131072)
+    assert (limits.max_input_len, limits.max_seq_len) == (32767, 32768)
+
+
+def test_more_than_the_model_can_hold_is_refused_with_both_lengths() -> None:
+    with pytest.raises(RecipeError, match="max_seq_len 8192 is more than the model's context of 4096"):
+        RequestedLimits(max_seq_len=8192).fitted(4096)
+
+
+def test_a_prompt_limit_above_the_models_context_is_refused() -> None:
+    with pytest.raises(RecipeError, match="max_input_len 4096 must be below max_seq_len, which is 2048"):
+        RequestedLimits(max_input_len=4096).fitted(2048)
