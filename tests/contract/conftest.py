@@ -3,43 +3,15 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
-from openai import AsyncOpenAI, OpenAI
-from prometheus_client.parser import text_string_to_metric_families
+from gateways import Gateway
+from openai import OpenAI
 from servers import free_port, running
 
+from engines.manifest import Manifest
 from ensemble.repository import write_repository
-
-
-@dataclass(frozen=True)
-class Gateway:
-    url: str
-    metrics_url: str
-    model: str
-
-    def client(self) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
-
-    def async_client(self) -> AsyncOpenAI:
-        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
-
-    def post(self, path: str, **options: object) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", timeout=60, **options)
-
-    def running_requests(self) -> int:
-        """What the engine itself counts."""
-        families = text_string_to_metric_families(httpx.get(self.metrics_url).text)
-        (value,) = (
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == "slipway_running_requests" and sample.labels["model"] == self.model
-        )
-        return int(value)
 
 
 @pytest.fixture(scope="session", params=["local", "triton"])
@@ -50,10 +22,11 @@ def gateway(
     url = f"http://127.0.0.1:{port}"
     start = [sys.executable, "-m", "gateway", "--port", str(port)]
     ready = f"{url}/health/ready"
+    limits = Manifest.read(engine_dir).limits
     with ExitStack() as servers:
         if request.param == "local":
             servers.enter_context(running([*start, "--engine", str(engine_dir)], ready))
-            yield Gateway(url, f"{url}/metrics", engine_dir.name)
+            yield Gateway(url, f"{url}/metrics", engine_dir.name, limits)
             return
         repository = tmp_path_factory.mktemp("triton") / "model_repository"
         write_repository(engine_dir, repository)
@@ -65,7 +38,7 @@ def gateway(
         engines = ["--engines", str(engine_dir.parent)]
         servers.enter_context(running([*behind, *engines], f"{url}/health/live"))
         servers.enter_context(running([*triton, *ports], ready))
-        yield Gateway(url, f"http://127.0.0.1:{metrics}/metrics", engine_dir.name)
+        yield Gateway(url, f"http://127.0.0.1:{metrics}/metrics", engine_dir.name, limits)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from conftest import Gateway
+from gateways import Gateway
 from openai import OpenAI
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]

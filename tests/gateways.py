@@ -1,0 +1,37 @@
+"""A gateway that is running, as tests talk to it."""
+
+from dataclasses import dataclass
+
+import httpx
+from openai import AsyncOpenAI, OpenAI
+from prometheus_client.parser import text_string_to_metric_families
+
+from engines.recipe import Limits
+
+
+@dataclass(frozen=True)
+class Gateway:
+    url: str
+    metrics_url: str
+    model: str
+    limits: Limits
+
+    def client(self) -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
+
+    def async_client(self) -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+
+    def post(self, path: str, **options: object) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", timeout=60, **options)
+
+    def running_requests(self) -> int:
+        """What the engine itself counts."""
+        families = text_string_to_metric_families(httpx.get(self.metrics_url).text)
+        (value,) = (
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "slipway_running_requests" and sample.labels["model"] == self.model
+        )
+        return int(value)

@@ -1,0 +1,205 @@
+"""The gateway as a process: its command line, its end, and an engine that dies under it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+from servers import ROOT, free_port, running
+
+COMMAND = [sys.executable, "-m", "gateway"]
+ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
+
+
+def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *options],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ([], "--engine"),
+        (["--engine", "engines/x", "--backend", "triton"], "--engine"),
+        (["--threads", "2", "--backend", "triton"], "--threads"),
+        (["--engine", "engines/x", "--triton-url", "127.0.0.1:8001"], "--triton-url"),
+        (["--engine", "engines/x", "--engines", "engines"], "--engines"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_in_one_sentence(
+    options: list[str], named: str
+) -> None:
+    result = run(*options)
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_one_sentence(engine_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run("--engine", str(engine_dir), "--port", str(port))
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert str(port) in result.stderr
+
+
+def test_a_folder_that_is_no_engine_is_one_sentence(tmp_path: Path) -> None:
+    for options in (["--engine", str(tmp_path)], ["--backend", "triton", "--engines", str(tmp_path)]):
+        result = run(*options, SLIPWAY_PORT=str(free_port()))
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert str(tmp_path) in result.stderr
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja", "model.onnx.data"])
+def test_a_damaged_file_of_the_engine_is_named(engine_dir: Path, tmp_path: Path, name: str) -> None:
+    damaged = tmp_path / "engine"
+    shutil.copytree(engine_dir, damaged)
+    content = bytearray((damaged / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (damaged / name).write_bytes(content)
+    result = run("--engine", str(damaged), "--port", str(free_port()))
+    assert result.returncode == 1
+    assert str(damaged / name) in result.stderr
+    assert "build the engine again" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_triton_serves_the_sound_engines_and_a_damaged_one_is_left_out(
+    engine_dir: Path, tmp_path: Path
+) -> None:
+    sound, damaged = tmp_path / "sound", tmp_path / "damaged"
+    for folder in (sound, damaged):
+        folder.mkdir()
+        for file in ("engine.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            shutil.copy(engine_dir / file, folder)
+    (damaged / "tokenizer.json").write_text("{}")
+    port, nobody = free_port(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    options = ["--backend", "triton", "--engines", str(tmp_path), "--triton-url", f"127.0.0.1:{nobody}"]
+    with running([*COMMAND, *options, "--port", str(port)], f"{url}/health/live"):
+        ready = httpx.get(f"{url}/health/ready")
+        assert ready.status_code == 503
+        assert f"127.0.0.1:{nobody}" in ready.json()["error"]["message"]
+        assert httpx.get(f"{url}/v1/models").json() == {"object": "list", "data": []}
+        asked = {"model": engine_dir.name, "prompt": "Hi", "stream": True}
+        answer = httpx.post(f"{url}/v1/completions", json=asked)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "model_unavailable"
+
+
+def test_settings_come_from_the_environment_too(engine_dir: Path) -> None:
+    port = free_port()
+    settings = {
+        "SLIPWAY_ENGINE": str(engine_dir),
+        "SLIPWAY_PORT": str(port),
+        "SLIPWAY_MAX_BODY_BYTES": "100",
+        "SLIPWAY_THREADS": "1",
+    }
+    url = f"http://127.0.0.1:{port}"
+    with running(COMMAND, f"{url}/health/ready", env=settings):
+        body = json.dumps({"model": engine_dir.name, "prompt": "x" * 100})
+        refused = httpx.post(f"{url}/v1/completions", content=body)
+        assert refused.status_code == 415
+        headers = {"content-type": "application/json"}
+        assert httpx.post(f"{url}/v1/completions", content=body, headers=headers).status_code == 413
+
+
+@dataclass(frozen=True)
+class Local:
+    process: subprocess.Popen[bytes]
+    url: str
+    client: openai.OpenAI
+    model: str
+
+    def engine_processes(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@pytest.fixture
+def local(engine_dir: Path) -> Iterator[Local]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [*COMMAND, "--engine", str(engine_dir), "--port", str(port)]
+    with (
+        running(command, f"{url}/health/ready") as process,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60) as client,
+    ):
+        yield Local(process, url, client, engine_dir.name)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_quickly_and_tells_the_open_streams(
+    local: Local, how: signal.Signals
+) -> None:
+    stream = local.client.completions.create(model=local.model, stream=True, **ENDLESS)
+    next(iter(stream))
+    unfinished = socket.create_connection(("127.0.0.1", int(local.url.rsplit(":", 1)[1])))
+    unfinished.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n")
+    engines = local.engine_processes()
+    assert engines
+    asked = time.monotonic()
+    local.process.send_signal(how)
+    with pytest.raises(openai.APIError, match="stopping"):
+        for _ in stream:
+            pass
+    assert local.process.wait(10) == 0
+    assert time.monotonic() - asked < 4
+    unfinished.close()
+    _, left = psutil.wait_procs(engines, timeout=2)
+    assert not left
+
+
+def test_an_engine_that_dies_is_an_error_in_its_streams_and_not_the_end_of_the_server(local: Local) -> None:
+    stream = local.client.completions.create(model=local.model, stream=True, **ENDLESS)
+    next(iter(stream))
+    for engine in local.engine_processes():
+        engine.kill()
+    with pytest.raises(openai.APIError, match="ended"):
+        for _ in stream:
+            pass
+    assert httpx.get(f"{local.url}/health/live").status_code == 200
+    deadline = time.monotonic() + 60
+    while httpx.get(f"{local.url}/health/ready").status_code != 200:
+        assert time.monotonic() < deadline, "the engine is started again"
+        time.sleep(0.2)
+    assert local.client.completions.create(model=local.model, prompt="Hi", max_tokens=2).usage
+
+
+def test_a_long_prompt_does_not_hold_up_the_streams_of_others(local: Local) -> None:
+    stream = iter(local.client.completions.create(model=local.model, stream=True, **ENDLESS))
+    next(stream)
+    body = {"model": local.model, "prompt": "안녕 " * 500_000}
+    with socket.create_connection(("127.0.0.1", int(local.url.rsplit(":", 1)[1]))) as other:
+        content = json.dumps(body, ensure_ascii=False).encode()
+        head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        other.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        gaps = []
+        asked = time.monotonic()
+        while time.monotonic() - asked < 2:
+            before = time.monotonic()
+            next(stream)
+            gaps.append(time.monotonic() - before)
+        assert b" 400 " in other.recv(100)
+    assert max(gaps) < 0.8, "tokenising alone takes longer"
+    stream.close()

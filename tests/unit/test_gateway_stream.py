@@ -1,0 +1,198 @@
+"""From a backend's deltas to what a client reads, without a server. The backend is scripted: its deltas are
+the input of what is tested here."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.errors import EngineFailed
+from engines.generation import Delta, FinishReason, GenerationRequest, SamplingParams
+from gateway.answer import Piece, answer, whole
+from gateway.backends.base import Load
+from gateway.connection import ClientLeft, attended
+from gateway.errors import ServerStopping
+from gateway.replies import ChatReply, CompletionReply, Head, Reply
+from gateway.sse import EventStream, events
+
+
+class Scripted:
+    """Plays deltas, and notes whether it was closed before the end."""
+
+    load: Load | None = None
+
+    def __init__(self, deltas: Sequence[Delta], error: EngineFailed | None = None) -> None:
+        self.deltas = deltas
+        self.error = error
+        self.closed_early = False
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        try:
+            for delta in self.deltas:
+                yield delta
+                await asyncio.sleep(0)
+            if self.error:
+                raise self.error
+        except (GeneratorExit, asyncio.CancelledError):
+            self.closed_early = True
+            raise
+
+    async def check(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def said(*texts: str, finish: FinishReason = "stop") -> list[Delta]:
+    return [*(Delta(text, 1) for text in texts), Delta(finish_reason=finish)]
+
+
+def request(*stop: str) -> GenerationRequest:
+    return GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100), stop)
+
+
+async def pieces_of(backend: Scripted, *stop: str) -> list[Piece]:
+    return [piece async for piece in answer(backend, request(*stop))]
+
+
+@given(st.lists(st.text("ab가", max_size=4)), st.lists(st.text("ab가", min_size=1, max_size=4), max_size=4))
+async def test_an_answer_is_what_comes_before_the_first_stop_string(
+    texts: list[str], stop: list[str]
+) -> None:
+    full = "".join(texts)
+    ends = [full.find(string) for string in stop if string in full]
+    pieces = await pieces_of(Scripted(said(*texts, finish="length")), *stop)
+    assert "".join(piece.text for piece in pieces) == (full[: min(ends)] if ends else full)
+    assert pieces[-1].finish_reason == ("stop" if ends else "length")
+    assert all(piece.finish_reason is None for piece in pieces[:-1])
+    assert all(piece.text for piece in pieces[:-1])
+
+
+async def test_a_stop_string_ends_the_generation() -> None:
+    backend = Scripted(said("a", "b", "c", "d"))
+    assert (await pieces_of(backend, "bc"))[-1] == Piece("", 2, "stop")
+    assert backend.closed_early
+
+
+async def test_tokens_that_show_nothing_are_counted() -> None:
+    backend = Scripted([Delta("", 1), Delta("가", 2), Delta("", 3), Delta("", 0, finish_reason="length")])
+    assert await pieces_of(backend) == [Piece("가", 3), Piece("", 3, "length")]
+    assert (await whole(answer(backend, request()))).tokens == 6
+
+
+@pytest.mark.parametrize("deltas", [[Delta("a", 1)], said("a", finish="cancelled")])
+async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> None:
+    with pytest.raises(EngineFailed):
+        await pieces_of(Scripted(deltas))
+
+
+async def streamed(reply: Reply, deltas: list[Delta], with_usage: bool = False) -> list[Any]:
+    pieces = answer(Scripted(deltas), request())
+    sent = b"".join([event async for event in events(reply, pieces, 5, with_usage)])
+    *chunks, done, end = sent.decode().split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    return [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
+
+
+HEAD = Head(id="x", model="m", created=1)
+
+
+async def test_a_chat_stream_is_role_texts_finish_reason() -> None:
+    chunks = await streamed(ChatReply(HEAD), said("a\n\nb", "data: c"))
+    frame = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    assert all(frame.items() <= chunk.items() for chunk in chunks)
+    assert [chunk["choices"][0] for chunk in chunks] == [
+        {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        for delta, finish in [
+            ({"role": "assistant", "content": ""}, None),
+            ({"content": "a\n\nb"}, None),
+            ({"content": "data: c"}, None),
+            ({}, "stop"),
+        ]
+    ]
+    assert all("usage" not in chunk for chunk in chunks)
+
+
+async def test_a_completion_stream_is_texts_and_finish_reason() -> None:
+    chunks = await streamed(CompletionReply(HEAD), said("a", "b", finish="length"))
+    assert [(chunk["choices"][0]["text"], chunk["choices"][0]["finish_reason"]) for chunk in chunks] == [
+        ("a", None),
+        ("b", None),
+        ("", "length"),
+    ]
+    assert {chunk["object"] for chunk in chunks} == {"text_completion"}
+
+
+@pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
+async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[CompletionReply]) -> None:
+    *chunks, last = await streamed(shape(HEAD, with_usage=True), said("a", "b"), with_usage=True)
+    assert all(chunk["usage"] is None for chunk in chunks)
+    assert last["choices"] == []
+    assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+async def sent_by(backend: Scripted, stopping: asyncio.Event, leaves: asyncio.Event) -> list[dict[str, Any]]:
+    """What an EventStream gives to the server."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    stream = EventStream(events(ChatReply(HEAD), answer(backend, request()), 5, False), stopping)
+    await stream({"type": "http"}, receive, send)
+    return sent
+
+
+async def test_an_error_in_the_middle_is_the_last_event_of_the_stream() -> None:
+    backend = Scripted([Delta("a", 1)], EngineFailed("The engine died."))
+    sent = await sent_by(backend, asyncio.Event(), asyncio.Event())
+    last = sent[-1]["body"].decode()
+    assert json.loads(last.removeprefix("data: "))["error"]["message"] == "The engine died."
+    assert sent[-1]["more_body"] is False
+    assert not any(b"[DONE]" in message.get("body", b"") for message in sent)
+
+
+async def test_a_client_that_leaves_ends_the_generation() -> None:
+    backend = Scripted([Delta("a", 1)] * 1_000_000)
+    leaves = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, leaves.set)
+    await sent_by(backend, asyncio.Event(), leaves)
+    assert backend.closed_early
+
+
+async def test_a_server_that_stops_tells_its_streams() -> None:
+    backend = Scripted([Delta("a", 1)] * 1_000_000)
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, stopping.set)
+    sent = await sent_by(backend, stopping, asyncio.Event())
+    assert b"server_stopping" in sent[-1]["body"]
+    assert backend.closed_early
+
+
+async def test_work_is_over_before_its_end_is_told() -> None:
+    cleaned = False
+
+    async def work() -> None:
+        nonlocal cleaned
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            cleaned = True
+
+    async def leaves_at_once() -> None: ...
+
+    with pytest.raises(ClientLeft):
+        await attended(work(), asyncio.Event(), leaves_at_once())
+    assert cleaned
+    stopping = asyncio.Event()
+    stopping.set()
+    with pytest.raises(ServerStopping):
+        await attended(asyncio.sleep(60), stopping)
