@@ -70,9 +70,9 @@ def test_times_and_rates_are_those_of_the_server():
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "nothing but the table where nobody watches"
     mean, *_ = row(done.stdout, "TPOT")
-    assert 10 <= float(mean) <= 15, "one token every 10 ms"
+    assert 10 <= float(mean) <= 20, "one token every 10 ms, and what a busy machine adds"
     per_second = float(row(done.stdout, "output tokens/s")[0])
-    assert 120 <= per_second <= 200, "two users, at most 100 tokens/s each"
+    assert 80 <= per_second <= 200, "two users, at most 100 tokens/s each"
     asked = [body for body in received if body.get("stream")]
     assert all(body["ignore_eos"] and body["max_tokens"] == 20 for body in asked)
     assert len({body["messages"][0]["content"] for body in asked}) == len(asked), "no two prompts are alike"
