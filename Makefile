@@ -18,8 +18,9 @@ setup: .venv/.ready ## create .venv with everything (about two minutes; nothing 
 .venv/.ready: $(wildcard requirements/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "Slipway needs Python 3.11 or 3.12; point to one: make setup PYTHON=python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install $(if $(CI),-qq) -r requirements/development.txt -c requirements/constraints.txt
+	@test -x $(RUN) || $(PYTHON) -m venv .venv
+	@echo "Installing the packages of requirements/ into .venv"
+	@.venv/bin/pip install $(if $(or $(CI),$(wildcard .venv/bin/ruff)),-qq) -r requirements/development.txt -c requirements/constraints.txt
 	@touch $@
 
 sample: setup ## fetch SmolLM2-135M-Instruct as a merged safetensors checkpoint (270 MB)
