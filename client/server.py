@@ -34,7 +34,8 @@ class Chunk:
 class Server:
     """One server, reached at `url` (without /v1).
 
-    model: the model to ask. sampling: temperature, max_tokens, seed, stop; what is not there is left to the server.
+    model: the model to ask.
+    sampling: temperature, max_tokens, seed, stop; what is not there is left to the server.
     """
 
     url: str
