@@ -125,12 +125,9 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
         engine.mkdir()
         checkpoint.tokenizer.write(engine, _chat_template(recipe, checkpoint))
         _check_template(engine)
-        parts = (checkpoint.architecture.layers, checkpoint.architecture.layers * 5 + 1)
-        genai.export(checkpoint.directory, recipe.quantization, parts, exported, destination.log)
+        genai.export(checkpoint, recipe.quantization, exported, destination.log)
         for name in genai.GRAPH_FILES:
             (exported / name).rename(engine / name)
-        if checkpoint.architecture.rope.kind == "linear":
-            graph.write_rotary_tables(engine, checkpoint.architecture)
         graph.check(
             engine,
             checkpoint.architecture,

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from build import progress
+from build import graph, progress
+from build.checkpoint import Checkpoint
 from engines.errors import BuildError
 from engines.recipe import Quantization
 
@@ -16,29 +17,29 @@ BLOCK_SIZE = 32
 ACCURACY_LEVEL = 4
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
 _LOG_TAIL = 15
+_MATRICES_PER_LAYER = 5  # q, k and v in one, o, gate, up, down
 # What the builder prints (onnxruntime_genai 0.18.0, models/builders/base.py) when a part is done.
 _PART = re.compile(
     rb"^Reading (embedding layer|layer \d+|final norm|LM head)|complete quantization of \S*/MatMul "
 )
 
 
-def export(
-    checkpoint: Path, quantization: Quantization, parts: tuple[int, int], output: Path, log: Path
-) -> None:
+def export(checkpoint: Checkpoint, quantization: Quantization, output: Path, log: Path) -> None:
     """Quantise `checkpoint` for the CPU into the new folder `output`, where GRAPH_FILES are what counts.
 
-    parts: layers, and matrices to quantise, of which the progress bar is made. log: where the builder's own
-    words go; it is removed when all went well. Raises BuildError with the end of the log otherwise.
+    log: where the builder's own words go; it is removed when all went well. Raises BuildError with the end
+    of the log otherwise.
     """
     command = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
-    command += ["-i", str(checkpoint.resolve()), "-o", str(output.resolve())]
+    command += ["-i", str(checkpoint.directory.resolve()), "-o", str(output.resolve())]
     command += ["-p", quantization, "-e", "cpu", "-c", str(output.resolve() / "cache")]
     command += ["--extra_options", f"block_size={BLOCK_SIZE}", "prune_lm_head=true"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-    layers, matrices = parts
+    layers = checkpoint.architecture.layers
+    parts = layers + 3 + _MATRICES_PER_LAYER * layers + 1
     with (
         log.open("wb") as sink,
-        progress.step(f"Quantising to {quantization}", layers + 3 + matrices) as advance,
+        progress.step(f"Quantising to {quantization}", parts) as advance,
         subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process,
@@ -59,3 +60,5 @@ def export(
             + "\n".join(tail)
         )
     log.unlink()
+    if checkpoint.architecture.rope.kind == "linear":
+        graph.write_rotary_tables(output, checkpoint.architecture)

@@ -1,0 +1,81 @@
+"""Every supported architecture, as transformers saves it, becomes a graph that computes what it computes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import tiny_checkpoints as tiny
+
+from build import genai, graph
+from build.checkpoint import Checkpoint
+
+os.environ["TQDM_DISABLE"] = "1"
+import torch
+import transformers
+
+SHAPE: dict[str, Any] = {
+    name: value
+    for name, value in tiny.CONFIG.items()
+    if name not in ("architectures", "model_type", "rope_theta")
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+KINDS = {
+    "llama2": ("Llama", {"num_key_value_heads": 4, "tie_word_embeddings": False}),
+    "llama3": ("Llama", {"rope_parameters": LLAMA3}),
+    "deepseek-coder": (
+        "Llama",
+        {
+            "tie_word_embeddings": False,
+            "rope_parameters": {"rope_type": "linear", "rope_theta": 100000.0, "factor": 4.0},
+        },
+    ),
+    "biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
+    "qwen2": ("Qwen2", {"tie_word_embeddings": False}),
+    "mistral": ("Mistral", {"tie_word_embeddings": False, "head_dim": 32, "sliding_window": 128}),
+}
+IDS = np.random.default_rng(1).integers(0, 256, size=(1, 48))
+
+
+def _save(directory: Path, family: str, changes: dict[str, Any]) -> Any:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**{**SHAPE, **changes})
+    model = getattr(transformers, f"{family}ForCausalLM")(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2 or not torch.all(parameter == 1):
+                parameter.normal_(0, 0.3)
+    model.to(torch.bfloat16).save_pretrained(directory)
+    tiny.write_tokenizer(directory)
+    return model.to(torch.float32)
+
+
+def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
+    model = checkpoint.architecture
+    session = onnxruntime.InferenceSession(engine / graph.FILE_NAME, providers=["CPUExecutionProvider"])
+    past = np.zeros((1, model.kv_heads, 0, model.head_dim), np.float32)
+    feeds = {entry.name: past for entry in session.get_inputs()}
+    feeds |= {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
+    return np.asarray(session.run(["logits"], feeds)[0])[0, -1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_graph_computes_what_transformers_computes(kind: str, tmp_path: Path) -> None:
+    model = _save(tmp_path / "checkpoint", *KINDS[kind])
+    checkpoint = Checkpoint.open(tmp_path / "checkpoint")
+    engine, log = tmp_path / "engine", tmp_path / "log"
+    genai.export(checkpoint, "int8", engine, log)
+    graph.check(engine, checkpoint.architecture, 8, genai.BLOCK_SIZE, genai.ACCURACY_LEVEL)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(IDS)).logits[0, -1].numpy()
+    assert np.corrcoef(_logits_of(engine, checkpoint), expected)[0, 1] > 0.99
+    assert not log.exists()

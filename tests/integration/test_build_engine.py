@@ -1,0 +1,243 @@
+"""`python -m build` as a person runs it, into a folder of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import tiny_checkpoints as tiny
+from servers import ROOT
+
+from engines.manifest import FileDigest, open_engine
+
+
+@dataclass
+class Bench:
+    """A recipe, a tiny checkpoint, and where the engine and its Triton models go."""
+
+    root: Path
+
+    @property
+    def engine(self) -> Path:
+        return self.root / "engines" / "tiny"
+
+    def recipe(self, **changes: object) -> None:
+        values = {
+            "name": "tiny",
+            "checkpoint": str(self.root / "checkpoint"),
+            "target": "onnx-cpu",
+            "quantization": "int4",
+        }
+        (self.root / "tiny.yaml").write_text(json.dumps(values | changes))
+
+    def command(self, *options: str) -> list[str]:
+        places = ["--output", str(self.root / "engines"), "--repository", str(self.root / "repository")]
+        return [sys.executable, "-m", "build", "engine", str(self.root / "tiny.yaml"), *places, *options]
+
+    def build(self, *options: str, status: int = 0) -> str:
+        ran = subprocess.run(
+            self.command(*options), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert ran.returncode == status, ran.stdout + ran.stderr
+        assert "Traceback" not in ran.stderr
+        return ran.stdout + ran.stderr
+
+    def beside(self) -> set[str]:
+        return {path.name for path in (self.root / "engines").iterdir()} - {"tiny", ".tiny.lock"}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    made = Bench(tmp_path)
+    made.recipe()
+    tiny.write(tmp_path / "checkpoint")
+    return made
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("built"))
+    made.recipe()
+    tiny.write(made.root / "checkpoint")
+    made.build()
+    yield made
+    assert made.beside() == set()
+
+
+@pytest.fixture
+def ready(built: Bench, tmp_path: Path) -> Bench:
+    """A built engine of one's own, to spoil."""
+    made = Bench(tmp_path / "ready")
+    shutil.copytree(built.root, made.root)
+    made.recipe()
+    return made
+
+
+def test_an_engine_is_whole_and_tells_what_it_was_made_from(built: Bench) -> None:
+    manifest = open_engine(built.engine)
+    assert set(manifest.files) == {path.name for path in built.engine.iterdir()} - {"engine.json"}
+    assert manifest.source["model.safetensors"] == FileDigest.of(built.root / "checkpoint/model.safetensors")
+    assert (manifest.limits.max_input_len, manifest.limits.max_seq_len) == (255, 256)
+    assert manifest.eos_token_ids == (257,)
+    assert manifest.vocab_size == 264
+    assert set(manifest.versions) >= {"slipway", "onnxruntime-genai", "onnxruntime", "torch", "transformers"}
+
+
+def test_its_triton_models_are_laid_out(built: Bench) -> None:
+    assert {path.name.split(".")[0] for path in (built.root / "repository").iterdir()} == {"tiny"}
+
+
+def test_a_second_run_builds_nothing_and_says_so(built: Bench) -> None:
+    before = open_engine(built.engine)
+    started = time.monotonic()
+    assert "is up to date; nothing to build" in built.build()
+    assert time.monotonic() - started < 10
+    assert open_engine(built.engine) == before
+
+
+def test_a_lost_repository_is_laid_out_again_without_a_build(built: Bench) -> None:
+    for path in (built.root / "repository").iterdir():
+        path.rename(built.root / f"moved.{path.name}")
+    assert "up to date" in built.build()
+    assert len(list((built.root / "repository").iterdir())) == 4
+
+
+def test_an_engine_from_elsewhere_can_be_laid_out_alone(built: Bench, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "repository", str(built.engine), "--repository", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / "tiny" / "config.pbtxt").is_file()
+
+
+def test_force_builds_again(ready: Bench) -> None:
+    before = open_engine(ready.engine).created
+    time.sleep(1)
+    assert "(--force)" in ready.build("--force")
+    assert open_engine(ready.engine).created > before
+
+
+def test_what_changed_is_built_again_and_named(ready: Bench) -> None:
+    ready.recipe(limits={"max_batch_size": 2, "max_seq_len": 64}, chat={"system": "Be brief.", "stop": ["#"]})
+    assert "(the recipe changed)" in ready.build()
+    manifest = open_engine(ready.engine)
+    assert (manifest.limits.max_batch_size, manifest.limits.max_seq_len) == (2, 64)
+    assert (manifest.chat.system, manifest.chat.stop) == ("Be brief.", ("#",))
+    (ready.root / "checkpoint" / "generation_config.json").write_text('{"eos_token_id": [5, 257]}')
+    assert "(the checkpoint changed)" in ready.build()
+    assert open_engine(ready.engine).eos_token_ids == (5, 257)
+    (ready.engine / "model.onnx.data").write_bytes(b"cut off")
+    assert "model.onnx.data is damaged" in ready.build()
+    open_engine(ready.engine)
+
+
+def test_a_template_in_the_recipe_replaces_the_checkpoints(bench: Bench) -> None:
+    (bench.root / "own.jinja").write_text("own {{ messages[0].content }}")
+    bench.recipe(chat={"template": str(bench.root / "own.jinja")})
+    bench.build()
+    assert (bench.engine / "chat_template.jinja").read_text() == "own {{ messages[0].content }}"
+
+
+def test_another_checkpoint_can_be_given_on_the_command_line(bench: Bench) -> None:
+    (bench.root / "checkpoint").rename(bench.root / "merged")
+    assert "checkpoint is not a folder" in bench.build(status=1)
+    bench.build("--checkpoint", str(bench.root / "merged"))
+    open_engine(bench.engine)
+
+
+def test_a_killed_build_leaves_no_engine_and_the_next_says_so(bench: Bench) -> None:
+    with subprocess.Popen(
+        bench.command(), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as killed:
+        assert killed.stderr is not None
+        for line in killed.stderr:
+            if line.startswith("Quantising"):
+                break
+        assert "is being built by another process" in bench.build(status=1)
+        killed.kill()
+        killed.wait()
+        assert not bench.engine.exists()
+        # The builder that the killed build had started is still at work, as it would be.
+        said = bench.build()
+        _end_group(killed.pid)
+    assert "was interrupted; starting over" in said
+    open_engine(bench.engine)
+    assert bench.beside() == set()
+
+
+def _end_group(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"limits": {"max_seq_len": 512}}, "max_seq_len 512 is more than the model's context of 256"),
+        ({"chat": {"template": "nowhere.jinja"}}, "chat.template nowhere.jinja cannot be read"),
+        ({"quantization": "int3"}, "quantization: Input should be 'int4' or 'int8'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_built_is_refused_at_once(
+    bench: Bench, changes: dict[str, object], words: str
+) -> None:
+    bench.recipe(**changes)
+    assert words in bench.build(status=1)
+    assert not bench.engine.exists()
+
+
+def test_weights_that_are_no_numbers_stop_the_build(bench: Bench) -> None:
+    weights = tiny.tensors()
+    weights["model.norm.weight"] = np.full(64, np.nan, ml_dtypes.bfloat16)
+    tiny.write_weights(bench.root / "checkpoint", weights)
+    assert "model.norm.weight holds NaN or infinity" in bench.build(status=1)
+    assert not bench.engine.exists()
+
+
+def test_an_engine_that_computes_no_numbers_never_takes_its_place(bench: Bench) -> None:
+    weights = tiny.tensors()
+    weights["model.norm.weight"] = np.full(64, 3e38, ml_dtypes.bfloat16)
+    tiny.write_weights(bench.root / "checkpoint", weights)
+    said = bench.build(status=1)
+    assert "The engine was built but does not work" in said
+    assert "not finite" in said
+    assert not bench.engine.exists()
+    assert bench.beside() == set()
+
+
+def test_a_template_that_is_not_jinja_stops_the_build(bench: Bench) -> None:
+    (bench.root / "checkpoint" / "chat_template.jinja").write_text("{% for %}")
+    assert "is not a valid chat template" in bench.build(status=1)
+    assert not bench.engine.exists()
+
+
+def test_a_builder_that_fails_shows_its_last_words_and_keeps_the_engine_before(ready: Bench) -> None:
+    before = open_engine(ready.engine)
+    # Valid for Slipway's checks, not for transformers, which the builder loads the model with.
+    tiny.write_config(ready.root / "checkpoint", model_type="nonsense")
+    said = ready.build(status=1)
+    assert "The ONNX Runtime GenAI builder ended with" in said
+    assert "nonsense" in said
+    assert (ready.root / "engines" / ".tiny.log").is_file()
+    assert open_engine(ready.engine) == before
+
+
+def test_the_sample_engine_of_this_checkout_is_up_to_date_with_its_recipe(engine_dir: Path) -> None:
+    manifest = open_engine(engine_dir)
+    assert manifest.name == engine_dir.name
+    assert manifest.source
+    assert manifest.limits.max_seq_len == 8192
+
+
+def test_the_sample_is_fetched_once(checkpoint_dir: Path) -> None:
+    command = [sys.executable, "-m", "build", "sample", str(checkpoint_dir)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    assert "is there already" in ran.stdout
