@@ -23,10 +23,10 @@ class Streams:
         return len(self._open)
 
     def push(self, name: str, ids: Sequence[int]) -> str:
-        """The whole characters that `ids` complete; no ids at all end the stream and give what is left."""
+        """The whole characters that `ids` complete; no ids at all end the stream."""
         if not ids:
-            detokenizer = self._open.pop(name, None)
-            return detokenizer.flush() if detokenizer else ""
+            self._open.pop(name, None)
+            return ""
         detokenizer = self._open.setdefault(name, Detokenizer(self._tokenizer))
         self._open.move_to_end(name)
         if len(self._open) > self._most:

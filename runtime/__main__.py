@@ -85,7 +85,7 @@ def generate(
             detokenizer = Detokenizer(tokenizer)
             for delta in _stream(engine, token_ids, sampling):
                 print(detokenizer.push(delta.token_ids), end="", flush=True)
-            print(detokenizer.flush())
+            print()
     except SlipwayError as error:
         _fail(error)
 

@@ -1,5 +1,6 @@
 """A checkpoint's tokenizer, without transformers: the `tokenizers` library and the checkpoint's own files."""
 
+import codecs
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,9 +79,18 @@ class Tokenizer:
         return encoding.ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`, special tokens left out; invalid UTF-8 becomes U+FFFD."""
-        text = self.vocabulary.join(ids).decode("utf-8", errors="replace")
+        """Text of `ids`, special tokens left out.
+
+        Bytes that no character can begin with or go on with become U+FFFD. A last character whose bytes are
+        not all there, because the answer was cut at its length, is no text yet and is left out.
+        """
+        text = utf8_decoder().decode(self.vocabulary.join(ids))
         return text.removeprefix(" ") if self.vocabulary.strips_first_space else text
+
+
+def utf8_decoder() -> codecs.IncrementalDecoder:
+    """Bytes to whole characters; the bytes of an unfinished one are kept for the next call."""
+    return codecs.getincrementaldecoder("utf-8")(errors="replace")
 
 
 def _read(path: Path) -> Any:

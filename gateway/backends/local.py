@@ -37,8 +37,6 @@ class LocalBackend:
         async with aclosing(tokens) as deltas:
             async for delta in deltas:
                 text = detokenizer.push(delta.token_ids)
-                if delta.finish_reason is not None:
-                    text += detokenizer.flush()
                 yield Delta(text, delta.token_count, delta.token_ids, delta.log_probs, delta.finish_reason)
 
     async def check(self) -> None:

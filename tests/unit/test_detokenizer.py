@@ -53,18 +53,39 @@ def _tokenizer(encoder: tokenizers.Tokenizer) -> Tokenizer:
 
 def _streamed(tokenizer: Tokenizer, pieces: list[list[int]]) -> list[str]:
     detokenizer = Detokenizer(tokenizer)
-    return [*(detokenizer.push(piece) for piece in pieces), detokenizer.flush()]
+    return [detokenizer.push(piece) for piece in pieces]
 
 
 def token_pieces(tokenizer: Tokenizer) -> st.SearchStrategy[list[list[int]]]:
     return st.lists(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=4), max_size=40)
 
 
+def _without_cut_end(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """The reference decode, less the tokens at the end whose bytes are a character's beginning."""
+    data = tokenizer.vocabulary.join(ids)
+    for cut in (1, 2, 3):
+        end = data[-cut:]
+        if len(end) == cut and end[0] >= 0xC0 and _is_incomplete(end):
+            data = data[:-cut]
+            break
+    while len(tokenizer.vocabulary.join(ids)) > len(data):
+        ids = ids[:-1]
+    return str(tokenizer.encoder.decode(ids, skip_special_tokens=True))
+
+
+def _is_incomplete(end: bytes) -> bool:
+    try:
+        end.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
+
+
 @given(token_pieces(byte_level()))
 def test_a_byte_level_stream_equals_the_decode_of_all_tokens(pieces: list[list[int]]) -> None:
     ids = [index for piece in pieces for index in piece]
     assert "".join(_streamed(byte_level(), pieces)) == byte_level().decode(ids)
-    assert byte_level().decode(ids) == byte_level().encoder.decode(ids, skip_special_tokens=True)
+    assert byte_level().decode(ids) == _without_cut_end(byte_level(), ids)
 
 
 @given(token_pieces(sentencepiece()))
@@ -72,7 +93,7 @@ def test_a_sentencepiece_stream_equals_the_decode_of_all_tokens(pieces: list[lis
     ids = [index for piece in pieces for index in piece]
     text = "".join(_streamed(sentencepiece(), pieces))
     assert text == sentencepiece().decode(ids)
-    reference = sentencepiece().encoder.decode(ids, skip_special_tokens=True)
+    reference = _without_cut_end(sentencepiece(), ids)
     # A run of byte tokens with one bad byte loses all its characters in the reference, here only that byte.
     assert (REPLACEMENT in text) == (REPLACEMENT in reference)
     assert text == reference or REPLACEMENT in reference
@@ -94,9 +115,16 @@ def _byte_tokens(tokenizer: Tokenizer, text: str) -> list[str]:
     return [str(tokenizer.encoder.id_to_token(by_bytes[bytes([byte])])) for byte in text.encode()]
 
 
-def test_a_character_cut_by_the_end_is_shown_once_as_replacement() -> None:
+def test_a_character_that_the_end_cuts_is_left_out() -> None:
     first_bytes = [byte_level().encoder.token_to_id(token) for token in _byte_tokens(byte_level(), "안")[:2]]
-    assert _streamed(byte_level(), [[index] for index in first_bytes]) == ["", "", REPLACEMENT]
+    assert _streamed(byte_level(), [[index] for index in first_bytes]) == ["", ""]
+    assert byte_level().decode(first_bytes) == ""
+
+
+def test_bytes_that_can_never_be_a_character_are_shown_as_replacement() -> None:
+    broken = byte_level().encoder.token_to_id(_byte_tokens(byte_level(), "안")[0])
+    letter = byte_level().encoder.token_to_id("a")
+    assert _streamed(byte_level(), [[broken], [letter]]) == ["", f"{REPLACEMENT}a"]
 
 
 def test_special_tokens_and_padding_rows_have_no_text() -> None:

@@ -44,11 +44,11 @@ def test_streams_that_interleave_do_not_mix(tokenizer: Tokenizer, data: st.DataO
 
 def test_streams_that_never_end_make_room_for_new_ones(tokenizer: Tokenizer) -> None:
     streams = Streams(tokenizer, most=3)
-    half = tokenizer.encode("한")[:1]
+    half, rest = tokenizer.encode("한")[:1], tokenizer.encode("한")[1:]
     for name in "abc":
         streams.push(name, half)
-    streams.push("a", half)
+    streams.push("a", [tokenizer.eos_token_id])  # used again, without text
     streams.push("d", half)
     assert len(streams) == 3
-    assert streams.push("b", []) == ""  # the least recently used was let go
-    assert streams.push("a", []) != ""
+    assert streams.push("a", rest) == "한"
+    assert streams.push("b", rest) != "한"  # the least recently used was let go
