@@ -5,11 +5,10 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Self
 
-from runtime.process import EngineProcess
-
 from engines.errors import ModelUnavailable
 from engines.generation import Delta, GenerationRequest
 from gateway.backends.base import Load
+from runtime.process import EngineProcess
 from text.detokenizer import Detokenizer
 from text.tokenizer import Tokenizer
 

@@ -5,6 +5,7 @@ Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/inflight_batcher_llm/{en
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -22,6 +23,9 @@ from gateway.backends.base import Load
 
 # TensorRT-LLM's way to say that no token ends the sequence.
 _NO_END_ID = -1
+# Errors end the stream with a gRPC status; else they come as text alone (triton-inference-server/server,
+# docs/customization_guide/inference_protocols.md).
+_WITH_STATUS = {"triton_grpc_error": "true"}
 _READY_TIMEOUT_S = 2.0
 # gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start.
 _CHANNEL = [
@@ -53,7 +57,9 @@ class TritonBackend:
         max_tokens = request.sampling.max_tokens
         tokens = 0
         running = True
-        responses = self._client.stream_infer(_once(self._model, request.request_id, _inputs(request)))
+        responses = self._client.stream_infer(
+            _once(self._model, request.request_id, _inputs(request)), headers=_WITH_STATUS
+        )
         try:
             async for result, error in responses:
                 if error is not None:
@@ -128,7 +134,8 @@ class TritonBackend:
             _log.warning("Triton did not stop request %s: %s", request_id, error.details())
 
     def _typed(self, message: str, code: grpc.StatusCode | None) -> SlipwayError:
-        """Triton's error as ours; errors inside a stream carry no status, only text."""
+        """Triton's error as ours. code: None where Triton gives text alone."""
+        message = message.rstrip(".")
         if code == grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequest(f"Triton refuses the request: {message}.")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND):
@@ -144,6 +151,8 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
     """The ensemble's inputs, each [1, 1]."""
     sampling = request.sampling
     greedy = sampling.temperature == 0
+    # TensorRT-LLM takes 0 when none is given, and every answer would come out the same.
+    seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
     inputs = [
         _tensor("text_input", [[request.prompt.encode()]], np.object_),
         _tensor("max_tokens", [[sampling.max_tokens]], np.int32),
@@ -152,9 +161,8 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
         _tensor("temperature", [[1.0 if greedy else sampling.temperature]], np.float32),
         _tensor("top_p", [[sampling.top_p]], np.float32),
         _tensor("top_k", [[1 if greedy else sampling.top_k]], np.int32),
+        _tensor("seed", [[seed]], np.uint64),
     ]
-    if sampling.seed is not None:
-        inputs.append(_tensor("seed", [[sampling.seed]], np.uint64))
     if sampling.ignore_eos:
         inputs.append(_tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs
