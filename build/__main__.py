@@ -54,8 +54,8 @@ def inspect(
 ) -> None:
     """Check a checkpoint and say what it is: architecture, context, tokenizer, memory per quantization.
 
-    Reads everything but the numbers, so it is quick for any size. What would keep an engine from being
-    built is one sentence, with the way to mend it, and exit status 1.
+    Reads everything but the numbers, so it is quick for any size; `engine` also looks for NaN in them.
+    What is wrong is one sentence, with the way to mend it, and exit status 1.
     """
     from build import summary
     from build.checkpoint import Checkpoint

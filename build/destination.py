@@ -68,10 +68,13 @@ class Destination:
         return self._beside("log")
 
     def _recover(self) -> None:
-        building, old = self._beside("building"), self._beside("old")
+        building, left, old = (self._beside(what) for what in ("building", "interrupted", "old"))
+        if left.exists():
+            shutil.rmtree(left)
         if building.exists():
             progress.say(f"The previous build of {self.directory} was interrupted; starting over.")
-            shutil.rmtree(building)
+            building.rename(left)  # so that a child still at work can add nothing while it is removed
+            shutil.rmtree(left)
         if old.exists():
             if self.directory.exists():
                 shutil.rmtree(old)

@@ -39,7 +39,10 @@ class TokenizerFiles:
     def read(cls, directory: Path) -> Self:
         """Raises CheckpointError when a file is missing or damaged, or the decoder is of an unknown kind."""
         _check_present(directory)
-        json_file.read(directory / DEFINITION)
+        if "model" not in json_file.read(directory / DEFINITION):
+            raise CheckpointError(
+                f"{directory / DEFINITION} describes no tokenizer (it has no model); copy or save it again."
+            )
         config = json_file.read(directory / CONFIG)
         try:
             tokenizer = Tokenizer.load(directory)

@@ -289,9 +289,10 @@ def test_as_many_tokens_as_rows_is_fine(folder: Path) -> None:
     assert Checkpoint.open(folder).tokenizer.largest_id == 263
 
 
-def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
-    (folder / "tokenizer.json").write_text("{")
-    assert "tokenizer.json is not valid JSON" in _refusal(folder)
+@pytest.mark.parametrize(("content", "words"), [("{", "is not valid JSON"), ("{}", "describes no tokenizer")])
+def test_a_damaged_tokenizer_is_refused(folder: Path, content: str, words: str) -> None:
+    (folder / "tokenizer.json").write_text(content)
+    assert f"tokenizer.json {words}" in _refusal(folder)
 
 
 def test_an_unknown_decoder_is_refused_before_the_build(folder: Path) -> None:
