@@ -50,5 +50,5 @@ test: lint ## lint, then every test, on the real Triton binary and the real samp
 	.venv/bin/pytest
 
 clean: ## remove built engines, the model repository, results and caches; keeps .venv and checkpoints
-	rm -rf engines/*/ engines/.*.building model_repository/*/ results .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf engines/*/ engines/.[!.]* model_repository/*/ results .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
