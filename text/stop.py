@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 class StopStrings:
-    """Finds the first of several strings in a stream, wherever the pieces break.
+    """Finds the first of several strings that a stream completes, wherever the pieces break.
 
     Text is held back only while it could still become a stop string, and a stop string is never shown.
     """
@@ -16,10 +16,11 @@ class StopStrings:
     def push(self, text: str) -> tuple[str, bool]:
         """The text that may be shown, and whether a stop string was met (then nothing may follow)."""
         pending = self._held + text
-        found = [at for string in self._stop if (at := pending.find(string)) >= 0]
+        # The one that is complete first, so that the breaks between pieces do not matter.
+        found = [(at + len(string), at) for string in self._stop if (at := pending.find(string)) >= 0]
         if found:
             self._held = ""
-            return pending[: min(found)], True
+            return pending[: min(found)[1]], True
         keep = max((_overlap(pending, string) for string in self._stop), default=0)
         self._held = pending[len(pending) - keep :]
         return pending[: len(pending) - keep], False
