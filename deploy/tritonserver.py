@@ -49,9 +49,7 @@ def start(repository: Path, host: str, ports: Ports) -> Start:
     if not any(repository.glob("*/config.pbtxt")):
         raise ServerFailed(f"{repository} holds no models; run `make engine` first.")
     environment = dict(os.environ)
-    # The stages' code is the checkout; bytecode beside it could land in the model repository.
     environment["PYTHONPATH"] = _prepended(CHECKOUT, environment.get("PYTHONPATH"))
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     options = []
     binary = _installed()
     if binary is None:

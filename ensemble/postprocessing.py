@@ -24,6 +24,7 @@ class TritonPythonModel:
         self._engine_stage = engine_stage(open_engine(directory, FILES).name)
         self._tokenizer = Tokenizer.load(directory)
         self._streams = Streams(self._tokenizer)
+        self._left: set[str] = set()  # streams told to stop, until they do
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request: the text of its tokens, [beams] as upstream has it."""
@@ -35,13 +36,16 @@ class TritonPythonModel:
         stream = tensors["STREAM_NAME"].item().decode()
         if not stream:
             return stage.response(OUTPUT=stage.strings(self._tokenizer.decode(ids)))
-        if ids and request.is_cancelled():
-            self._end(stream)
+        if not ids:
+            self._left.discard(stream)
+        elif stream not in self._left and request.is_cancelled():
+            self._left.add(stream)
+            self._stop(stream)
         return stage.response(OUTPUT=stage.strings(self._streams.push(stream, ids)))
 
-    def _end(self, stream: str) -> None:
-        """Tell the engine stage that the client left; Triton tells this stage, but not that one."""
-        pb_utils.InferenceRequest(
+    def _stop(self, stream: str) -> None:
+        """Tell the engine stage that the client left: Triton says so here, but not there."""
+        responses = pb_utils.InferenceRequest(
             model_name=self._engine_stage,
             request_id=stream,
             requested_output_names=[],
@@ -51,3 +55,6 @@ class TritonPythonModel:
                 pb_utils.Tensor("stop", np.array([[True]])),
             ],
         ).exec(decoupled=True)
+        # Triton's stub can lock itself up when it has to clean up after responses that nobody read (2.51).
+        for _ in responses:
+            pass
