@@ -1,0 +1,185 @@
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from servers import ROOT, free_port
+
+from ensemble.repository import write_repository
+
+OPTIONS = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
+
+
+@pytest.fixture
+def repository(engine_dir: Path, tmp_path: Path) -> Path:
+    write_repository(engine_dir, tmp_path / "repository")
+    return tmp_path / "repository"
+
+
+def ports() -> dict[str, int]:
+    return {option: free_port() for option in OPTIONS}
+
+
+def command(repository: Path, chosen: dict[str, int]) -> list[str]:
+    options = [f"{option}={port}" for option, port in chosen.items()]
+    return [sys.executable, "-m", "deploy", "serve", f"--model-repository={repository}", *options]
+
+
+@contextmanager
+def serving(repository: Path) -> Iterator[subprocess.Popen[str]]:
+    """`make serve` in the foreground of a terminal of its own."""
+    process = subprocess.Popen(
+        command(repository, ports()),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()  # The servers end with it, however it ends.
+        process.communicate()
+
+
+def family(process: subprocess.Popen[str], at_least: int) -> list[psutil.Process]:
+    """The servers and their own children, as soon as there are so many."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        children = psutil.Process(process.pid).children(recursive=True)
+        if len(children) >= at_least:
+            return children
+        time.sleep(0.05)
+    raise AssertionError(f"fewer than {at_least} children: {children}")
+
+
+def curl_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def gone(children: list[psutil.Process]) -> bool:
+    return not psutil.wait_procs(children, timeout=20)[1]
+
+
+def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(repository: Path) -> None:
+    with serving(repository) as process:
+        line = curl_line(process)
+        reply = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=60)
+        assert "Paris" in json.loads(reply.stdout)["choices"][0]["message"]["content"]
+        children = family(process, at_least=5)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=40)
+        assert process.returncode == 0
+        assert told.endswith("Stopped.\n")
+        assert gone(children)
+
+
+def test_sigterm_ends_it_while_the_models_are_still_loading(repository: Path) -> None:
+    with serving(repository) as process:
+        children = family(process, at_least=1)
+        process.terminate()
+        process.communicate(timeout=40)
+        assert process.returncode == 0
+        assert gone(children)
+
+
+def test_the_servers_do_not_outlive_a_killed_parent(repository: Path) -> None:
+    with serving(repository) as process:
+        curl_line(process)
+        children = family(process, at_least=5)
+        process.kill()
+        assert gone(children)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_taken_port_is_one_sentence_before_anything_starts(repository: Path, option: str) -> None:
+    chosen = ports()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", chosen[option]))
+        other.listen()
+        done = subprocess.run(
+            command(repository, chosen), cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"port {chosen[option]}" in done.stderr
+    assert f"{option} PORT" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_port_given_twice_is_one_sentence(repository: Path) -> None:
+    chosen = ports()
+    chosen["--triton-grpc-port"] = chosen["--port"]
+    done = subprocess.run(
+        command(repository, chosen), cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    assert f"Port {chosen['--port']} is given to both" in done.stderr
+
+
+@pytest.mark.parametrize(("dies", "named"), [("tritonserver", "Triton"), ("gateway", "The gateway")])
+def test_a_server_that_dies_takes_the_other_along_and_is_named(
+    repository: Path, dies: str, named: str
+) -> None:
+    with serving(repository) as process:
+        curl_line(process)
+        children = family(process, at_least=5)
+        [victim] = [
+            child
+            for child in psutil.Process(process.pid).children()
+            if any(part.endswith(dies) for part in child.cmdline())
+        ]
+        victim.kill()
+        _, told = process.communicate(timeout=40)
+        assert process.returncode == 1
+        assert f"error: {named} ended by itself (SIGKILL)" in told
+        assert ".log says why:\n  " in told
+        assert gone(children)
+
+
+def test_a_triton_that_cannot_start_is_told_with_the_end_of_its_log(repository: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "tritonserver"
+    broken.write_text("#!/bin/sh\necho 'no such device'\nexit 3\n")
+    broken.chmod(0o755)
+    done = subprocess.run(
+        command(repository, ports()),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env={**os.environ, "SLIPWAY_TRITONSERVER": str(broken)},
+    )
+    assert done.returncode == 1
+    assert "Triton ended by itself (exit status 3)" in done.stderr
+    assert done.stderr.endswith("  no such device\n")
+
+
+def test_with_no_engine_that_loads_it_says_why_and_ends(engine_dir: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(engine_dir, damaged)
+    (damaged / "model.onnx.data").unlink()
+    write_repository(damaged, tmp_path / "repository")
+    done = subprocess.run(
+        command(tmp_path / "repository", ports()),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "model.onnx.data is missing" in done.stderr
+    assert "Triton loaded no engine" in done.stderr
