@@ -38,11 +38,13 @@ class Stream:
         while True:
             result, error = self._arrived.get(timeout=60)
             if error is not None:
+                self.leave()
                 raise error
             response = result.get_response()
             if response.outputs:
                 yield result
             if response.parameters["triton_final_response"].bool_param:
+                self.leave()
                 return
 
     def leave(self) -> None:
