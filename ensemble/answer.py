@@ -25,7 +25,7 @@ class Answer:
         """The responses that `delta` causes, each as output tensors by name.
 
         A stream gets the new tokens of each delta, and at its end a response without any: no final flag
-        passes an ensemble, so this is what tells postprocessing to let go of what it holds back. A whole
+        passes an ensemble, so this is what tells postprocessing that it may forget the stream. A whole
         answer gets one response at its end, with the prompt before it if asked for.
         """
         self._cum_log_prob += sum(delta.log_probs)

@@ -2,7 +2,7 @@
 
 import triton_python_backend_utils as pb_utils
 
-from runtime.engine import EngineStats
+from runtime.stats import EngineStats
 
 
 class Gauges:

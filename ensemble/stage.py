@@ -16,8 +16,8 @@ from ensemble.request import Array
 
 def engine_dir(args: Mapping[str, str]) -> Path:
     """The folder of the engine, from the arguments of a stage's `initialize`."""
-    parameters = json.loads(args["model_config"])["parameters"]
-    return CHECKOUT / parameters[ENGINE_PARAMETER]["string_value"]
+    written: str = json.loads(args["model_config"])["parameters"][ENGINE_PARAMETER]["string_value"]
+    return CHECKOUT / written
 
 
 def tensors(request: Any) -> dict[str, Array]:
