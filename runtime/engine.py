@@ -5,6 +5,7 @@ Used in process by `ensemble` (Triton's Python model) and by `worker`, which is 
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from engines.manifest import open_engine
 from runtime.admission import check_request
 from runtime.executor import SlotExecutor, physical_cores
 from runtime.kv_cache import FloatArray
-from runtime.scheduler import Scheduler
+from runtime.pace import SMALLEST_BUDGET, Pace
+from runtime.scheduler import Admission, Scheduler
 from runtime.sequence import ActiveSequence, OnEvent
 from runtime.stats import EngineStats
 
@@ -22,8 +24,9 @@ from runtime.stats import EngineStats
 class Engine:
     """A built engine, loaded and running in a thread of its own.
 
-    At each step one waiting request is prefilled into a free slot, then all running ones decode together, so
-    requests join and leave between steps and none waits for another to finish.
+    At each step all running requests decode together, then waiting ones are prefilled into free slots, in
+    chunks and within a budget of tokens, so requests join and leave between steps, none waits for another to
+    finish, and a long prompt holds nobody up.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Engine:
         self._executor = SlotExecutor(
             directory, limits.max_batch_size, limits.max_seq_len, threads or physical_cores()
         )
+        self._pace = Pace()
         self._after_step = after_step
         # Guards all below, which only the engine's thread takes requests out of. Held for bookkeeping, never
         # during a forward pass or an event.
@@ -75,7 +79,7 @@ class Engine:
                     f"Request id {request_id} is in use; give every request its own.", param="request_id"
                 )
             self._sequences[request_id] = sequence
-            self._scheduler.join(request_id)
+            self._scheduler.join(request_id, len(prompt_token_ids))
             self._changed.notify()
 
     def cancel(self, request_id: str) -> bool:
@@ -123,22 +127,42 @@ class Engine:
             return not self._closing
 
     def _step(self) -> None:
+        self._end_cancelled()
+        rows = self._scheduler.rows()
+        if rows:
+            self._decode(rows)
+        self._prefill(self._pace.budget(decoding=bool(rows)))
+
+    def _end_cancelled(self) -> None:
         with self._changed:
             cancelled = list(self._cancelled)
         if cancelled:
             self._deliver((request_id, Delta(finish_reason="cancelled")) for request_id in cancelled)
-        with self._changed:
-            admission = self._scheduler.admit()
-        if admission:
-            logits = self._executor.prefill(
-                admission.slot, self._sequences[admission.request_id].prompt_token_ids
-            )
-            self._advance([admission.request_id], [logits])
-        rows = self._scheduler.rows()
-        if rows:
-            last_tokens = [self._sequences[row.request_id].output[-1] for row in rows]
-            logits_of_rows = self._executor.decode([row.slot for row in rows], last_tokens)
-            self._advance([row.request_id for row in rows], logits_of_rows)
+
+    def _decode(self, rows: Sequence[Admission]) -> None:
+        start = time.perf_counter()
+        last_tokens = [self._sequences[row.request_id].output[-1] for row in rows]
+        logits_of_rows = self._executor.decode([row.slot for row in rows], last_tokens)
+        self._advance([row.request_id for row in rows], logits_of_rows)
+        self._pace.decoded(time.perf_counter() - start)
+
+    def _prefill(self, budget: int) -> None:
+        """Read at most `budget` tokens of waiting prompts; each whose end is reached gets its first token."""
+        while budget >= SMALLEST_BUDGET:
+            with self._changed:
+                self._scheduler.admit()
+                chunk = self._scheduler.chunk(budget)
+            if chunk is None:
+                return
+            start = time.perf_counter()
+            prompt = self._sequences[chunk.request_id].prompt_token_ids
+            logits = self._executor.prefill(chunk.slot, prompt[chunk.start : chunk.stop])
+            tokens = chunk.stop - chunk.start
+            self._pace.prefilled(tokens, time.perf_counter() - start)
+            if chunk.last:
+                self._advance([chunk.request_id], [logits])
+            budget -= tokens
+            self._end_cancelled()
 
     def _advance(self, request_ids: Sequence[str], logits: Sequence[FloatArray]) -> None:
         self._deliver(

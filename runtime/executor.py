@@ -32,7 +32,8 @@ _LOAD_ERRORS = (
 class SlotExecutor:
     """Runs the graph that ONNX Runtime GenAI's builder writes, over slots of one shared KV cache.
 
-    A sequence is prefilled into a slot of its own; any set of slots is then decoded together, one token each.
+    A sequence is prefilled into a free slot of its own, in one chunk or several; any set of slots is then
+    decoded together, one token each.
     Not thread-safe: one thread drives it.
 
     A row's logits are the same bits alone and among others: GroupQueryAttention works row by row, and the
@@ -73,13 +74,14 @@ class SlotExecutor:
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
-        """Read a whole prompt into a slot, whatever it held before.
+        """Append a chunk of a prompt to what a slot holds.
 
-        Returns the logits after its last token, float32 [vocab], valid until the next call.
+        Returns the logits after its last token, float32 [vocab], valid until the next call. Wherever the
+        chunks end, logits and cache are the same bits, unless a chunk is a single token: that goes through
+        other kernels, as a decoded one does.
         """
-        self._lengths[slot] = 0
         self._run(slot, slot + 1, np.array([token_ids], dtype=np.int64))
-        self._lengths[slot] = len(token_ids)
+        self._lengths[slot] += len(token_ids)
         return self._row(slot)
 
     def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:

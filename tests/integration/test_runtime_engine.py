@@ -1,19 +1,17 @@
 """The engine in process, with the real model: answers, neighbours, cancellation, refusals."""
 
-import queue
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from altered import altered
+from answers import Answer, wait_until
 
-from engines.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest, SlipwayError
+from engines.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest
 from engines.generation import Delta, SamplingParams
 from runtime.engine import Engine
-from runtime.sequence import Event
 from text.tokenizer import Tokenizer
 
 QUESTIONS = (
@@ -53,39 +51,6 @@ def prompts(engine_dir: Path) -> list[list[int]]:
 def alone(engine: Engine, prompts: list[list[int]]) -> list[list[Delta]]:
     """What each prompt gets when nobody else is there."""
     return [Answer(engine, "alone", prompt, EXACT).rest() for prompt in prompts]
-
-
-class Answer:
-    """One request, heard from the client's side."""
-
-    def __init__(self, engine: Engine, request_id: str, prompt: list[int], sampling: SamplingParams) -> None:
-        self.request_id = request_id
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        engine.submit(request_id, prompt, sampling, self._events.put)
-
-    def next(self) -> Delta:
-        event = self._events.get(timeout=60)
-        if isinstance(event, SlipwayError):
-            raise event
-        return event
-
-    def rest(self) -> list[Delta]:
-        deltas = [self.next()]
-        while deltas[-1].finish_reason is None:
-            deltas.append(self.next())
-        return deltas
-
-    def tokens(self) -> list[int]:
-        return [token for delta in self.rest() for token in delta.token_ids]
-
-
-def wait_until(condition: Callable[[], bool]) -> float:
-    """Seconds until it holds."""
-    start = time.perf_counter()
-    while not condition():
-        assert time.perf_counter() - start < 30
-        time.sleep(0.001)
-    return time.perf_counter() - start
 
 
 def test_the_capital_of_france_is_paris(engine: Engine, engine_dir: Path, prompts: list[list[int]]) -> None:

@@ -1,0 +1,51 @@
+"""A request to an engine in process, heard from the client's side; for tests/integration."""
+
+import queue
+import time
+from collections.abc import Callable
+
+from engines.errors import SlipwayError
+from engines.generation import Delta, SamplingParams
+from runtime.engine import Engine
+from runtime.sequence import Event
+
+
+class Answer:
+    """One request, heard from the client's side."""
+
+    def __init__(self, engine: Engine, request_id: str, prompt: list[int], sampling: SamplingParams) -> None:
+        self.request_id = request_id
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        engine.submit(request_id, prompt, sampling, self._events.put)
+
+    def next(self) -> Delta:
+        event = self._events.get(timeout=60)
+        if isinstance(event, SlipwayError):
+            raise event
+        return event
+
+    def rest(self) -> list[Delta]:
+        deltas = [self.next()]
+        while deltas[-1].finish_reason is None:
+            deltas.append(self.next())
+        return deltas
+
+    def tokens(self) -> list[int]:
+        return [token for delta in self.rest() for token in delta.token_ids]
+
+    def heard(self) -> int:
+        """Take the events that are there already; how many."""
+        count = 0
+        while not self._events.empty():
+            self.next()
+            count += 1
+        return count
+
+
+def wait_until(condition: Callable[[], bool]) -> float:
+    """Seconds until it holds."""
+    start = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - start < 30
+        time.sleep(0.001)
+    return time.perf_counter() - start

@@ -1,0 +1,96 @@
+"""How the real engine reads prompts: in chunks, beside running streams, with the same bits as at once."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from answers import Answer, wait_until
+
+from engines.generation import Delta, SamplingParams
+from runtime.engine import Engine
+from runtime.executor import SlotExecutor
+
+EXACT = SamplingParams(max_tokens=12, temperature=0.0, log_probs=True)
+ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
+
+
+def prompt(length: int, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(3, 49_000, length).tolist()
+
+
+@pytest.fixture(scope="module")
+def engine(engine_dir: Path) -> Iterator[Engine]:
+    with closing(Engine(engine_dir)) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("quantization", ["int4", "int8"])
+def test_logits_and_cache_are_the_same_bits_wherever_the_chunks_end(
+    quantization: str, request: pytest.FixtureRequest
+) -> None:
+    directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
+    executor = SlotExecutor(directory, slots=2, max_len=512, threads=2)
+    tokens = prompt(301)
+    at_once = executor.prefill(0, tokens).copy()
+    for sizes in ([2] * 149 + [3], [16] * 18 + [13], [7, 120, 2, 128, 33, 11], [128, 128, 45], [299, 2]):
+        executor.release(1)
+        start = 0
+        for size in sizes:
+            logits = executor.prefill(1, tokens[start : start + size])
+            start += size
+        assert (logits == at_once).all(), sizes
+    following = prompt(20, seed=1)
+    assert all(
+        (row == other).all()
+        for token in following
+        for row, other in [[each.copy() for each in executor.decode([0, 1], [token, token])]]
+    )
+
+
+def test_running_streams_go_on_while_a_long_prompt_is_read(engine: Engine) -> None:
+    streams = [Answer(engine, f"stream-{row}", prompt(20, seed=row), ENDLESS) for row in range(4)]
+    for stream in streams:
+        stream.next()
+    long = Answer(engine, "long", prompt(3000), EXACT)
+    long.next()
+    during = [stream.heard() for stream in streams]
+    assert min(during) > 20, "a step of the others for every few dozen tokens of the long one"
+    for stream in streams:
+        engine.cancel(stream.request_id)
+        stream.rest()
+    long.rest()
+
+
+def test_a_long_prompt_gets_the_same_answer_beside_running_streams(engine: Engine) -> None:
+    alone = Answer(engine, "alone", prompt(1000), EXACT).rest()
+    streams = [Answer(engine, f"stream-{row}", prompt(20, seed=row), ENDLESS) for row in range(3)]
+    for stream in streams:
+        stream.next()
+    assert Answer(engine, "among", prompt(1000), EXACT).rest() == alone
+    for stream in streams:
+        engine.cancel(stream.request_id)
+        stream.rest()
+
+
+def test_a_client_that_leaves_while_its_prompt_is_read_frees_its_slot(engine: Engine) -> None:
+    leaver = Answer(engine, "leaver", prompt(6000), EXACT)
+    wait_until(lambda: engine.stats.running == 1)
+    time.sleep(0.1)
+    start = time.perf_counter()
+    engine.cancel("leaver")
+    assert leaver.rest() == [Delta(finish_reason="cancelled")]
+    assert time.perf_counter() - start < 2, "it would have taken several seconds to read"
+    assert engine.stats.running == 0
+
+
+def test_a_burst_of_short_prompts_does_not_wait_for_a_decode_step_each(engine: Engine) -> None:
+    burst = [Answer(engine, f"burst-{row}", prompt(20, seed=row), ENDLESS) for row in range(16)]
+    for answer in burst:
+        answer.next()
+    assert burst[0].heard() < 12
+    for answer in burst:
+        engine.cancel(answer.request_id)
+        answer.rest()
