@@ -101,6 +101,32 @@ def repository(
         print(f"The Triton models of {name} are in {repository}.")
 
 
+@app.command()
+def perplexity(
+    directory: Annotated[Path, typer.Argument(help="The checkpoint.")],
+    text: Annotated[Path, typer.Argument(help="A UTF-8 text; some thousand tokens give a steady figure.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Write the score here, to hold engines against it.")
+    ] = None,
+) -> None:
+    """Say how well a checkpoint foretells a text, in fp32: what `python -m runtime perplexity` compares with.
+
+    Loads the whole model, 4 bytes a weight.
+    """
+    from build import perplexity as checkpoint_perplexity
+    from build import progress
+    from text.perplexity import read_text
+    from text.tokenizer import Tokenizer
+
+    with _one_sentence():
+        token_ids = Tokenizer.load(directory).encode(read_text(text))
+        with progress.step("Reading the text", len(token_ids)) as advance:
+            score = checkpoint_perplexity.measure(directory, token_ids, advance)
+        if output:
+            score.save(output)
+        print(score)
+
+
 @contextmanager
 def _one_sentence() -> Iterator[None]:
     """A mendable error ends the command with its sentence on stderr, not with a traceback."""

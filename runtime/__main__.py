@@ -14,8 +14,10 @@ import typer
 from engines.errors import EngineFailed, SlipwayError
 from engines.generation import Delta, SamplingParams
 from runtime.engine import Engine
+from runtime.perplexity import measure
 from runtime.sequence import Event
 from text.detokenizer import Detokenizer
+from text.perplexity import Score, read_text
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
 
@@ -86,6 +88,35 @@ def generate(
             for delta in _stream(engine, token_ids, sampling):
                 print(detokenizer.push(delta.token_ids), end="", flush=True)
             print()
+    except SlipwayError as error:
+        _fail(error)
+
+
+@app.command()
+def perplexity(
+    directory: EngineDirectory,
+    text: Annotated[Path, typer.Argument(help="A UTF-8 text; some thousand tokens give a steady figure.")],
+    reference: Annotated[
+        Path | None, typer.Option(help="Compare with the score that `python -m build perplexity` wrote here.")
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """Say how well an engine foretells a text: what its quantization cost, when compared with its checkpoint.
+
+    The engine reads windows of 512 tokens, each afresh, through the path that serves. The same engine and
+    text give the same figure on the same machine.
+
+    - `python -m build perplexity checkpoints/smollm2-135m-instruct TEXT --output reference.npz`
+    - `python -m runtime perplexity engines/smollm2-135m-int8 TEXT --reference reference.npz`
+    """
+    try:
+        expected = Score.load(reference) if reference else None
+        token_ids = Tokenizer.load(directory).encode(read_text(text))
+        with typer.progressbar(length=len(token_ids), label="Reading", file=sys.stderr) as bar:
+            score = measure(directory, token_ids, threads, bar.update)
+        print(score)
+        if expected:
+            print(score.against(expected))
     except SlipwayError as error:
         _fail(error)
 
