@@ -11,26 +11,43 @@ class SamplingParams:
     """How the next tokens are chosen.
 
     max_tokens: most tokens to generate, >= 1.
+    min_tokens: end-of-sequence is not chosen, and stop sequences are not looked for, before so many.
     temperature: 0 is greedy; otherwise logits are divided by it.
     top_p: nucleus, in (0, 1]; 1 keeps all.
     top_k: keep the k most likely tokens; 0 keeps all.
+    min_p: keep tokens at least this fraction as likely as the likeliest, in [0, 1]; 0 keeps all.
+    repetition_penalty: logits of the tokens in prompt and answer are divided by it (multiplied where
+        negative), as in Hugging Face's transformers; 1 does nothing.
+    presence_penalty, frequency_penalty: taken off the logits of the tokens in the answer, once and for each
+        time they are there, as in OpenAI's API; 0 does nothing.
+    logit_bias: (token id, what is added to its logit).
+    bad_token_ids: token sequences that the answer must not complete.
     seed: 64 bits; the same seed gives the same answer whoever the neighbours are. None draws one.
     ignore_eos: go on past end-of-sequence, for measurements of fixed length.
     eos_token_ids: what ends the sequence; None means the engine's own. Never part of the output.
     stop_token_ids: token sequences that end the generation and stay in the output, as in
         TensorRT-LLM's `stop_words_list`.
-    log_probs: report the natural-log probability of each chosen token.
+    log_probs: report the natural-log probability of each chosen token, by the softmax of the raw logits.
+    top_log_probs: with each, report so many of the likeliest tokens.
     """
 
     max_tokens: int
+    min_tokens: int = 0
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    bad_token_ids: tuple[tuple[int, ...], ...] = ()
     seed: int | None = None
     ignore_eos: bool = False
     eos_token_ids: tuple[int, ...] | None = None
     stop_token_ids: tuple[tuple[int, ...], ...] = ()
     log_probs: bool = False
+    top_log_probs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +68,23 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TopLogProbs:
+    """The likeliest tokens at one place of an answer, in that order, and their natural-log probabilities."""
+
+    token_ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """What one step added to one answer.
 
     text: the new text, whole UTF-8 characters only; empty inside `runtime`, which knows tokens only.
     token_count: how many tokens this delta stands for (end-of-sequence is never counted).
-    token_ids, log_probs: one per token where the backend knows them, else empty.
+    token_ids, log_probs, top_log_probs: one per token where asked for and known, else empty.
     finish_reason: set on the last delta alone.
+    cached_tokens: on the first delta, how many tokens of the prompt did not have to be read, because their
+        keys and values were still there; 0 also where the backend does not say.
     """
 
     text: str = ""
@@ -65,3 +92,5 @@ class Delta:
     token_ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
     finish_reason: FinishReason | None = None
+    top_log_probs: tuple[TopLogProbs, ...] = ()
+    cached_tokens: int = 0

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from engines.errors import SlipwayError
 from engines.generation import Delta, FinishReason, SamplingParams
 from runtime.kv_cache import FloatArray
-from runtime.sampling import Sampler, log_probability
+from runtime.log_probs import log_probability, top_log_probs
+from runtime.sampling import Sampler
 
 Event = Delta | SlipwayError
 OnEvent = Callable[[Event], None]
@@ -28,9 +29,9 @@ class ActiveSequence:
         self.on_event = on_event
         self.output: list[int] = []
         self._sampling = sampling
-        self._sampler = Sampler(sampling)
         ending = eos_token_ids if sampling.eos_token_ids is None else sampling.eos_token_ids
         self._eos = frozenset() if sampling.ignore_eos else frozenset(ending)
+        self._sampler = Sampler(sampling, prompt_token_ids, self._eos)
 
     def advance(self, logits: FloatArray) -> Delta:
         """Choose the next token from float32 [vocab] and say what it adds to the answer."""
@@ -38,13 +39,18 @@ class ActiveSequence:
         if token in self._eos:
             return Delta(finish_reason="stop")
         self.output.append(token)
-        log_probs = (log_probability(logits, token),) if self._sampling.log_probs else ()
+        sampling = self._sampling
         return Delta(
-            token_count=1, token_ids=(token,), log_probs=log_probs, finish_reason=self._finish_reason()
+            token_count=1,
+            token_ids=(token,),
+            log_probs=(log_probability(logits, token),) if sampling.log_probs else (),
+            top_log_probs=(top_log_probs(logits, sampling.top_log_probs),) if sampling.top_log_probs else (),
+            finish_reason=self._finish_reason(),
         )
 
     def _finish_reason(self) -> FinishReason | None:
-        for stop in self._sampling.stop_token_ids:
-            if tuple(self.output[-len(stop) :]) == stop:
-                return "stop"
+        if len(self.output) >= self._sampling.min_tokens:
+            for stop in self._sampling.stop_token_ids:
+                if tuple(self.output[-len(stop) :]) == stop:
+                    return "stop"
         return "length" if len(self.output) == self._sampling.max_tokens else None

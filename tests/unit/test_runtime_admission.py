@@ -54,6 +54,18 @@ def test_an_answer_over_the_limit_is_told_how_much_room_is_left() -> None:
         ((1,), replace(PARAMS, top_p=1.1), r"top_p is 1\.1"),
         ((1,), replace(PARAMS, top_k=-1), "top_k is -1"),
         ((1,), replace(PARAMS, stop_token_ids=((3,), ())), "stop sequence is empty"),
+        ((1,), replace(PARAMS, min_p=1.5), r"min_p is 1\.5"),
+        ((1,), replace(PARAMS, min_tokens=-1), "min_tokens is -1"),
+        ((1,), replace(PARAMS, min_tokens=5), "min_tokens is 5.*max_tokens, 4"),
+        ((1,), replace(PARAMS, repetition_penalty=0.0), r"repetition_penalty is 0\.0"),
+        ((1,), replace(PARAMS, repetition_penalty=1e30), "repetition_penalty is 1e"),
+        ((1,), replace(PARAMS, presence_penalty=float("nan")), "presence_penalty is nan"),
+        ((1,), replace(PARAMS, frequency_penalty=-101.0), "frequency_penalty is -101"),
+        ((1,), replace(PARAMS, logit_bias=((100, 1.0),)), "logit_bias names token id 100.*ends at 99"),
+        ((1,), replace(PARAMS, logit_bias=((5, 101.0),)), "logit_bias of token id 5 is 101"),
+        ((1,), replace(PARAMS, bad_token_ids=((),)), "bad sequence is empty"),
+        ((1,), replace(PARAMS, bad_token_ids=((5, -1),)), "bad_words names token id -1"),
+        ((1,), replace(PARAMS, top_log_probs=21), "top_log_probs is 21"),
     ],
 )
 def test_what_no_engine_can_do_is_refused_by_name(
@@ -61,4 +73,4 @@ def test_what_no_engine_can_do_is_refused_by_name(
 ) -> None:
     with pytest.raises(InvalidRequest, match=message) as refusal:
         check_request(prompt, sampling, MANIFEST)
-    assert refusal.value.param in ("prompt", "max_tokens", "temperature", "top_p", "top_k", "stop")
+    assert refusal.value.param in ("prompt", "stop", "bad_words", "top_logprobs", *SamplingParams.__slots__)

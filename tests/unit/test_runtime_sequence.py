@@ -59,6 +59,25 @@ def test_log_probabilities_come_only_when_asked_for() -> None:
     assert log_prob == pytest.approx(np.log(np.e / (np.e + VOCAB - 1)))
 
 
+def test_a_stop_sequence_is_not_looked_for_before_min_tokens() -> None:
+    assert ids(answer([3, 4, 3, 5, 3, 4], stop_token_ids=((3,),), min_tokens=2)) == [3, 4, 3]
+
+
+def test_min_tokens_keeps_end_of_sequence_away() -> None:
+    deltas = answer([EOS, EOS, EOS], min_tokens=2)
+    assert len(ids(deltas)) == 2
+    assert EOS not in ids(deltas)
+    assert deltas[-1] == Delta(finish_reason="stop")
+
+
+def test_the_likeliest_tokens_come_with_each_token_when_asked_for() -> None:
+    [delta] = answer([3], log_probs=True, top_log_probs=4, max_tokens=1)
+    [top] = delta.top_log_probs
+    assert top.token_ids == (3, 0, 1, 2)
+    assert top.log_probs[0] == delta.log_probs[0] > top.log_probs[1]
+    assert answer([3], log_probs=True)[0].top_log_probs == ()
+
+
 @given(
     tokens=st.lists(st.integers(0, VOCAB - 1), min_size=20, max_size=20),
     max_tokens=st.integers(1, 15),

@@ -7,15 +7,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from engines.generation import SamplingParams
-from runtime.sampling import Sampler, log_probability
+from runtime.log_probs import log_probability, top_log_probs
+from runtime.sampling import Sampler, largest
 
 logits_of_any_kind = arrays.arrays(
     np.float32, st.integers(2, 200), elements=st.floats(-60, 60, width=32), unique=True
 )
 
 
-def drawn(logits: np.ndarray, count: int, **sampling: object) -> list[int]:
-    sampler = Sampler(SamplingParams(max_tokens=1, **{"seed": 1, **sampling}))  # type: ignore[arg-type]
+def drawn(
+    logits: np.ndarray,
+    count: int,
+    prompt: tuple[int, ...] = (),
+    eos: tuple[int, ...] = (),
+    **sampling: object,
+) -> list[int]:
+    params = SamplingParams(**{"max_tokens": count, "seed": 1, **sampling})  # type: ignore[arg-type]
+    sampler = Sampler(params, prompt, frozenset(eos))
     return [sampler.choose(logits) for _ in range(count)]
 
 
@@ -85,3 +93,108 @@ def test_log_probabilities_are_those_of_the_raw_logits(logits: np.ndarray) -> No
     values = [log_probability(logits, token) for token in range(logits.size)]
     assert math.fsum(math.exp(value) for value in values) == pytest.approx(1.0)
     assert int(np.argmax(values)) == int(logits.argmax())
+
+
+@given(logits_of_any_kind, st.integers(1, 20))
+def test_the_top_are_the_likeliest_in_order_with_their_own_log_probabilities(
+    logits: np.ndarray, count: int
+) -> None:
+    top = top_log_probs(logits, count)
+    assert list(top.token_ids) == np.argsort(-logits, kind="stable")[:count].tolist()
+    assert list(top.log_probs) == [log_probability(logits, token) for token in top.token_ids]
+
+
+def test_of_equally_likely_tokens_the_lower_id_comes_first() -> None:
+    assert top_log_probs(np.zeros(6, dtype=np.float32), 6).token_ids == (0, 1, 2, 3, 4, 5)
+
+
+@given(
+    arrays.arrays(np.float32, st.integers(1, 3000), elements=st.floats(-9, 9, width=32)),
+    st.integers(1, 40),
+)
+def test_the_largest_are_the_largest_whatever_the_size_and_however_many_are_equal(
+    values: np.ndarray, count: int
+) -> None:
+    found = largest(values, count)
+    assert len(set(found.tolist())) == min(count, values.size)
+    assert sorted(values[found]) == sorted(values)[-count:]
+
+
+@given(logits_of_any_kind, st.floats(0.01, 1))
+def test_min_p_draws_only_what_is_at_least_that_fraction_of_the_likeliest(
+    logits: np.ndarray, min_p: float
+) -> None:
+    fractions = np.exp(logits.astype(np.float64) - logits.max())
+    kept = set(np.flatnonzero(fractions >= min_p * (1 - 1e-5)).tolist())
+    assert set(drawn(logits, 20, min_p=min_p)) <= kept
+
+
+def test_draws_over_a_whole_vocabulary_reach_every_part_of_it_in_proportion() -> None:
+    logits = np.zeros(5000, dtype=np.float32)
+    logits[2500:] = np.log(3)
+    draws = np.array(drawn(logits, 20_000))
+    assert np.mean(draws >= 2500) == pytest.approx(0.75, abs=0.015)
+    assert np.mean(draws % 2500 < 256) == pytest.approx(256 / 2500, abs=0.015)
+    assert draws.max() > 4900
+
+
+@given(logits_of_any_kind, st.data())
+def test_a_token_in_the_prompt_or_the_answer_is_penalised_once_by_the_repetition_penalty(
+    logits: np.ndarray, data: st.DataObject
+) -> None:
+    prompt = tuple(data.draw(st.lists(st.integers(0, logits.size - 1), max_size=5)))
+    expected, seen = [], set(prompt)
+    for _ in range(4):
+        scores = logits.copy()
+        for token in seen:
+            scores[token] = (
+                scores[token] * np.float32(2) if scores[token] < 0 else scores[token] / np.float32(2)
+            )
+        expected.append(int(scores.argmax()))
+        seen.add(expected[-1])
+    assert drawn(logits, 4, prompt, temperature=0.0, repetition_penalty=2.0) == expected
+
+
+@given(logits_of_any_kind, st.floats(-2, 2), st.floats(-2, 2))
+def test_presence_and_frequency_count_the_answer_and_not_the_prompt(
+    logits: np.ndarray, presence: float, frequency: float
+) -> None:
+    expected: list[int] = []
+    for _ in range(6):
+        scores = logits.copy()
+        for token in set(expected):
+            scores[token] -= np.float32(frequency) * np.float32(expected.count(token))
+            scores[token] -= np.float32(presence)
+        expected.append(int(scores.argmax()))
+    penalties = {"presence_penalty": presence, "frequency_penalty": frequency}
+    assert drawn(logits, 6, prompt=(int(logits.argmax()),), temperature=0.0, **penalties) == expected
+
+
+def test_a_bias_moves_a_token_up_and_down() -> None:
+    logits = np.array([0.0, 1.0, 2.0], dtype=np.float32)
+    assert drawn(logits, 1, temperature=0.0, logit_bias=((0, 2.5),)) == [0]
+    assert set(drawn(logits, 200, logit_bias=((2, -100.0), (1, -100.0)))) == {0}
+
+
+def test_no_end_of_sequence_is_chosen_before_min_tokens() -> None:
+    logits = np.array([5.0, 4.0, 1.0], dtype=np.float32)
+    assert drawn(logits, 4, eos=(0, 1), temperature=0.0, min_tokens=3) == [2, 2, 2, 0]
+
+
+def test_a_bad_sequence_is_never_completed_also_not_one_that_the_prompt_began() -> None:
+    logits = np.array([5.0, 4.0, 3.0, 1.0], dtype=np.float32)
+    greedy = {"temperature": 0.0, "bad_token_ids": ((1,), (3, 0), (0, 0, 0))}
+    assert drawn(logits, 5, prompt=(3,), **greedy) == [2, 0, 0, 2, 0]
+
+
+def test_a_ban_on_everything_still_gives_a_token() -> None:
+    logits = np.zeros(2, dtype=np.float32)
+    for temperature in (0.0, 1.0, 1e-4):
+        assert drawn(logits, 1, temperature=temperature, bad_token_ids=((0,), (1,)))[0] in (0, 1)
+
+
+@given(logits_of_any_kind, st.integers(0, 2**64 - 1))
+def test_neutral_values_change_no_draw(logits: np.ndarray, seed: int) -> None:
+    neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_p": 0.0}
+    bias = {"logit_bias": ((0, 0.0),)}
+    assert drawn(logits, 5, seed=seed, **neutral, **bias) == drawn(logits, 5, seed=seed)
