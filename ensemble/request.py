@@ -1,8 +1,10 @@
 """What a request asks of the engine stage: its tensors, parsed once; called by `ensemble.engine`.
 
 Meanings and defaults are TensorRT-LLM's (triton_backend/inflight_batcher_llm/src/utils.cc and
-cpp/tensorrt_llm/layers/defaultDecodingParams.h) but for the seed: upstream's is 0 when none is given, so that
-every answer comes out the same; here each request draws one.
+cpp/tensorrt_llm/layers/defaultDecodingParams.h) but for two. The seed: upstream's is 0 when none is given, so
+that every answer comes out the same; here each request draws one. Penalties: upstream counts the prompt for
+presence and frequency too, and applies all three after the temperature
+(cpp/tensorrt_llm/kernels/penaltyKernels.cu); here they mean what OpenAI's API and `SamplingParams` say.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,10 +44,6 @@ def _not(neutral: float) -> Callable[[Array], bool]:
     return lambda value: bool((value != neutral).any())
 
 
-def _above(neutral: float) -> Callable[[Array], bool]:
-    return lambda value: bool((value > neutral).any())
-
-
 def _given(value: Array) -> bool:
     return value.size > 0
 
@@ -54,12 +52,7 @@ def _given(value: Array) -> bool:
 REFUSED: Mapping[str, Callable[[Array], bool]] = {
     "num_return_sequences": _not(1),
     "beam_width": _not(1),
-    "repetition_penalty": _not(1),
-    "presence_penalty": _not(0),
-    "frequency_penalty": _not(0),
-    "min_tokens": _above(0),
     "runtime_top_p_decay": _not(1),
-    "bad_words_list": _given,
     "embedding_bias": _not(0),
     "return_context_logits": _not(False),
     "return_generation_logits": _not(False),
@@ -130,15 +123,19 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
         prompt_token_ids=prompt,
         sampling=SamplingParams(
             max_tokens=_max_tokens(tensors),
+            # As upstream, less than 1 has no effect.
+            min_tokens=max(0, _scalar(tensors, "min_tokens", 0)),
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
+            repetition_penalty=_scalar(tensors, "repetition_penalty", 1.0),
+            presence_penalty=_scalar(tensors, "presence_penalty", 0.0),
+            frequency_penalty=_scalar(tensors, "frequency_penalty", 0.0),
+            bad_token_ids=_words(tensors, "bad_words_list"),
             seed=_scalar(tensors, "seed", None),
             ignore_eos=end_id == NO_END_ID,
             eos_token_ids=(end_id,) if other else None,
-            stop_token_ids=words.unpack(tensors["stop_words_list"], "stop_words_list")
-            if "stop_words_list" in tensors
-            else (),
+            stop_token_ids=_words(tensors, "stop_words_list"),
             log_probs=_scalar(tensors, "return_log_probs", False),
         ),
         streaming=_scalar(tensors, "streaming", False),
@@ -200,6 +197,10 @@ def _sampling(tensors: Mapping[str, Array]) -> tuple[int, float, float]:
     if top_k == 1 or (top_k == 0 and top_p <= 0):
         return 1, 1.0, 0.0
     return top_k, top_p if top_p > 0 else 1.0, temperature
+
+
+def _words(tensors: Mapping[str, Array], name: str) -> tuple[tuple[int, ...], ...]:
+    return words.unpack(tensors[name], name) if name in tensors else ()
 
 
 def _scalar(tensors: Mapping[str, Array], name: str, default: Any) -> Any:

@@ -100,7 +100,7 @@ def _nucleus(weights: FloatArray, top_p: float) -> NDArray[np.int64]:
     # Weights under (1 - top_p) / n of the total sum to less than 1 - top_p of it, so none of them is in the
     # nucleus: sorting the others is enough, which are few.
     candidates = np.flatnonzero(weights >= (1 - top_p) * total / weights.size)
-    ordered = candidates[np.argsort(-weights[candidates], kind="stable")]
+    ordered = candidates[np.argsort(-weights[candidates])]
     count = int(np.searchsorted(np.cumsum(weights[ordered], dtype=np.float64), top_p * total)) + 1
     return ordered[:count]
 

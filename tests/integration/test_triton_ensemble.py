@@ -147,6 +147,29 @@ def test_a_stop_word_ends_the_answer_and_stays_in_it(triton: Triton) -> None:
     assert answer == "The capital of France"
 
 
+def test_a_bad_word_is_not_in_the_answer(triton: Triton) -> None:
+    [answer] = ask(
+        triton.grpc, triton.model, QUESTION, 40, bad_words=[" Paris"], exclude_input_in_output=True
+    )
+    assert "capital of France" in answer
+    assert " Paris" not in answer
+
+
+def test_penalties_make_a_repeating_answer_go_elsewhere(triton: Triton) -> None:
+    def told(**inputs: object) -> str:
+        return "".join(ask(triton.grpc, triton.model, "la la la la la la", 20, stream=True, **inputs))
+
+    plain = told(repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
+    assert plain == told()
+    for penalty in ({"repetition_penalty": 1.8}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}):
+        assert told(**penalty) != plain
+
+
+def test_no_end_and_no_stop_word_ends_an_answer_before_its_least_length(triton: Triton) -> None:
+    answer = ask(triton.grpc, triton.model, QUESTION, 60, stream=True, min_tokens=50, stop_words=[" is"])
+    assert len(answer) > 50
+
+
 def test_the_engines_own_end_holds_unless_the_client_lifts_it(triton: Triton) -> None:
     ended = ask(triton.grpc, triton.model, QUESTION, 100, stream=True)
     lifted = ask(triton.grpc, triton.model, QUESTION, 100, stream=True, end_id=-1)
@@ -249,8 +272,8 @@ def test_requests_past_the_slots_wait_and_are_counted(triton: Triton) -> None:
     ("named", "inputs"),
     [
         ("beam_width", {"beam_width": 2}),
-        ("repetition_penalty", {"repetition_penalty": 1.5}),
-        ("bad_words", {"bad_words": ["Paris"]}),
+        ("repetition_penalty", {"repetition_penalty": 0.0}),
+        ("min_tokens", {"min_tokens": 5}),
         ("embedding_bias_words", {"embedding_bias_words": ["Paris"], "embedding_bias_weights": [1.0]}),
         ("lora_task_id", {"lora_task_id": 1}),
         ("guided_decoding_guide", {"guided_decoding_guide": "{}"}),

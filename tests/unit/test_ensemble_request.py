@@ -18,6 +18,11 @@ HONOURED = {
     "request_output_len",
     "end_id",
     "stop_words_list",
+    "bad_words_list",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "min_tokens",
     "temperature",
     "runtime_top_k",
     "runtime_top_p",
@@ -66,6 +71,18 @@ def test_an_end_id_of_the_engine_stands_for_all_of_its_own() -> None:
     assert asked(end_id=-1).sampling.ignore_eos
 
 
+def test_penalties_and_the_least_length_are_passed_on_as_they_are() -> None:
+    penalised = asked(repetition_penalty=1.5, presence_penalty=0.5, frequency_penalty=-0.25).sampling
+    assert penalised.repetition_penalty == 1.5
+    assert (penalised.presence_penalty, penalised.frequency_penalty) == (0.5, -0.25)
+    assert asked(min_tokens=3).sampling.min_tokens == 3
+    assert asked(min_tokens=-1).sampling.min_tokens == 0
+
+
+def test_bad_words_are_token_sequences_as_stop_words_are() -> None:
+    assert asked(bad_words_list=[[4, 5, 6], [1, 3, -1]]).sampling.bad_token_ids == ((4,), (5, 6))
+
+
 def test_a_prompt_is_cut_to_its_stated_length() -> None:
     assert asked(input_lengths=2).prompt_token_ids == (5, 6)
 
@@ -75,11 +92,6 @@ def test_a_prompt_is_cut_to_its_stated_length() -> None:
     [
         ("beam_width", 2),
         ("num_return_sequences", 3),
-        ("repetition_penalty", 1.1),
-        ("presence_penalty", 0.5),
-        ("frequency_penalty", -0.5),
-        ("min_tokens", 4),
-        ("bad_words_list", [[4], [1]]),
         ("embedding_bias", [0.0, 1.0]),
         ("return_context_logits", True),
         ("return_generation_logits", True),
