@@ -28,14 +28,17 @@ class Piece:
 async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator[Piece, None]:
     """The answer to `request`, up to the first stop string, which also ends the generation in the engine.
 
+    The text of the first min_tokens tokens is not searched, because an answer never ends earlier.
     Raises what the backend raises.
     """
     stop = StopStrings(request.stop)
     tokens = 0
+    exempt = request.sampling.min_tokens
     async with aclosing(backend.generate(request)) as deltas:
         async for delta in deltas:
             tokens += delta.token_count
-            text, matched = stop.push(delta.text)
+            text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, False)
+            exempt -= delta.token_count
             if matched:
                 yield Piece(text, tokens, "stop")
                 return

@@ -33,7 +33,6 @@ def _either(**kinds: type) -> Callable[[Any], str | None]:
 
 
 _NO_TOOLS = "tools are not offered yet; leave it out"
-_NO_PENALTY = "penalties are not offered yet; leave it out"
 _NO_LOGPROBS = "log-probabilities are not offered yet; leave it out"
 _TEXT_ONLY = "this server reads and writes text only"
 
@@ -111,15 +110,27 @@ class GenerationBody(Body):
     ) = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        None, description="Taken off the logits of tokens that the answer has; default 0."
+    )
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        None, description="Taken off for each time the answer has the token; default 0."
+    )
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
+        None, description="Divides the logits of tokens in prompt and answer; default 1."
+    )
+    min_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Neither end-of-sequence nor a stop string ends the answer earlier."
+    )
     ignore_eos: bool | None = Field(None, description="Go on past end-of-sequence, to measure fixed lengths.")
 
     n: Annotated[JsonValue, _only(1, advice="one answer per request; send several requests")] = None
-    presence_penalty: Annotated[JsonValue, _only(0, advice=_NO_PENALTY)] = None
-    frequency_penalty: Annotated[JsonValue, _only(0, advice=_NO_PENALTY)] = None
-    repetition_penalty: Annotated[JsonValue, _only(1, advice=_NO_PENALTY)] = None
-    min_p: Annotated[JsonValue, _only(0, advice="not offered yet; use top_p or top_k")] = None
-    min_tokens: Annotated[JsonValue, _only(0, advice="not offered yet; leave it out")] = None
-    logit_bias: Annotated[JsonValue, _only({}, advice="not offered yet; leave it out")] = None
+    min_p: Annotated[
+        JsonValue, _only(0, advice="not offered: Triton's ensemble cannot carry it; use top_p or top_k")
+    ] = None
+    logit_bias: Annotated[
+        JsonValue, _only({}, advice="not offered: Triton's ensemble cannot carry it; leave it out")
+    ] = None
 
     user: Ignored = None
     metadata: Ignored = None

@@ -112,12 +112,22 @@ def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> Sa
             f"{limits.max_seq_len} tokens; ask for fewer or leave it out.",
             field,
         )
+    most = left if asked is None else asked
+    if body.min_tokens is not None and body.min_tokens > most:
+        raise InvalidRequest(
+            f"min_tokens is {body.min_tokens}, but the answer has {most} at most; ask for fewer.",
+            "min_tokens",
+        )
     top_k = body.top_k if body.top_k is not None and body.top_k > 0 else 0
     return SamplingParams(
-        max_tokens=left if asked is None else asked,
+        max_tokens=most,
+        min_tokens=body.min_tokens or 0,
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,
         top_k=min(top_k, manifest.vocab_size),
+        repetition_penalty=1.0 if body.repetition_penalty is None else body.repetition_penalty,
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
         # OpenAI's seeds are signed; engines take the same 64 bits unsigned.
         seed=None if body.seed is None else body.seed % 2**64,
         ignore_eos=bool(body.ignore_eos),

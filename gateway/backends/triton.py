@@ -163,6 +163,15 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
         _tensor("top_k", [[1 if greedy else sampling.top_k]], np.int32),
         _tensor("seed", [[seed]], np.uint64),
     ]
+    if sampling.min_tokens:
+        inputs.append(_tensor("min_tokens", [[sampling.min_tokens]], np.int32))
+    for name, value, neutral in (
+        ("repetition_penalty", sampling.repetition_penalty, 1),
+        ("presence_penalty", sampling.presence_penalty, 0),
+        ("frequency_penalty", sampling.frequency_penalty, 0),
+    ):
+        if value != neutral:
+            inputs.append(_tensor(name, [[value]], np.float32))
     if sampling.ignore_eos:
         inputs.append(_tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs

@@ -186,6 +186,47 @@ def test_top_k_one_is_greedy_whatever_the_temperature(client: OpenAI, gateway: G
     assert hot.choices[0].text == counted(client, gateway.model, max_tokens=16)
 
 
+@pytest.mark.parametrize(
+    "penalty",
+    [{"presence_penalty": 2}, {"frequency_penalty": 2}, {"extra_body": {"repetition_penalty": 1.8}}],
+    ids=lambda penalty: str(penalty),
+)
+def test_a_penalty_turns_a_repeating_answer_elsewhere_and_a_neutral_one_does_not(
+    client: OpenAI, gateway: Gateway, penalty: dict[str, object]
+) -> None:
+    def told(**options: object) -> str:
+        asked = {"model": gateway.model, "prompt": "la la la la la la", "temperature": 0, "max_tokens": 20}
+        return client.completions.create(**asked, **options).choices[0].text
+
+    plain = told()
+    assert told(presence_penalty=0, frequency_penalty=0, extra_body={"repetition_penalty": 1}) == plain
+    assert told(**penalty) != plain
+
+
+def test_frequency_takes_off_more_with_each_repetition(client: OpenAI, gateway: Gateway) -> None:
+    def distinct(penalty: float) -> int:
+        completion = client.completions.create(
+            model=gateway.model,
+            prompt="la la la la la la",
+            temperature=0,
+            max_tokens=40,
+            frequency_penalty=penalty,
+        )
+        return len(set(completion.choices[0].text.split()))
+
+    assert distinct(2) > distinct(0)
+
+
+def test_min_tokens_keeps_an_answer_going_past_its_end_and_its_stop_strings(
+    client: OpenAI, gateway: Gateway
+) -> None:
+    asked = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 80, "stop": " is"}
+    assert client.chat.completions.create(**asked).usage.completion_tokens < 10
+    longer = client.chat.completions.create(**asked, extra_body={"min_tokens": 60})
+    assert longer.usage.completion_tokens >= 60
+    assert " is" in longer.choices[0].message.content
+
+
 @pytest.mark.parametrize("stop", [", 12", "11, 12", " 1", "2, 1", "9", ["nowhere", "13,", "12"]])
 def test_a_stop_string_ends_the_answer_and_is_not_in_it(
     client: OpenAI, gateway: Gateway, stop: str | list[str]

@@ -72,6 +72,14 @@ async def test_an_answer_is_what_comes_before_the_first_stop_string(
     assert all(piece.text for piece in pieces[:-1])
 
 
+async def test_a_stop_string_among_the_first_min_tokens_ends_nothing() -> None:
+    least = GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100, min_tokens=3), ("b", "cd"))
+    pieces = [piece async for piece in answer(Scripted(said("a", "b", "c", "d", "b", "e")), least)]
+    assert "".join(piece.text for piece in pieces) == "abcd", "cd began among them and was shown already"
+    assert sum(piece.tokens for piece in pieces) == 5
+    assert pieces[-1].finish_reason == "stop"
+
+
 async def test_a_stop_string_ends_the_generation() -> None:
     backend = Scripted(said("a", "b", "c", "d"))
     assert (await pieces_of(backend, "bc"))[-1] == Piece("", 2, "stop")

@@ -88,6 +88,11 @@ def test_both_names_of_max_tokens_count() -> None:
         ("top_p", 0),
         ("top_p", 1.5),
         ("top_k", -2),
+        ("presence_penalty", 2.1),
+        ("frequency_penalty", -2.1),
+        ("repetition_penalty", 0),
+        ("repetition_penalty", 101),
+        ("min_tokens", -1),
         ("max_tokens", 0),
         ("max_completion_tokens", -1),
         ("seed", 2**64),
@@ -151,8 +156,7 @@ def test_an_unknown_field_is_an_error() -> None:
         ("n", 1, 2),
         ("logprobs", False, True),
         ("top_logprobs", 0, 3),
-        ("presence_penalty", 0.0, 0.5),
-        ("frequency_penalty", 0, -1),
+        ("min_p", 0, 0.1),
         ("logit_bias", {}, {"5": 100}),
         ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
         ("tool_choice", "auto", "required"),
@@ -199,6 +203,19 @@ def test_more_tokens_than_the_context_leaves_are_refused_with_the_numbers() -> N
         sampling(chat(max_tokens=29), 100, manifest())
     assert caught.value.param == "max_tokens"
     assert all(number in str(caught.value) for number in ("29", "100", "28"))
+
+
+def test_penalties_reach_the_engine_as_they_are() -> None:
+    params = sampling(chat(presence_penalty=1, frequency_penalty=-0.5, repetition_penalty=1.2), 1, manifest())
+    assert (params.presence_penalty, params.frequency_penalty, params.repetition_penalty) == (1, -0.5, 1.2)
+
+
+def test_min_tokens_is_at_most_what_the_answer_may_have() -> None:
+    assert sampling(chat(min_tokens=5, max_tokens=5), 1, manifest()).min_tokens == 5
+    for least in ({"min_tokens": 6, "max_tokens": 5}, {"min_tokens": 101}):
+        with pytest.raises(InvalidRequest, match="the answer has") as caught:
+            sampling(chat(**least), 28, manifest())
+        assert caught.value.param == "min_tokens"
 
 
 @given(st.integers(-(2**63), 2**64 - 1))
