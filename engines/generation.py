@@ -84,7 +84,7 @@ class Delta:
     token_ids, log_probs, top_log_probs: one per token where asked for and known, else empty.
     finish_reason: set on the last delta alone.
     cached_tokens: on the first delta, how many tokens of the prompt did not have to be read, because their
-        keys and values were still there; 0 also where the backend does not say.
+        keys and values were still there; None where the backend does not say.
     """
 
     text: str = ""
@@ -93,4 +93,4 @@ class Delta:
     log_probs: tuple[float, ...] = ()
     finish_reason: FinishReason | None = None
     top_log_probs: tuple[TopLogProbs, ...] = ()
-    cached_tokens: int = 0
+    cached_tokens: int | None = None

@@ -13,10 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from engines.errors import EngineRefused
 from runtime.genai_config import read_model
 from runtime.kv_cache import FloatArray, KVCache
-
-# A forward pass costs about as much as three of its rows (SmolLM2-135M int4, 2 cores: 3.0 ms + 1.0 ms a
-# row), so computing up to two idle slots between two running ones is cheaper than a second pass.
-_BRIDGED_IDLE_SLOTS = 2
+from runtime.slots import spans
 
 # What onnxruntime raises for a graph it cannot load; they have no common base.
 _LOAD_ERRORS = (
@@ -91,15 +88,26 @@ class SlotExecutor:
         """
         tokens = np.zeros((len(self._lengths), 1), dtype=np.int64)
         tokens[slots, 0] = token_ids
-        for start, stop in spans(slots):
+        for start, stop in spans(slots, self._lengths):
             self._run(start, stop, tokens[start:stop])
         self._lengths[slots] += 1
         return [self._row(slot) for slot in slots]
 
-    def release(self, slot: int) -> None:
-        """Forget the sequence of a slot and give its memory back."""
-        self._lengths[slot] = 0
-        self._cache.release(slot)
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Make a slot hold the first `length` tokens of another one, instead of what it held."""
+        self.release(slot)
+        self._cache.copy(source, slot, length)
+        self._lengths[slot] = length
+
+    def release(self, slot: int, keep: int = 0) -> None:
+        """Forget all but the first `keep` tokens of a slot and give their memory back."""
+        self._lengths[slot] = keep
+        self._cache.release(slot, keep)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Keys and values of one token."""
+        return self._cache.bytes_per_token
 
     def _row(self, slot: int) -> FloatArray:
         row: FloatArray = self._logits[slot]
@@ -131,17 +139,6 @@ class SlotExecutor:
             _bind(binding.bind_output, outputs.logits, self._logits[start:stop, None])
             self._bindings[start, stop] = binding
         return self._bindings[start, stop]
-
-
-def spans(slots: Sequence[int]) -> list[tuple[int, int]]:
-    """The cheapest ranges [start, stop) that cover ascending `slots`: one forward pass each."""
-    ranges: list[tuple[int, int]] = []
-    for slot in slots:
-        if ranges and slot - ranges[-1][1] <= _BRIDGED_IDLE_SLOTS:
-            ranges[-1] = (ranges[-1][0], slot + 1)
-        else:
-            ranges.append((slot, slot + 1))
-    return ranges
 
 
 def physical_cores() -> int:

@@ -1,4 +1,4 @@
-"""Keys and values of every running sequence, one slot each; owned by `executor`."""
+"""Keys and values of every sequence, one slot each; owned by `executor`."""
 
 import contextlib
 import mmap
@@ -25,20 +25,32 @@ class KVCache:
         shape = (slots, kv_heads, max_len, head_size)
         size = prod(shape) * np.dtype(np.float32).itemsize
         self._memory = [_reserve(size) for _ in range(2 * layers)]
-        self._slot_size = size // slots
+        self._kv_heads, self._head_bytes = kv_heads, size // (slots * kv_heads)
+        self._row_bytes = self._head_bytes // max_len
+        self.bytes_per_token = 2 * layers * kv_heads * self._row_bytes
         buffers = [np.frombuffer(memory, dtype=np.float32).reshape(shape) for memory in self._memory]
         self.keys: list[FloatArray] = buffers[:layers]
         self.values: list[FloatArray] = buffers[layers:]
 
-    def release(self, slot: int) -> None:
-        """Give the memory of a slot back to the operating system; its content is lost."""
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Copy the first `length` rows of one slot to another."""
+        for buffer in (*self.keys, *self.values):
+            buffer[slot, :, :length] = buffer[source, :, :length]
+
+    def release(self, slot: int, keep: int = 0) -> None:
+        """Give the memory past the first `keep` rows of a slot back to the operating system."""
         if sys.platform != "linux":
             return  # elsewhere the pages stay and the slot's next sequence uses them again
-        start = -(-slot * self._slot_size // mmap.PAGESIZE) * mmap.PAGESIZE
-        end = (slot + 1) * self._slot_size // mmap.PAGESIZE * mmap.PAGESIZE
-        if start < end:
-            for memory in self._memory:
-                memory.madvise(mmap.MADV_DONTNEED, start, end - start)
+        for head in range(slot * self._kv_heads, (slot + 1) * self._kv_heads):
+            start = _page(head * self._head_bytes + keep * self._row_bytes + mmap.PAGESIZE - 1)
+            end = _page((head + 1) * self._head_bytes)
+            if start < end:
+                for memory in self._memory:
+                    memory.madvise(mmap.MADV_DONTNEED, start, end - start)
+
+
+def _page(offset: int) -> int:
+    return offset // mmap.PAGESIZE * mmap.PAGESIZE
 
 
 def _reserve(size: int) -> mmap.mmap:

@@ -3,6 +3,7 @@
 import queue
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from engines.errors import SlipwayError
 from engines.generation import Delta, SamplingParams
@@ -29,6 +30,10 @@ class Answer:
         while deltas[-1].finish_reason is None:
             deltas.append(self.next())
         return deltas
+
+    def exact(self) -> list[Delta]:
+        """The answer without what the prefix cache spared, which depends on who was here before."""
+        return [replace(delta, cached_tokens=None) for delta in self.rest()]
 
     def tokens(self) -> list[int]:
         return [token for delta in self.rest() for token in delta.token_ids]

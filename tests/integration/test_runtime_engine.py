@@ -50,7 +50,7 @@ def prompts(engine_dir: Path) -> list[list[int]]:
 @pytest.fixture(scope="module")
 def alone(engine: Engine, prompts: list[list[int]]) -> list[list[Delta]]:
     """What each prompt gets when nobody else is there."""
-    return [Answer(engine, "alone", prompt, EXACT).rest() for prompt in prompts]
+    return [Answer(engine, "alone", prompt, EXACT).exact() for prompt in prompts]
 
 
 def test_the_capital_of_france_is_paris(engine: Engine, engine_dir: Path, prompts: list[list[int]]) -> None:
@@ -66,16 +66,16 @@ def test_sixteen_at_once_each_get_the_very_logits_they_get_alone_int4(
     engine: Engine, prompts: list[list[int]], alone: list[list[Delta]]
 ) -> None:
     together = [Answer(engine, f"together-{index}", prompt, EXACT) for index, prompt in enumerate(prompts)]
-    assert [answer.rest() for answer in together] == alone
+    assert [answer.exact() for answer in together] == alone
 
 
 def test_sixteen_at_once_each_get_the_very_logits_they_get_alone_int8(
     int8_engine_dir: Path, prompts: list[list[int]]
 ) -> None:
     with closing(Engine(int8_engine_dir)) as engine:
-        alone = [Answer(engine, "alone", prompt, EXACT).rest() for prompt in prompts]
+        alone = [Answer(engine, "alone", prompt, EXACT).exact() for prompt in prompts]
         together = [Answer(engine, f"{index}", prompt, EXACT) for index, prompt in enumerate(prompts)]
-        assert [answer.rest() for answer in together] == alone
+        assert [answer.exact() for answer in together] == alone
 
 
 def test_requests_that_join_while_others_leave_get_the_same_answers(
@@ -88,7 +88,7 @@ def test_requests_that_join_while_others_leave_get_the_same_answers(
         engine.cancel(answer.request_id)
         answer.rest()
     joined = [Answer(engine, f"joined-{index}", prompts[index], EXACT) for index in range(8)]
-    assert [answer.rest() for answer in joined] == alone[:8]
+    assert [answer.exact() for answer in joined] == alone[:8]
     for answer in long_ones[1::2]:
         engine.cancel(answer.request_id)
         assert answer.rest()[-1].finish_reason == "cancelled"

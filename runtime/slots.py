@@ -1,0 +1,134 @@
+"""What every KV slot holds and which one a request takes: the prefix cache, as plain data for `scheduler`."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+TokenIds = NDArray[np.int64]
+
+# A pass over one token sums in another order than a longer one, so its bits differ; a prompt of two or more
+# tokens is never read in such a pass, and its answer depends neither on where chunks ended nor on the cache.
+SHORTEST_CHUNK = 2
+# Every chat of a model starts with the same few tokens; so few are as soon read as copied.
+_SHORTEST_PREFIX = 16
+# A forward pass costs about as much as three of its rows (SmolLM2-135M int4, 2 cores: 3.0 ms + 1.0 ms a
+# row), so computing up to two idle slots between two running ones is cheaper than a second pass, unless
+# attention over what they hold costs as much as a row.
+_BRIDGED_IDLE_SLOTS = 2
+_BRIDGED_IDLE_TOKENS = 512
+_NOTHING: TokenIds = np.empty(0, dtype=np.int64)
+
+
+class Place(NamedTuple):
+    """The slot of a request, and where the first `cached` tokens of its prompt lie already.
+
+    source: the slot to copy them from; the same slot when they are in place.
+    """
+
+    slot: int
+    source: int
+    cached: int
+
+
+class Slots:
+    """The prompts whose keys and values lie in the slots, running or finished.
+
+    A finished prompt stays until its slot is taken, or until the idle slots together hold too much: the least
+    recently used goes first. Tokens of answers are not kept: they went through decode, whose bits differ from
+    a prompt's (see SHORTEST_CHUNK), and an answer must be the same with the cache as without.
+    """
+
+    def __init__(self, count: int, idle_tokens: int) -> None:
+        """idle_tokens: most tokens that idle slots hold together."""
+        self.count = count
+        self._idle_tokens = idle_tokens
+        self._held = [_NOTHING] * count
+        self._taken: set[int] = set()
+        self._used = [0] * count
+        self._clock = 0
+
+    def take(self, prompt: TokenIds) -> Place | None:
+        """Give a prompt a slot, if one is idle. What the slot held beside `cached` tokens is lost.
+
+        Running slots decode in one pass when they are neighbours, so that comes first; then a slot that holds
+        the prefix and little else, an empty one, the least recently used.
+        """
+        idle = [slot for slot in range(self.count) if slot not in self._taken]
+        if not idle:
+            return None
+        longest = len(prompt) - SHORTEST_CHUNK
+        shared = [min(_common(held, prompt), longest) for held in self._held]
+        source = max(range(self.count), key=lambda slot: shared[slot])
+        cached = shared[source] if shared[source] >= _SHORTEST_PREFIX else 0
+
+        def rank(slot: int) -> tuple[int, int, int, int]:
+            held = len(self._held[slot])
+            in_place = cached > 0 and shared[slot] == cached and held < cached + _SHORTEST_PREFIX
+            ranges = spans(sorted({*self._taken, slot}), [len(other) for other in self._held])
+            rows = sum(stop - start for start, stop in ranges)
+            kind = 0 if in_place else 1 if held == 0 else 2
+            return len(ranges), kind, self._used[slot] if held else 0, rows
+
+        slot = min(idle, key=rank)
+        if not cached or shared[slot] == cached:
+            source = slot
+        self._touch(source)
+        self._touch(slot)
+        self._taken.add(slot)
+        self._held[slot] = prompt
+        return Place(slot, source, cached)
+
+    def leave(self, slot: int, read: int) -> list[tuple[int, int]]:
+        """Make a slot idle, with the first `read` tokens of its prompt in it.
+
+        Returns the slots whose content is cut, with the tokens each has left.
+        """
+        self._taken.remove(slot)
+        self._touch(slot)
+        kept = min(read, self._idle_tokens)
+        self._held[slot] = self._held[slot][: kept if kept >= _SHORTEST_PREFIX else 0]
+        cut = {slot: len(self._held[slot])}
+        idle = sorted(set(range(self.count)) - self._taken, key=lambda slot: self._used[slot])
+        excess = sum(len(self._held[slot]) for slot in idle) - self._idle_tokens
+        for oldest in idle:
+            if excess > 0 and len(self._held[oldest]):
+                excess -= len(self._held[oldest])
+                self._held[oldest] = _NOTHING
+                cut[oldest] = 0
+        return list(cut.items())
+
+    @property
+    def idle_tokens(self) -> int:
+        """Tokens that idle slots hold at this moment."""
+        return sum(len(held) for slot, held in enumerate(self._held) if slot not in self._taken)
+
+    def _touch(self, slot: int) -> None:
+        self._clock += 1
+        self._used[slot] = self._clock
+
+
+def spans(rows: Sequence[int], held: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, int]]:
+    """The cheapest ranges [start, stop) that cover the ascending slots `rows`: one forward pass each.
+
+    held: tokens in every slot; an idle one inside a range is computed over them.
+    """
+    ranges: list[tuple[int, int]] = []
+    for row in rows:
+        if ranges and _bridges(held[ranges[-1][1] : row]):
+            ranges[-1] = (ranges[-1][0], row + 1)
+        else:
+            ranges.append((row, row + 1))
+    return ranges
+
+
+def _bridges(idle: Sequence[int] | NDArray[np.int64]) -> bool:
+    return len(idle) <= _BRIDGED_IDLE_SLOTS and sum(idle) <= _BRIDGED_IDLE_TOKENS
+
+
+def _common(held: TokenIds, prompt: TokenIds) -> int:
+    """Length of the common prefix."""
+    length = min(len(held), len(prompt))
+    different = np.flatnonzero(held[:length] != prompt[:length])
+    return int(different[0]) if len(different) else length

@@ -1,0 +1,89 @@
+"""Prompts that were read before: reused, with the same answer to the bit, within a bound of memory."""
+
+import gc
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from answers import Answer
+
+from engines.generation import SamplingParams
+from runtime.engine import Engine
+
+EXACT = SamplingParams(max_tokens=16, temperature=0.0, log_probs=True, ignore_eos=True)
+ENDLESS = SamplingParams(max_tokens=2000, temperature=0.0, ignore_eos=True)
+MIB = 1 << 20
+
+
+def prompt(length: int, seed: int) -> list[int]:
+    return np.random.default_rng(seed).integers(3, 49_000, length).tolist()
+
+
+HEADER = prompt(200, seed=0)
+PROMPTS = [
+    [*HEADER, *prompt(40, seed=1)],
+    [*HEADER, *prompt(40, seed=1), *prompt(30, seed=2)],  # goes on, in place
+    [*HEADER, *prompt(25, seed=3)],  # the header alone, copied
+    [*HEADER, *prompt(40, seed=1)],  # the very same
+    HEADER,
+    prompt(60, seed=4),
+]
+CACHED = [0, 240, 200, 238, 198, 0]
+
+
+@pytest.mark.parametrize("quantization", ["int4", "int8"])
+def test_an_answer_from_the_cache_is_the_same_to_the_bit(
+    quantization: str, request: pytest.FixtureRequest
+) -> None:
+    directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
+    with closing(Engine(directory, cache_bytes=0)) as engine:
+        cold = [Answer(engine, "cold", tokens, EXACT).rest() for tokens in PROMPTS]
+    assert all(deltas[0].cached_tokens == 0 for deltas in cold)
+    expected = [[replace(delta, cached_tokens=None) for delta in deltas] for deltas in cold]
+    with closing(Engine(directory)) as engine:
+        for tokens, cached, answer in zip(PROMPTS, CACHED, expected, strict=True):
+            first, *others = Answer(engine, "warm", tokens, EXACT).rest()
+            assert first.cached_tokens == cached
+            assert [replace(first, cached_tokens=None), *others] == answer
+        # All at once: prefixes are copied from slots that run, and rows decode among others.
+        together = [Answer(engine, f"{index}", tokens, EXACT) for index, tokens in enumerate(PROMPTS * 2)]
+        assert [answer.exact() for answer in together] == expected * 2
+
+
+def test_what_a_client_that_left_had_read_serves_the_next_one(engine_dir: Path) -> None:
+    with closing(Engine(engine_dir)) as engine:
+        leaver = Answer(engine, "leaver", [*HEADER, *prompt(3000, seed=5)], EXACT)
+        while engine.stats.running == 0:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        engine.cancel("leaver")
+        leaver.rest()
+        again = Answer(engine, "again", [*HEADER, *prompt(3000, seed=5)], EXACT).rest()
+        assert again[0].cached_tokens >= 128
+
+
+def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> None:
+    per_token = 30 * 2 * 3 * 64 * 4
+    cache_bytes = 20 * MIB
+    with closing(Engine(engine_dir, cache_bytes=cache_bytes)) as engine:
+        # What onnxruntime keeps for itself, it keeps after the first prompt of this length.
+        Answer(engine, "first", prompt(1200, seed=9), EXACT).rest()
+        before = resident()
+        long = [Answer(engine, f"{row}", prompt(1200, seed=row), ENDLESS) for row in range(4)]
+        for answer in long:
+            answer.next()
+        in_use = 4 * 1200 * per_token
+        assert 0.8 * in_use < resident() - before < 1.4 * in_use, "16 slots of 8,192 would be thirty times it"
+        for answer in long:
+            engine.cancel(answer.request_id)
+            answer.rest()
+        assert resident() - before < 40 * MIB, "it went back, but for the cache"
+
+
+def resident() -> int:
+    gc.collect()
+    return psutil.Process().memory_info().rss

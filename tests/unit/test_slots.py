@@ -1,0 +1,107 @@
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.slots import Place, Slots, TokenIds, spans
+
+MUCH = 100_000
+
+
+def prompt(length: int, seed: int = 0) -> TokenIds:
+    return np.random.default_rng(seed).integers(0, 1000, length)
+
+
+def finished(slots: Slots, tokens: TokenIds) -> int:
+    """A request that came and went; its slot."""
+    place = slots.take(tokens)
+    assert place is not None
+    slots.leave(place.slot, len(tokens))
+    return place.slot
+
+
+def test_the_next_turn_of_a_chat_goes_on_where_its_last_prompt_ended() -> None:
+    slots = Slots(4, MUCH)
+    finished(slots, prompt(50, seed=1))
+    slot = finished(slots, prompt(500))
+    assert slots.take(np.concatenate([prompt(500), prompt(80, seed=2)])) == Place(slot, slot, 500)
+
+
+def test_a_short_common_header_is_copied_and_the_long_chat_behind_it_stays() -> None:
+    slots = Slots(4, MUCH)
+    header = prompt(100)
+    chat = np.concatenate([header, prompt(900, seed=1)])
+    slot = finished(slots, chat)
+    other = slots.take(np.concatenate([header, prompt(50, seed=2)]))
+    assert other is not None
+    assert (other.source, other.cached) == (slot, 100)
+    assert other.slot != slot
+    assert slots.take(chat) == Place(slot, slot, 998), "the last two tokens are read again"
+
+
+def test_a_prefix_is_copied_from_a_request_that_still_runs() -> None:
+    slots = Slots(4, MUCH)
+    first = slots.take(prompt(300))
+    second = slots.take(prompt(300))
+    assert first is not None
+    assert second is not None
+    assert second == Place(second.slot, first.slot, 298)
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    slots = Slots(2, MUCH)
+    used_again, forgotten = prompt(100, seed=1), prompt(100, seed=2)
+    finished(slots, used_again)
+    finished(slots, forgotten)
+    finished(slots, used_again)
+    finished(slots, prompt(100, seed=3))
+    back = slots.take(used_again)
+    assert back is not None
+    assert back.cached == 98
+
+
+def test_idle_prompts_give_way_when_they_hold_too_much_together() -> None:
+    slots = Slots(4, 250)
+    oldest = finished(slots, prompt(100, seed=1))
+    finished(slots, prompt(100, seed=2))
+    place = slots.take(prompt(100, seed=3))
+    assert place is not None
+    assert slots.leave(place.slot, 100) == [(place.slot, 100), (oldest, 0)]
+    assert slots.idle_tokens == 200
+
+
+def test_without_memory_for_it_nothing_is_kept() -> None:
+    slots = Slots(2, 0)
+    assert finished(slots, prompt(100)) == 0
+    assert slots.take(prompt(100)) == Place(0, 0, 0)
+
+
+def test_running_slots_stay_neighbours_even_where_a_prefix_lies_far_away() -> None:
+    slots = Slots(16, MUCH)
+    for seed in range(9):
+        finished(slots, prompt(600, seed=seed))
+    running = slots.take(prompt(20, seed=50))
+    assert running is not None
+    place = slots.take(prompt(600, seed=2))
+    assert place is not None
+    assert place.cached == 598
+    assert abs(place.slot - running.slot) <= 3, "both decode in one pass"
+
+
+@given(
+    rows=st.sets(st.integers(0, 31), min_size=1).map(sorted), held=st.lists(st.integers(0, 300), min_size=32)
+)
+def test_decode_passes_cover_every_running_slot_once_and_bridge_only_what_is_cheap(
+    rows: list[int], held: list[int]
+) -> None:
+    ranges = spans(rows, held)
+    covered = [slot for start, stop in ranges for slot in range(start, stop)]
+    assert len(covered) == len(set(covered))
+    assert set(rows) <= set(covered)
+    assert all(start in rows and stop - 1 in rows for start, stop in ranges), "no idle slot at an edge"
+    for (_, gap_start), (gap_stop, _) in pairwise(ranges):
+        assert gap_stop - gap_start > 2 or sum(held[gap_start:gap_stop]) > 512
+    for before, after in pairwise(rows):
+        together = any(start <= before and after < stop for start, stop in ranges)
+        assert together == (after - before <= 3 and sum(held[before + 1 : after]) <= 512)
