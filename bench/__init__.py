@@ -1,1 +1,1 @@
-"""Load tests of an OpenAI-compatible server: Locust users, raw samples, percentiles. Knows only HTTP."""
+"""Load tests of a server over HTTP, and engines side by side, each a command of its own."""

@@ -1,4 +1,4 @@
-"""The command `python -m bench`: load tests of a running gateway."""
+"""The command `python -m bench`: load tests of a running gateway, and engines side by side."""
 
 # ruff: noqa: E402
 # First of all, before anything imports sockets, locks or ssl: Locust's users are greenlets.
@@ -17,6 +17,7 @@ from bench import prompts, report
 from bench.answer import RequestFailed
 from bench.measurement import summarise
 from bench.server import Server
+from bench.side_by_side import runtime
 from bench.users import Load, Run, drive
 from bench.users import Progress as Stand
 
@@ -25,7 +26,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_
 
 @app.callback()
 def bench() -> None:
-    """Measure an OpenAI-compatible server under load."""
+    """Measure an OpenAI-compatible server under load (`run`), or engines side by side (`runtime`)."""
+
+
+app.command()(runtime)
 
 
 @app.command()

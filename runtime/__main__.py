@@ -14,6 +14,7 @@ import typer
 from engines.errors import EngineFailed, SlipwayError
 from engines.generation import Delta, SamplingParams
 from runtime.engine import Engine
+from runtime.measure import timed_batches
 from runtime.perplexity import measure
 from runtime.sequence import Event
 from text.detokenizer import Detokenizer
@@ -117,6 +118,21 @@ def perplexity(
         print(score)
         if expected:
             print(score.against(expected))
+    except SlipwayError as error:
+        _fail(error)
+
+
+@app.command("measure")
+def measure_batches(directory: EngineDirectory, threads: Threads = None) -> None:
+    """Run batches from standard input and time them, a JSON object per line; `python -m bench runtime` asks.
+
+    `{"prompts": [[token id, ...], ...], "max_tokens": n}` is answered with
+    `{"tokens": [how many came for each], "seconds": s}`.
+    """
+    try:
+        with closing(Engine(directory, threads)) as engine:
+            for line in timed_batches(engine, sys.stdin):
+                print(line, flush=True)
     except SlipwayError as error:
         _fail(error)
 

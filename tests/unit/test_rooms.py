@@ -1,6 +1,7 @@
 """Who may import whom: the rooms of the design, held by reading the code's own imports."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": set(),
 }
 HEAVY = {"torch", "transformers", "accelerate", "gguf", "onnx", "onnxruntime_genai"}
+# Each runs in a process of its own, to measure just such a package.
+PEERS = set((ROOT / "bench" / "peers").glob("*.py"))
 
 
 def _imports(path: Path) -> set[str]:
@@ -42,8 +45,14 @@ def test_a_room_imports_only_what_the_design_allows(room: str) -> None:
 
 @pytest.mark.parametrize("room", set(MAY_IMPORT) - {"build"})
 def test_heavy_packages_stay_in_build(room: str) -> None:
-    for path in (ROOT / room).glob("**/*.py"):
+    for path in set((ROOT / room).glob("**/*.py")) - PEERS:
         assert not _imports(path) & HEAVY, f"{path.relative_to(ROOT)} imports {_imports(path) & HEAVY}"
+
+
+def test_nobody_imports_a_peer() -> None:
+    for room in MAY_IMPORT:
+        for path in set((ROOT / room).glob("**/*.py")) - PEERS:
+            assert not re.search(r"^\s*(from|import) bench\.peers", path.read_text(), re.MULTILINE), path
 
 
 def test_every_room_is_known_to_this_test() -> None:

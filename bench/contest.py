@@ -1,0 +1,172 @@
+"""Engines side by side: the same batches for all, interleaved, and the figures made of the times.
+
+Called by the command `runtime`. Definitions:
+
+Round: every contestant runs every point once, point by point, with prompts that no one has seen before. The
+    order of the contestants moves on by one each time, so that none is always after the same neighbour.
+Throughput of a point: output tokens of all requests / seconds from the prompts (as token ids) to the last
+    token of the last answer. Prefill is included.
+Prefill: prompt tokens / seconds of one request of one output token.
+Ratio: of a contestant to the best peer, which is the one with the highest median at that point. Taken round
+    by round, so that what slowed the machine down slowed both.
+Every figure is the median of the rounds, with the lowest and the highest.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+from bench.contestant import Contestant, ContestantFailed, Entry
+
+WARM_UP_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What is measured: `requests` prompts of `prompt_tokens` at the same time, `max_tokens` out of each."""
+
+    requests: int
+    prompt_tokens: int
+    max_tokens: int
+
+    @property
+    def is_prefill(self) -> bool:
+        """Whether it measures the prompt alone."""
+        return self.max_tokens == 1
+
+    def tokens_per_s(self, seconds: float) -> float:
+        """The figure of this point, see the definitions above."""
+        return self.requests * (self.prompt_tokens if self.is_prefill else self.max_tokens) / seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One point run once by one contestant (`name`) in one round, counted from 0."""
+
+    name: str
+    point: Point
+    round: int
+    seconds: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """The figure of this run."""
+        return self.point.tokens_per_s(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Median of the rounds, and the lowest and highest of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figure | None":
+        """The figure of one value per round; None without any."""
+        return cls(median(values), min(values), max(values)) if values else None
+
+
+@dataclass(slots=True)
+class Contest:
+    """What happened: who took part (`versions`, by name), who dropped out and why, and every sample."""
+
+    entries: list[Entry]
+    points: list[Point]
+    versions: dict[str, str]
+    failures: dict[str, str]
+    samples: list[Sample]
+    interrupted: bool = False
+
+    def throughput(self, name: str, point: Point) -> Figure | None:
+        """Tokens/s of a contestant at a point."""
+        return Figure.of(list(self._by_round(name, point).values()))
+
+    def best_peer(self, point: Point) -> str | None:
+        """The peer with the highest median at a point."""
+        medians = {
+            entry.name: figure.median
+            for entry in self.entries
+            if not entry.ours and (figure := self.throughput(entry.name, point))
+        }
+        return max(medians, key=lambda name: medians[name], default=None)
+
+    def ratio(self, name: str, point: Point) -> Figure | None:
+        """Throughput of a contestant over the best peer's, of the rounds that both ran."""
+        best = self.best_peer(point)
+        if best is None:
+            return None
+        own, theirs = self._by_round(name, point), self._by_round(best, point)
+        return Figure.of([own[number] / theirs[number] for number in own.keys() & theirs.keys()])
+
+    def _by_round(self, name: str, point: Point) -> dict[int, float]:
+        """Tokens/s by round. Who dropped out has no figures: a speed counts only for a whole run."""
+        if name in self.failures:
+            return {}
+        return {
+            sample.round: sample.tokens_per_s
+            for sample in self.samples
+            if sample.name == name and sample.point == point
+        }
+
+
+def hold(
+    entries: Sequence[Entry],
+    points: Sequence[Point],
+    rounds: int,
+    prompts: Callable[[int, int], list[list[int]]],
+    report: Callable[[str], None],
+) -> Contest:
+    """Run the contest; Ctrl-C ends it with what has been measured.
+
+    prompts: makes n new prompts of m token ids each. report: called with what comes next: once for each
+        entry (loading), then once for each of rounds x points x entries.
+    """
+    contest = Contest(list(entries), list(points), {}, {}, [])
+    running: dict[str, Contestant] = {}
+    try:
+        for entry in entries:
+            report(f"loading {entry.name}")
+            with _dropping_out(contest, entry.name):
+                running[entry.name] = Contestant(entry)
+                contest.versions[entry.name] = running[entry.name].version
+                largest = max(points, key=lambda point: point.requests)
+                warm_up = prompts(largest.requests, largest.prompt_tokens)
+                running[entry.name].run(warm_up, WARM_UP_TOKENS)
+        for number, point, turn in _schedule(rounds, points):
+            batch = prompts(point.requests, point.prompt_tokens)
+            for name in _rotated([entry.name for entry in entries], turn):
+                report(f"round {number + 1}: {name}")
+                if name not in contest.failures:
+                    with _dropping_out(contest, name):
+                        seconds = running[name].run(batch, point.max_tokens)
+                        contest.samples.append(Sample(name, point, number, seconds))
+    except KeyboardInterrupt:
+        contest.interrupted = True
+    finally:
+        for contestant in running.values():
+            contestant.close()
+    return contest
+
+
+def _schedule(rounds: int, points: Sequence[Point]) -> Iterator[tuple[int, Point, int]]:
+    """Round, point, and a number that goes up by one each time."""
+    for number in range(rounds):
+        for index, point in enumerate(points):
+            yield number, point, number * len(points) + index
+
+
+def _rotated(names: list[str], turn: int) -> list[str]:
+    first = turn % len(names)
+    return names[first:] + names[:first]
+
+
+@contextmanager
+def _dropping_out(contest: Contest, name: str) -> Iterator[None]:
+    """A contestant that fails is out, with its reason; the others go on."""
+    try:
+        yield
+    except ContestantFailed as error:
+        contest.failures[name] = str(error)

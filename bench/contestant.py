@@ -1,0 +1,110 @@
+"""One engine under measurement: a child process that runs batches and says how long they took.
+
+Started by `bench.lineup`'s commands, used by `bench.contest`. The lines are described in `bench.peers.child`;
+our own engine speaks the same (`python -m runtime measure`).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).parent.parent
+
+
+class ContestantFailed(Exception):
+    """A contestant cannot go on; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What takes part: a name, the command of its process, and whether it is ours or a peer."""
+
+    name: str
+    command: tuple[str, ...]
+    ours: bool
+
+
+class Contestant:
+    """The process of an entry, loaded and waiting for batches."""
+
+    def __init__(self, entry: Entry) -> None:
+        """Start it and wait until it has loaded.
+
+        Raises ContestantFailed when it ends before.
+        """
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        # In a session of its own: Ctrl-C reaches this command alone, and `close` everything it started.
+        self._process = subprocess.Popen(
+            entry.command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            self.version = str(_field(self._answer(), "ready"))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> float:
+        """Seconds for all prompts at once, from the token ids to the last token of the last answer.
+
+        Raises ContestantFailed when the process ends, or an answer does not have exactly `max_tokens` tokens.
+        """
+        batch = json.dumps({"prompts": [list(prompt) for prompt in prompts], "max_tokens": max_tokens})
+        try:
+            print(batch, file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise ContestantFailed(self._last_words()) from None
+        return seconds_of(self._answer(), len(prompts), max_tokens)
+
+    def close(self) -> None:
+        """End the process and what it started, whatever it is doing."""
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+        self._process.communicate()
+        self._stderr.close()
+
+    def _answer(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            raise ContestantFailed(self._last_words())
+        return line
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return said[-1] if said else f"its process ended with {self._process.returncode}"
+
+
+def seconds_of(line: str, prompts: int, max_tokens: int) -> float:
+    """The seconds of an answer line.
+
+    Raises ContestantFailed unless every one of the `prompts` answers has exactly `max_tokens` tokens.
+    """
+    tokens = _field(line, "tokens")
+    if tokens != [max_tokens] * prompts:
+        raise ContestantFailed(f"it made {tokens} tokens instead of {max_tokens} for each of {prompts}")
+    return float(_field(line, "seconds"))
+
+
+def _field(line: str, name: str) -> object:
+    try:
+        return json.loads(line)[name]
+    except (ValueError, KeyError, TypeError):
+        raise ContestantFailed(f"its line {line[:60]!r} is not JSON with {name!r} in it") from None

@@ -1,0 +1,65 @@
+"""llama.cpp's own server on a GGUF file, asked over HTTP on this machine: one connection per request."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bench.peers import child
+
+START_S = 60.0
+
+
+def load(threads: int, gguf: str, binary: str, slots: str, length: str) -> child.Peer:
+    """Start `binary` with room for `slots` sequences of `length` tokens; it ends with this group."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [binary, "--model", gguf, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--threads", str(threads), "--threads-batch", str(threads)]
+    command += ["--parallel", slots, "--ctx-size", str(int(slots) * int(length))]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    url = f"http://127.0.0.1:{port}"
+    _wait_until_ready(server, url)
+
+    def generate(prompts: list[list[int]], max_tokens: int) -> list[int]:
+        def ask(prompt: list[int]) -> int:
+            body = {"prompt": prompt, "n_predict": max_tokens, "ignore_eos": True, "temperature": 0}
+            # Every prompt is new; without this the server still looks for one that is alike.
+            return int(_post(f"{url}/completion", {**body, "cache_prompt": False})["tokens_predicted"])
+
+        with ThreadPoolExecutor(len(prompts)) as clients:
+            return list(clients.map(ask, prompts))
+
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)
+    return child.Peer(
+        f"llama.cpp {(version.stdout + version.stderr).partition('version: ')[2].split()[0]}", generate
+    )
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            sys.exit(f"{server.args[0]} ended with {server.returncode} while loading")  # type: ignore[index]
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    sys.exit(f"{url}/health was not ready within {START_S:g} s")
+
+
+def _post(url: str, body: dict[str, object]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+
+
+if __name__ == "__main__":
+    child.run(load)

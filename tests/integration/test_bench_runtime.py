@@ -1,0 +1,129 @@
+"""`python -m bench runtime` as a user runs it, and what happens to contestants that misbehave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from servers import ROOT
+
+from bench.contest import Point, hold
+from bench.contestant import Entry
+
+SHORT = ("--prompt-tokens", "32", "--max-tokens", "8", "--concurrency", "1", "--concurrency", "3")
+QUICK_PEERS = ("--peers", "--without", "transformers", "--without", "OpenVINO GenAI")
+POINTS = [Point(1, 4, 8), Point(2, 4, 8)]
+
+
+def bench(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", "runtime", *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def scripted(name: str, body: str) -> Entry:
+    """A contestant whose process runs `body` for every line, after saying that it is ready."""
+    script = (
+        "import json, sys\n"
+        "print(json.dumps({'ready': 'scripted'}), flush=True)\n"
+        "for number, line in enumerate(sys.stdin):\n"
+        "    batch = json.loads(line)\n"
+        "    tokens = [batch['max_tokens']] * len(batch['prompts'])\n"
+        f"    {body}\n"
+        "    print(json.dumps({'tokens': tokens, 'seconds': 0.5}), flush=True)\n"
+    )
+    return Entry(name, (sys.executable, "-c", script), ours=False)
+
+
+def test_our_engine_and_a_peer_run_the_same_work(engine_dir: Path, tmp_path: Path):
+    result = tmp_path / "result.json"
+    done = bench(engine_dir, *QUICK_PEERS, *SHORT, "--rounds", 2, "--json", result)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "nothing but the table where nobody watches"
+    assert "transformers is left out" in done.stdout
+    assert f"slipway {engine_dir.name} : best peer" in done.stdout
+
+    written = json.loads(result.read_text())
+    ours, peer = written["figures"]
+    assert (ours["name"], ours["ours"]) == (f"slipway {engine_dir.name}", True)
+    assert peer["version"].startswith("onnxruntime-genai ")
+    assert [point["requests"] for point in ours["points"]] == [1, 3, 1]
+    for mine, theirs in zip(ours["points"], peer["points"], strict=True):
+        assert mine["best_peer"] == peer["name"]
+        assert mine["tokens_per_s"]["median"] > 0
+        assert theirs["ratio_to_best_peer"]["median"] == 1
+    assert len(written["samples"]) == 2 * 2 * 3, "two rounds, two contestants, three points"
+    assert not written["failures"]
+    assert written["environment"]["cores"] > 0
+
+
+def test_ctrl_c_prints_what_was_measured(engine_dir: Path, tmp_path: Path):
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", "bench", "runtime", str(engine_dir), *SHORT, "--rounds", "100000"]
+    terminal, inside = os.openpty()
+    process = subprocess.Popen(
+        [*command, "--json", str(result)], cwd=ROOT, stdout=subprocess.PIPE, stderr=inside, text=True
+    )
+    os.close(inside)
+    shown = b""
+    try:
+        while b"round 2" not in shown:
+            shown += os.read(terminal, 4096)
+        process.send_signal(signal.SIGINT)
+        stdout, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        os.close(terminal)
+    assert process.returncode == 0
+    assert "Interrupted" in stdout
+    assert "Traceback" not in stdout
+    assert json.loads(result.read_text())["samples"]
+
+
+def test_an_engine_that_is_not_there_is_named():
+    done = bench("engines/nothing")
+    assert done.returncode == 2
+    assert "engines/nothing/tokenizer.json is missing" in " ".join(done.stderr.split())
+
+
+def test_who_dies_or_miscounts_is_out_and_the_others_go_on():
+    entries = [
+        scripted("honest", "pass"),
+        scripted("short of breath", "tokens[-1] -= number > 1"),
+        scripted("mortal", "number > 2 and sys.exit('out of memory')"),
+        Entry("stillborn", (sys.executable, "-c", "import a_package_that_is_not_there"), ours=False),
+    ]
+    seen: list[str] = []
+    contest = hold(entries, POINTS, 3, lambda count, length: [[1] * length] * count, seen.append)
+    assert contest.failures == {
+        "short of breath": "it made [8, 7] tokens instead of 8 for each of 2",
+        "mortal": "out of memory",
+        "stillborn": "ModuleNotFoundError: No module named 'a_package_that_is_not_there'",
+    }
+    assert [sample.round for sample in contest.samples if sample.name == "honest"] == [0, 0, 1, 1, 2, 2]
+    assert contest.best_peer(POINTS[0]) == "honest"
+    assert len(seen) == len(entries) * (1 + 3 * len(POINTS))
+
+
+def test_everyone_gets_the_same_prompts_and_no_prompt_comes_twice():
+    made: list[int] = []
+
+    def prompts(count: int, length: int) -> list[list[int]]:
+        made.append(count)
+        return [[len(made)] * length] * count
+
+    # The seconds of these contestants are the ids they were given.
+    echo = "print(json.dumps({'tokens': tokens, 'seconds': batch['prompts'][0][0]}), flush=True); continue"
+    contest = hold([scripted("a", echo), scripted("b", echo)], POINTS, 2, prompts, lambda _: None)
+    given = {
+        name: [sample.seconds for sample in contest.samples if sample.name == name] for name in ("a", "b")
+    }
+    assert given["a"] == given["b"]
+    assert len(set(given["a"])) == 4
+
+
+def test_the_order_of_the_contestants_moves_on():
+    entries = [scripted(name, "pass") for name in ("a", "b", "c")]
+    contest = hold(entries, POINTS[:1], 3, lambda count, length: [[1] * length] * count, lambda _: None)
+    assert [sample.name for sample in contest.samples] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.contest import Contest, Figure, Point, Sample
+from bench.contestant import ContestantFailed, Entry, seconds_of
+
+FOUR = Point(requests=4, prompt_tokens=128, max_tokens=100)
+PREFILL = Point(requests=1, prompt_tokens=512, max_tokens=1)
+ENTRIES = [Entry("ours", (), ours=True), Entry("fast", (), ours=False), Entry("slow", (), ours=False)]
+
+
+def contest(seconds: dict[str, list[float]], failures: dict[str, str] | None = None) -> Contest:
+    samples = [
+        Sample(name, FOUR, number, value)
+        for name, values in seconds.items()
+        for number, value in enumerate(values)
+    ]
+    return Contest(ENTRIES, [FOUR], {}, failures or {}, samples)
+
+
+def test_throughput_counts_the_output_of_all_requests():
+    assert FOUR.tokens_per_s(2.0) == 4 * 100 / 2.0
+
+
+def test_prefill_counts_the_prompt():
+    assert PREFILL.is_prefill
+    assert PREFILL.tokens_per_s(0.5) == 1024
+
+
+def test_a_figure_is_the_median_with_the_lowest_and_the_highest():
+    assert contest({"ours": [4.0, 1.0, 2.0]}).throughput("ours", FOUR) == Figure(200.0, 100.0, 400.0)
+
+
+def test_the_best_peer_is_never_us_and_the_ratio_is_to_it():
+    held = contest({"ours": [1.0], "fast": [2.0], "slow": [4.0]})
+    assert held.best_peer(FOUR) == "fast"
+    assert held.ratio("ours", FOUR) == Figure(2.0, 2.0, 2.0)
+
+
+def test_ratios_are_taken_round_by_round_so_a_slow_minute_cancels():
+    held = contest({"ours": [1.0, 10.0, 3.0], "fast": [1.5, 15.0, 4.5]})
+    ratio = held.ratio("ours", FOUR)
+    assert ratio is not None
+    assert (ratio.low, ratio.median, ratio.high) == pytest.approx((1.5, 1.5, 1.5))
+
+
+def test_an_interrupted_round_counts_for_those_who_ran_it():
+    held = contest({"ours": [1.0, 1.0], "fast": [2.0]})
+    assert held.ratio("ours", FOUR) == Figure(2.0, 2.0, 2.0)
+
+
+def test_who_dropped_out_has_no_figures_and_is_no_ones_best_peer():
+    held = contest({"ours": [1.0], "fast": [2.0], "slow": [4.0]}, failures={"fast": "it died"})
+    assert held.throughput("fast", FOUR) is None
+    assert held.best_peer(FOUR) == "slow"
+
+
+def test_without_peers_there_is_no_ratio():
+    assert contest({"ours": [1.0]}).ratio("ours", FOUR) is None
+
+
+@given(st.lists(st.floats(0.01, 1e3), min_size=1))
+def test_the_median_lies_between_the_lowest_and_the_highest(values: list[float]):
+    figure = Figure.of(values)
+    assert figure is not None
+    assert figure.low <= figure.median <= figure.high
+
+
+def test_an_answer_of_the_right_length_gives_its_seconds():
+    assert seconds_of('{"tokens": [8, 8], "seconds": 0.5}', prompts=2, max_tokens=8) == 0.5
+
+
+@pytest.mark.parametrize("tokens", [[8, 7], [8], [8, 8, 8], []])
+def test_answers_of_another_length_are_found_out(tokens: list[int]):
+    with pytest.raises(ContestantFailed, match="instead of 8 for each of 2"):
+        seconds_of(json.dumps({"tokens": tokens, "seconds": 1.0}), prompts=2, max_tokens=8)
+
+
+@pytest.mark.parametrize("line", ["Loading model...", "[1, 2]", '{"seconds": 1.0}', "7"])
+def test_a_line_that_is_no_answer_is_named(line: str):
+    with pytest.raises(ContestantFailed, match="is not JSON with 'tokens' in it"):
+        seconds_of(line, prompts=1, max_tokens=8)
