@@ -18,11 +18,13 @@ class Piece:
     text: may be shown; never empty but on the last piece.
     tokens: how many tokens were generated since the piece before, shown or not.
     finish_reason: set on the last piece alone.
+    cached_tokens: of the prompt, on the last piece, where the backend says.
     """
 
     text: str
     tokens: int
     finish_reason: Finish | None = None
+    cached_tokens: int | None = None
 
 
 async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator[Piece, None]:
@@ -33,19 +35,21 @@ async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator
     """
     stop = StopStrings(request.stop)
     tokens = 0
+    cached: int | None = None
     exempt = request.sampling.min_tokens
     async with aclosing(backend.generate(request)) as deltas:
         async for delta in deltas:
             tokens += delta.token_count
+            cached = delta.cached_tokens if cached is None else cached
             text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, False)
             exempt -= delta.token_count
             if matched:
-                yield Piece(text, tokens, "stop")
+                yield Piece(text, tokens, "stop", cached)
                 return
             if delta.finish_reason == "cancelled":
                 raise EngineFailed("The engine was told by someone else to end this answer; send it again.")
             if delta.finish_reason is not None:
-                yield Piece(text + stop.flush(), tokens, delta.finish_reason)
+                yield Piece(text + stop.flush(), tokens, delta.finish_reason, cached)
                 return
             if text:
                 yield Piece(text, tokens)
@@ -60,6 +64,7 @@ class Whole:
     text: str
     tokens: int
     finish_reason: Finish
+    cached_tokens: int | None
 
 
 async def whole(pieces: AsyncGenerator[Piece, None]) -> Whole:
@@ -67,9 +72,11 @@ async def whole(pieces: AsyncGenerator[Piece, None]) -> Whole:
     text = ""
     tokens = 0
     finish_reason: Finish = "stop"
+    cached_tokens: int | None = None
     async with aclosing(pieces):
         async for piece in pieces:
             text += piece.text
             tokens += piece.tokens
             finish_reason = piece.finish_reason or finish_reason
-    return Whole(text, tokens, finish_reason)
+            cached_tokens = piece.cached_tokens
+    return Whole(text, tokens, finish_reason, cached_tokens)

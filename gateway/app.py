@@ -86,7 +86,7 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
         if body.stream:
             return EventStream(events(shape, pieces, prompt_tokens, _with_usage(body)), stopping)
         complete = await attended(whole(pieces), stopping, client_leaves(request))
-        shown = shape.whole(complete, Usage.of(prompt_tokens, complete.tokens))
+        shown = shape.whole(complete, Usage.of(prompt_tokens, complete.tokens, complete.cached_tokens))
         return Response(shown.model_dump_json(exclude_unset=True), media_type="application/json")
 
     @app.post(

@@ -32,15 +32,17 @@ async def events(
     if opening is not None:
         yield event(opening)
     tokens = 0
+    cached_tokens: int | None = None
     async with aclosing(pieces):
         async for piece in pieces:
             tokens += piece.tokens
+            cached_tokens = piece.cached_tokens
             if piece.text:
                 yield event(reply.text(piece.text))
             if piece.finish_reason is not None:
                 yield event(reply.finish(piece.finish_reason))
     if with_usage:
-        yield event(reply.usage(Usage.of(prompt_tokens, tokens)))
+        yield event(reply.usage(Usage.of(prompt_tokens, tokens, cached_tokens)))
     yield DONE
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -36,7 +37,7 @@ class LocalBackend:
         async with aclosing(tokens) as deltas:
             async for delta in deltas:
                 text = detokenizer.push(delta.token_ids)
-                yield Delta(text, delta.token_count, delta.token_ids, delta.log_probs, delta.finish_reason)
+                yield replace(delta, text=text)
 
     async def check(self) -> None:
         """See `gateway.backends.base.Backend.check`."""

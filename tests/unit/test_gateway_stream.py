@@ -92,6 +92,15 @@ async def test_tokens_that_show_nothing_are_counted() -> None:
     assert (await whole(answer(backend, request()))).tokens == 6
 
 
+async def test_usage_says_what_was_cached_where_the_backend_does() -> None:
+    deltas = [Delta("a", 1, cached_tokens=3), Delta("b", 1), Delta(finish_reason="length")]
+    assert (await whole(answer(Scripted(deltas), request()))).cached_tokens == 3
+    told = (await streamed(CompletionReply(HEAD, True), deltas, with_usage=True))[-1]["usage"]
+    assert told["prompt_tokens_details"] == {"cached_tokens": 3}
+    untold = (await streamed(CompletionReply(HEAD, True), said("a"), with_usage=True))[-1]["usage"]
+    assert "prompt_tokens_details" not in untold
+
+
 @pytest.mark.parametrize("deltas", [[Delta("a", 1)], said("a", finish="cancelled")])
 async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> None:
     with pytest.raises(EngineFailed):
