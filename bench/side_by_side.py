@@ -79,6 +79,8 @@ def runtime(
     tokenizer = folders[0] / "tokenizer.json"
     if not tokenizer.is_file():
         raise typer.BadParameter(f"{tokenizer} is missing: build the engine with `make engine`.")
+    if not peers and (without or checkpoint or gguf or llama_server):
+        raise typer.BadParameter("what is said about peers counts only with it.", param_hint="--peers")
     if unknown := sorted(set(without or []) - set(lineup.PEERS)):
         raise typer.BadParameter(
             f"{unknown[0]} is none of {', '.join(lineup.PEERS)}.", param_hint="--without"

@@ -87,6 +87,12 @@ def test_an_engine_that_is_not_there_is_named():
     assert "engines/nothing/tokenizer.json is missing" in " ".join(done.stderr.split())
 
 
+def test_options_for_peers_without_peers_are_refused(engine_dir: Path):
+    done = bench(engine_dir, "--without", "transformers")
+    assert done.returncode == 2
+    assert "counts only with it" in " ".join(done.stderr.split())
+
+
 def test_who_dies_or_miscounts_is_out_and_the_others_go_on():
     entries = [
         scripted("honest", "pass"),
