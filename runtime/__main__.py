@@ -130,7 +130,8 @@ def measure_batches(directory: EngineDirectory, threads: Threads = None) -> None
     `{"tokens": [how many came for each], "seconds": s}`.
     """
     try:
-        with closing(Engine(directory, threads)) as engine:
+        # Every prompt is to be read, as by the peers.
+        with closing(Engine(directory, threads, cache_bytes=0)) as engine:
             for line in timed_batches(engine, sys.stdin):
                 print(line, flush=True)
     except SlipwayError as error:
