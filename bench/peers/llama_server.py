@@ -1,5 +1,6 @@
 """llama.cpp's own server on a GGUF file, asked over HTTP on this machine: one connection per request."""
 
+import atexit
 import json
 import socket
 import subprocess
@@ -16,7 +17,7 @@ START_S = 60.0
 
 
 def load(threads: int, gguf: str, binary: str, slots: str, length: str) -> child.Peer:
-    """Start `binary` with room for `slots` sequences of `length` tokens; it ends with this group."""
+    """Start `binary` with room for `slots` sequences of `length` tokens; it ends with this process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -24,6 +25,7 @@ def load(threads: int, gguf: str, binary: str, slots: str, length: str) -> child
     command += ["--threads", str(threads), "--threads-batch", str(threads)]
     command += ["--parallel", slots, "--ctx-size", str(int(slots) * int(length))]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    atexit.register(server.kill)  # also when the command that measures was killed, which ends our input
     url = f"http://127.0.0.1:{port}"
     _wait_until_ready(server, url)
 
