@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from build import genai, graph, progress
+from build import genai, graph, int8, progress
 from build.checkpoint import Checkpoint
 from build.destination import Destination
 from engines import manifest
@@ -60,6 +60,8 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
         "chat": recipe.chat.model_dump(exclude={"template"}),
         "template": template,
     }
+    if recipe.quantization == "int8":
+        settings["smoothing"] = int8.SMOOTHING
     pyproject = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     return Manifest(
         name=recipe.name,
@@ -128,6 +130,8 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
         genai.export(checkpoint, recipe.quantization, exported, destination.log)
         for name in genai.GRAPH_FILES:
             (exported / name).rename(engine / name)
+        if recipe.quantization == "int8":
+            int8.quantise(engine, checkpoint)
         graph.check(
             engine,
             checkpoint.architecture,

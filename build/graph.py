@@ -4,6 +4,8 @@ ONNX Runtime GenAI's builder drops options and rope scalings it does not know wi
 it wrote is believed.
 """
 
+import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from build.architecture import Architecture
 from engines.errors import BuildError
 
 FILE_NAME = "model.onnx"
+DATA_NAME = "model.onnx.data"
+# int8 weights with one scale per output, uint8 activations (onnxruntime, docs/ContribOperators.md).
+INTEGER_PRODUCT = "MatMulIntegerToFloat"
+_INTEGER_MATRICES = re.compile(r"/(qkv|q|k|v|o|gate|up)_proj/")
 _TABLES = ("cos_cache", "sin_cache")
 # Single precision is exact enough to this at the positions compared; a wrong base or scaling is far off.
 _POSITIONS = 4096
@@ -38,24 +44,33 @@ def write_rotary_tables(directory: Path, architecture: Architecture) -> None:
 def check(directory: Path, architecture: Architecture, bits: int, block_size: int, accuracy: int) -> None:
     """Compare `directory`/model.onnx with what was asked for.
 
-    Every matrix must be quantised, to `bits` in blocks of `block_size` and with that accuracy level; every
-    layer must attend with the right heads; the rotary tables must be those of the rope.
+    Every matrix must be quantised, to `bits` in blocks of `block_size` and with that accuracy level; with 8
+    bits, the projections that `int8` rewrites must be integer products. Every layer must attend with the
+    right heads; the rotary tables must be those of the rope.
     Raises BuildError that names the node and what it has.
     """
     model = onnx.load(directory / FILE_NAME, load_external_data=False)
-    _check_quantization(model.graph.node, architecture, bits, block_size, accuracy)
+    _check_quantization(model.graph, architecture, bits, block_size, accuracy)
     _check_attention(model.graph.node, architecture)
     _check_rotary_tables(model, directory, architecture)
 
 
 def _check_quantization(
-    nodes: Iterable[onnx.NodeProto], architecture: Architecture, bits: int, block_size: int, accuracy: int
+    graph: onnx.GraphProto, architecture: Architecture, bits: int, block_size: int, accuracy: int
 ) -> None:
+    integers = {t.name: math.prod(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8}
     quantised = 0
-    for node in nodes:
+    for node in graph.node:
         if node.op_type == "MatMulNBits":
             _expect(node, {"bits": bits, "block_size": block_size, "accuracy_level": accuracy})
+            if bits == 8 and _INTEGER_MATRICES.search(node.name):
+                raise BuildError(
+                    f"{node.name} of the built graph was left as the builder made it, under a name that int8 "
+                    "does not know: install the onnxruntime-genai in requirements."
+                )
             quantised += _attribute(node, "K") * _attribute(node, "N")
+        elif node.op_type == INTEGER_PRODUCT and bits == 8:
+            quantised += integers.get(node.input[1], 0)
         elif node.op_type == "GatherBlockQuantized":
             _expect(node, {"bits": bits, "block_size": block_size})
     if quantised != architecture.projection_weights:

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import tiny_checkpoints as tiny
 
-from build import genai, graph
+from build import genai, graph, int8
 from build.checkpoint import Checkpoint
 
 os.environ["TQDM_DISABLE"] = "1"
@@ -74,6 +74,7 @@ def test_the_graph_computes_what_transformers_computes(kind: str, tmp_path: Path
     checkpoint = Checkpoint.open(tmp_path / "checkpoint")
     engine, log = tmp_path / "engine", tmp_path / "log"
     genai.export(checkpoint, "int8", engine, log)
+    int8.quantise(engine, checkpoint)
     graph.check(engine, checkpoint.architecture, 8, genai.BLOCK_SIZE, genai.ACCURACY_LEVEL)
     with torch.no_grad():
         expected = model(torch.from_numpy(IDS)).logits[0, -1].numpy()

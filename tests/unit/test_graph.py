@@ -81,6 +81,40 @@ def test_a_matrix_that_was_left_unquantised_is_found(tmp_path: Path, model: Arch
         _check(tmp_path, model)
 
 
+def _eight_bits(name: str) -> list[onnx.NodeProto]:
+    """A matrix of 64 x 264 as the int8 quantiser leaves it, and another node of that many bits."""
+    integers = helper.make_node(graph.INTEGER_PRODUCT, ["x", "weight"], ["y"], "/integers", domain=DOMAIN)
+    return [integers, _matmul(name, 64, 264, bits=8)]
+
+
+def _check_eight_bits(directory: Path, model: Architecture, nodes: list[onnx.NodeProto], dtype: type) -> None:
+    rest = model.projection_weights - 2 * 64 * 264
+    _write(directory, model, [*nodes, _matmul("/rest8", 1, rest, bits=8)], model.rope)
+    made = onnx.load(directory / graph.FILE_NAME)
+    kept = [node for node in made.graph.node if node.name != "/rest"]
+    del made.graph.node[:]
+    made.graph.node.extend(kept)
+    made.graph.initializer.append(numpy_helper.from_array(np.zeros((64, 264), dtype), "weight"))
+    onnx.save(made, directory / graph.FILE_NAME)
+    graph.check(directory, model, bits=8, block_size=32, accuracy=4)
+
+
+def test_integer_products_count_as_quantised_to_eight_bits(tmp_path: Path, model: Architecture) -> None:
+    _check_eight_bits(tmp_path, model, _eight_bits("/model/layers.0/mlp/down_proj/MatMul_Q8"), np.int8)
+
+
+def test_an_integer_product_of_something_else_than_int8_is_found(tmp_path: Path, model: Architecture) -> None:
+    with pytest.raises(BuildError, match=r"quantised \d+ of \d+ weights"):
+        _check_eight_bits(tmp_path, model, _eight_bits("/lm_head/MatMul_Q8"), np.float32)
+
+
+def test_a_projection_that_the_int8_quantiser_passed_over_is_found(
+    tmp_path: Path, model: Architecture
+) -> None:
+    with pytest.raises(BuildError, match="gate_proj/MatMul_Q8 of the built graph was left as the builder"):
+        _check_eight_bits(tmp_path, model, _eight_bits("/model/layers.1/mlp/gate_proj/MatMul_Q8"), np.int8)
+
+
 def test_a_layer_without_its_attention_is_found(tmp_path: Path, model: Architecture) -> None:
     _write(tmp_path, model, [], model.rope)
     taller = replace(model, layers=3)
