@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engines.errors import EngineFailed
 from engines.generation import GenerationRequest
 from gateway.backends.base import Backend
-from gateway.protocol import Finish
+from gateway.responses import Finish
 from text.stop import StopStrings
 
 

@@ -21,19 +21,9 @@ from gateway.connection import ClientLeft, attended, client_leaves, read_body
 from gateway.errors import INTERNAL, MethodNotAllowed, RouteNotFound, error_body, http_error
 from gateway.metrics import registry
 from gateway.models import Model, Models
-from gateway.protocol import (
-    ChatCompletion,
-    ChatCompletionRequest,
-    Completion,
-    CompletionRequest,
-    ErrorBody,
-    ErrorDetail,
-    GenerationBody,
-    ModelCard,
-    ModelList,
-    Usage,
-)
 from gateway.replies import ChatReply, CompletionReply, Head, Reply
+from gateway.requests import ChatCompletionRequest, CompletionRequest, GenerationBody
+from gateway.responses import ChatCompletion, Completion, ErrorBody, ErrorDetail, ModelCard, ModelList, Usage
 from gateway.sse import EventStream, events
 from gateway.validation import check_media_type, check_options, parse
 

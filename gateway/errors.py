@@ -11,7 +11,7 @@ from engines.errors import (
     ModelUnavailable,
     SlipwayError,
 )
-from gateway.protocol import ErrorBody, ErrorDetail
+from gateway.responses import ErrorBody, ErrorDetail
 
 
 class UnknownField(InvalidRequest):

@@ -10,7 +10,8 @@ from engines.errors import EngineRefused, ModelNotFound, ModelUnavailable
 from engines.generation import GenerationRequest
 from engines.manifest import FILE_NAME, Manifest
 from gateway.backends.base import Backend
-from gateway.protocol import ChatCompletionRequest, CompletionRequest, ModelCard
+from gateway.requests import ChatCompletionRequest, CompletionRequest
+from gateway.responses import ModelCard
 from gateway.validation import conversation, sampling, stop_strings
 from text import template, tokenizer
 from text.template import ChatTemplate

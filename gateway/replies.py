@@ -7,7 +7,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from gateway.answer import Whole
-from gateway.protocol import (
+from gateway.responses import (
     AssistantMessage,
     ChatChoice,
     ChatChunkChoice,

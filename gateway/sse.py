@@ -13,8 +13,8 @@ from engines.errors import SlipwayError
 from gateway.answer import Piece
 from gateway.connection import ClientLeft, attended, client_leaves
 from gateway.errors import error_body
-from gateway.protocol import Usage
 from gateway.replies import Reply
+from gateway.responses import Usage
 
 DONE = b"data: [DONE]\n\n"
 

@@ -16,7 +16,7 @@ from gateway.errors import (
     UnsupportedMediaType,
     WrongType,
 )
-from gateway.protocol import ChatCompletionRequest, GenerationBody, Message
+from gateway.requests import ChatCompletionRequest, GenerationBody, Message
 
 _SHOWN_INPUT = 60
 _MOST_ERRORS = 100

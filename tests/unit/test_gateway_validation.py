@@ -19,7 +19,7 @@ from gateway.errors import (
     error_body,
     http_error,
 )
-from gateway.protocol import ChatCompletionRequest, CompletionRequest
+from gateway.requests import ChatCompletionRequest, CompletionRequest
 from gateway.validation import check_media_type, check_options, conversation, parse, sampling, stop_strings
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
