@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import prompts, report
 from bench.answer import RequestFailed
+from bench.json_file import JsonFile
 from bench.measurement import summarise
 from bench.server import Server
 from bench.side_by_side import runtime
@@ -72,12 +73,7 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds of silence until a request fails.")
     ] = 120.0,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", dir_okay=False, help="Write figures, environment and raw samples to this file."
-        ),
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Keep a fixed number of users busy (closed loop) and measure what each of them sees.
 
@@ -87,8 +83,6 @@ def run(
     errors = Console(stderr=True, soft_wrap=True)
     if prompt_tokens and prompts_file:
         raise typer.BadParameter("give either this or --prompts.", param_hint="--prompt-tokens")
-    if json_file and not json_file.parent.is_dir():
-        raise typer.BadParameter(f"the folder {json_file.parent} does not exist.", param_hint="--json")
     try:
         server = Server(url, timeout)
         body: dict[str, Any] = {

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from bench import lineup, prompts, scoreboard
 from bench.contest import Contest, Point, hold
 from bench.contestant import Entry
+from bench.json_file import JsonFile
 
 PREFILL_TOKENS = 512
 
@@ -62,12 +63,7 @@ def runtime(
         int | None, typer.Option(min=1, help="Threads of each contestant; the physical cores if not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the made prompts.")] = 0,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", dir_okay=False, help="Write figures, environment and raw samples to this file."
-        ),
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Run engines side by side on this machine: same prompts, lengths and threads, interleaved.
 
@@ -85,8 +81,6 @@ def runtime(
         raise typer.BadParameter(
             f"{unknown[0]} is none of {', '.join(lineup.PEERS)}.", param_hint="--without"
         )
-    if json_file and not json_file.parent.is_dir():
-        raise typer.BadParameter(f"the folder {json_file.parent} does not exist.", param_hint="--json")
     points = [Point(requests, prompt_tokens, max_tokens) for requests in concurrency or (1, 4, 8, 16)]
     points.append(Point(1, PREFILL_TOKENS, 1))
     materials = lineup.Materials(

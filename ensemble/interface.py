@@ -46,8 +46,8 @@ ENSEMBLE_INPUTS = (
     Tensor("guided_decoding_guide", "STRING", (1,), optional=True, ragged=True),
 )
 
-ENSEMBLE_OUTPUTS = (
-    Tensor("text_output", "STRING", (-1,)),
+# What the ensemble passes on from the engine stage as it is.
+_PASSED_ON = (
     Tensor("cum_log_probs", "FP32", (-1,)),
     Tensor("output_log_probs", "FP32", (-1, -1)),
     Tensor("context_logits", "FP32", (-1, -1)),
@@ -66,6 +66,11 @@ ENSEMBLE_OUTPUTS = (
     Tensor("total_draft_tokens", "INT32", (1,)),
     Tensor("num_input_tokens", "INT32", (1,)),
     Tensor("num_output_tokens", "INT32", (1,)),
+)
+
+ENSEMBLE_OUTPUTS = (
+    Tensor("text_output", "STRING", (-1,)),
+    *_PASSED_ON,
 )
 
 ENGINE_INPUTS = (
@@ -136,25 +141,8 @@ ENGINE_INPUTS = (
 ENGINE_OUTPUTS = (
     Tensor("output_ids", "INT32", (-1, -1)),
     Tensor("sequence_length", "INT32", (-1,)),
-    Tensor("cum_log_probs", "FP32", (-1,)),
-    Tensor("output_log_probs", "FP32", (-1, -1)),
-    Tensor("context_logits", "FP32", (-1, -1)),
-    Tensor("generation_logits", "FP32", (-1, -1, -1)),
-    Tensor("batch_index", "INT32", (1,)),
-    Tensor("sequence_index", "INT32", (1,)),
     Tensor("context_phase_params", "UINT8", (-1,)),
-    Tensor("kv_cache_alloc_new_blocks", "INT32", (1,)),
-    Tensor("kv_cache_reused_blocks", "INT32", (1,)),
-    Tensor("kv_cache_alloc_total_blocks", "INT32", (1,)),
-    Tensor("arrival_time_ns", "INT64", (1,)),
-    Tensor("first_scheduled_time_ns", "INT64", (1,)),
-    Tensor("first_token_time_ns", "INT64", (1,)),
-    Tensor("last_token_time_ns", "INT64", (1,)),
-    Tensor("acceptance_rate", "FP32", (1,)),
-    Tensor("total_accepted_draft_tokens", "INT32", (1,)),
-    Tensor("total_draft_tokens", "INT32", (1,)),
-    Tensor("num_input_tokens", "INT32", (1,)),
-    Tensor("num_output_tokens", "INT32", (1,)),
+    *_PASSED_ON,
 )
 
 # Our own addition to the engine stage. Triton feeds a stage that runs once per response from that one

@@ -51,7 +51,7 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
 
     app = DocumentedApp(
         title="Slipway",
-        description="OpenAI's API in front of TensorRT-LLM and ONNX Runtime engines.",
+        description="OpenAI's API in front of engines on Triton or on this machine.",
         lifespan=lifespan,
         redirect_slashes=False,
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
