@@ -2,6 +2,7 @@
 
 import json
 
+import manifests
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,23 +26,11 @@ from gateway.validation import check_media_type, check_options, conversation, pa
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
+LIMITS = Limits(max_batch_size=4, max_input_len=100, max_seq_len=128)
+
+
 def manifest(system: str | None = None, stop: tuple[str, ...] = ()) -> Manifest:
-    return Manifest(
-        name="m",
-        target="onnx-cpu",
-        quantization="int4",
-        limits=Limits(max_batch_size=4, max_input_len=100, max_seq_len=128),
-        chat=Chat(system=system, stop=stop),
-        eos_token_ids=(2,),
-        vocab_size=1000,
-        source={},
-        recipe_sha256="",
-        versions={},
-        requires={},
-        device="cpu",
-        created="2026-01-01T00:00:00Z",
-        files={},
-    )
+    return manifests.manifest(LIMITS, vocab_size=1000, chat=Chat(system=system, stop=stop))
 
 
 def chat(**fields: object) -> ChatCompletionRequest:

@@ -1,29 +1,14 @@
 from dataclasses import replace
 
 import pytest
+from manifests import manifest
 
 from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import SamplingParams
-from engines.manifest import Manifest
-from engines.recipe import Chat, Limits
+from engines.recipe import Limits
 from runtime.admission import check_request
 
-MANIFEST = Manifest(
-    name="small",
-    target="onnx-cpu",
-    quantization="int4",
-    limits=Limits(max_batch_size=2, max_input_len=10, max_seq_len=16),
-    chat=Chat(),
-    eos_token_ids=(2,),
-    vocab_size=100,
-    source={},
-    recipe_sha256="",
-    versions={},
-    requires={},
-    device="cpu",
-    created="2026-01-01T00:00:00Z",
-    files={},
-)
+MANIFEST = manifest(Limits(max_batch_size=2, max_input_len=10, max_seq_len=16), vocab_size=100)
 PARAMS = SamplingParams(max_tokens=4)
 
 
