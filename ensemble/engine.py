@@ -1,44 +1,51 @@
-"""The engine stage: token ids to token ids, by `runtime` in this process; loaded by Triton.
+"""The engine stage: token ids to token ids, by `runtime` in a process of its own; loaded by Triton.
 
 It takes the tensors of TensorRT-LLM's own engine model, so either can stand between the other two stages.
+Triton never starts a stage again whose process died (2.51), so the engine is a child of this one, which
+`runtime.process` watches and replaces.
 """
 
+import asyncio
 import itertools
-import queue
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
 
 import triton_python_backend_utils as pb_utils
 
 from engines.errors import InvalidRequest, SlipwayError
-from engines.generation import Delta
+from engines.manifest import Manifest
 from ensemble import stage
 from ensemble.answer import Answer
 from ensemble.gauges import Gauges
-from ensemble.request import Array, parse, wants_stop
-from runtime.engine import Engine
+from ensemble.request import Array, EngineRequest, parse, wants_stop
+from runtime.process import EngineProcess
 
-# How often to look for clients that left: that asks Triton about each request, too dear for every token.
+# How often to look for clients that left: that asks Triton about each request, too dear for every response.
 _LOOK_EVERY_S = 0.1
+
+T = TypeVar("T")
 
 
 class TritonPythonModel:
-    """A running engine, and one thread that talks to Triton, so that the engine never waits for it."""
+    """A running engine, and a thread with the event loop in which its answers go to Triton."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the engine; a refused one makes the model unavailable, with its sentence as the reason."""
-        # What the talking thread is to do, in order; None ends it.
-        self._to_do: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._engine = Engine(stage.engine_dir(args), after_step=partial(self._to_do.put, self._show_load))
+        directory = stage.engine_dir(args)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="answers", daemon=True)
+        self._thread.start()
+        self._engine = self._await(EngineProcess.start(directory))
+        manifest = Manifest.read(directory)
+        self._eos_token_ids = manifest.eos_token_ids
+        self._gauges = Gauges(manifest.name)
         self._numbers = itertools.count()
-        # Running answers by name: the client's request id, and where the responses go.
-        self._open: dict[str, tuple[str, Any]] = {}
-        self._gauges = Gauges(self._engine.manifest.name)
-        self._talker = threading.Thread(target=self._talk, name="talker", daemon=True)
-        self._talker.start()
+        # Running answers by name: the client's request id, where the responses go, and who sends them.
+        # Touched in the loop only.
+        self._open: dict[str, tuple[str, Any, asyncio.Task[None]]] = {}
+        self._looking = asyncio.run_coroutine_threadsafe(self._leave_the_gone(), self._loop)
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Hand the requests to the engine and return; the answers go out as they come."""
@@ -51,30 +58,21 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Stop the engine: whatever still runs ends as cancelled, and hears so before this returns."""
-        self._engine.close()
-        self._to_do.put(None)
-        self._talker.join()
+        self._looking.cancel()
+        self._await(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
         if wants_stop(tensors):
             self._stop(request_id)
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             return
-        request = parse(tensors, self._engine.manifest.eos_token_ids)
+        request = parse(tensors, self._eos_token_ids)
         # A name of our own, because clients may send no id, or the same one twice.
-        answer = Answer(f"{request_id}/{next(self._numbers)}", request)
-        self._open[answer.name] = (request_id, sender)
-        try:
-            self._engine.submit(
-                answer.name,
-                request.prompt_token_ids,
-                request.sampling,
-                lambda event: self._to_do.put(partial(self._send, answer, sender, event)),
-            )
-        except SlipwayError:
-            del self._open[answer.name]
-            raise
-        self._to_do.put(self._show_load)
+        name = f"{request_id}/{next(self._numbers)}"
+        self._loop.call_soon_threadsafe(self._begin, name, request_id, request, sender)
 
     def _stop(self, request_id: str) -> None:
         """End what runs under a client's request id, or under the name that the stream has here.
@@ -85,48 +83,55 @@ class TritonPythonModel:
             raise InvalidRequest(
                 "stop is set without a request id; give the id of the request to end.", "stop"
             )
-        for name, (client_id, _) in list(self._open.items()):
+        self._loop.call_soon_threadsafe(self._cancel, request_id)
+
+    def _cancel(self, request_id: str) -> None:
+        for name, (client_id, _, _) in self._open.items():
             if request_id in (client_id, name):
                 self._engine.cancel(name)
 
-    def _talk(self) -> None:
-        look_at = time.monotonic()
-        while True:
-            try:
-                do = self._to_do.get(timeout=_LOOK_EVERY_S if self._open else None)
-            except queue.Empty:
-                do = self._leave_the_gone
-            if do is None:
-                return
-            do()
-            if time.monotonic() >= look_at:
-                self._leave_the_gone()
-                look_at = time.monotonic() + _LOOK_EVERY_S
+    def _begin(self, name: str, request_id: str, request: EngineRequest, sender: Any) -> None:
+        task = self._loop.create_task(self._answer(name, request, sender))
+        self._open[name] = (request_id, sender, task)
 
-    def _send(self, answer: Answer, sender: Any, event: Delta | SlipwayError) -> None:
-        if isinstance(event, SlipwayError):
-            del self._open[answer.name]
-            _refuse(sender, event)
-            return
-        made = answer.outputs(event)
-        last = made.pop() if event.finish_reason else None
-        for outputs in made:
-            sender.send(stage.response(**outputs))
-        if last is not None:
-            del self._open[answer.name]
-            sender.send(stage.response(**last), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    async def _answer(self, name: str, request: EngineRequest, sender: Any) -> None:
+        answer = Answer(name, request)
+        tokens = self._engine.generate(name, request.prompt_token_ids, request.sampling)
+        try:
+            async with aclosing(tokens) as deltas:
+                async for delta in deltas:
+                    self._gauges.show(self._engine.stats)
+                    made = answer.outputs(delta)
+                    last = made.pop() if delta.finish_reason else None
+                    for outputs in made:
+                        sender.send(stage.response(**outputs))
+                    if last is not None:
+                        flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+                        sender.send(stage.response(**last), flags=flags)
+        except SlipwayError as error:
+            self._gauges.show(self._engine.stats)
+            _refuse(sender, error)
+        finally:
+            del self._open[name]
 
-    def _leave_the_gone(self) -> None:
+    async def _leave_the_gone(self) -> None:
         """Cancel what a client left that called this stage directly.
 
         Triton does not pass that on through an ensemble; there, postprocessing notices it.
         """
-        for name, (_, sender) in list(self._open.items()):
-            if sender.is_cancelled():
-                self._engine.cancel(name)
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            for name, (_, sender, _) in self._open.items():
+                if sender.is_cancelled():
+                    self._engine.cancel(name)
 
-    def _show_load(self) -> None:
-        self._gauges.show(self._engine.stats)
+    async def _close(self) -> None:
+        await self._engine.close()
+        if self._open:
+            await asyncio.wait([task for _, _, task in self._open.values()])
+
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
 def _refuse(sender: Any, error: SlipwayError) -> None:

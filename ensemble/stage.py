@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from engines.errors import InvalidRequest, SlipwayError
+from engines.errors import InvalidRequest, ModelUnavailable, SlipwayError
 from ensemble.models import ENGINE_PARAMETER
 from ensemble.repository import CHECKOUT
 from ensemble.request import Array
@@ -32,11 +32,13 @@ def response(**outputs: Array) -> Any:
 
 def refusal(error: SlipwayError) -> Any:
     """A response that carries the sentence of `error`."""
-    code = (
-        pb_utils.TritonError.INVALID_ARG
-        if isinstance(error, InvalidRequest)
-        else pb_utils.TritonError.INTERNAL
-    )
+    match error:
+        case InvalidRequest():
+            code = pb_utils.TritonError.INVALID_ARG
+        case ModelUnavailable():
+            code = pb_utils.TritonError.UNAVAILABLE
+        case _:
+            code = pb_utils.TritonError.INTERNAL
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))
 
 

@@ -1,6 +1,8 @@
 """What the engine process and its parent say to each other, between `process` and `worker`."""
 
+import pickle
 from dataclasses import dataclass
+from typing import IO, Any
 
 from engines.generation import SamplingParams
 from runtime.sequence import Event
@@ -59,3 +61,17 @@ class Broken:
 
 FromParent = Submit | Cancel | Close
 FromWorker = Loaded | Refused | Events | Broken
+
+
+def send(pipe: IO[bytes], message: FromParent | FromWorker) -> None:
+    """Write a message. Raises OSError when nobody reads any more."""
+    pickle.dump(message, pipe, pickle.HIGHEST_PROTOCOL)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> Any:
+    """The next message, or None when its writer has ended, be it in the middle of one."""
+    try:
+        return pickle.load(pipe)
+    except (EOFError, OSError, pickle.UnpicklingError):
+        return None

@@ -1,22 +1,39 @@
-"""An engine in a process of its own, for the gateway's local backend: its crash is not the server's."""
+"""An engine in a process of its own: its crash is not the server's.
+
+Used by the gateway's local backend and by Triton's engine stage (`ensemble.engine`).
+"""
 
 import asyncio
 import logging
-import multiprocessing
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 
 from engines.errors import EngineFailed, EngineRefused, InvalidRequest, ModelUnavailable, SlipwayError
 from engines.generation import Delta, SamplingParams
-from runtime.messages import Broken, Cancel, Close, Events, FromParent, FromWorker, Loaded, Refused, Submit
+from runtime.messages import (
+    Broken,
+    Cancel,
+    Close,
+    Events,
+    FromParent,
+    FromWorker,
+    Loaded,
+    Refused,
+    Submit,
+    receive,
+    send,
+)
 from runtime.sequence import Event
 from runtime.stats import EngineStats
 
+_CHECKOUT = Path(__file__).resolve().parent.parent
 _LOG = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds a worker has to end by itself before it is killed
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to start a worker that dies loading
@@ -90,7 +107,11 @@ class EngineProcess:
         finally:
             # The id stays taken until the worker has sent the last event, to nobody.
             if self._streams.get(request_id) is events:
-                self._send(Cancel(request_id))
+                self.cancel(request_id)
+
+    def cancel(self, request_id: str) -> None:
+        """End a generation before its next step: as cancelled, unless it ends by itself first."""
+        self._send(Cancel(request_id))
 
     async def close(self) -> None:
         """End the worker; answers still running end as cancelled."""
@@ -103,19 +124,9 @@ class EngineProcess:
 
     async def _launch(self) -> None:
         loop = asyncio.get_running_loop()
-        context = multiprocessing.get_context("spawn")
-        self._connection: Connection[FromParent, FromWorker]
-        self._connection, theirs = context.Pipe()
         self._answered, self._ended = asyncio.Event(), asyncio.Event()
         self._refusal: str | None = None
-        self._process = context.Process(
-            target=_work,
-            args=(theirs, self._directory, self._threads),
-            name=f"engine {self._directory.name}",
-            daemon=True,
-        )
-        self._process.start()
-        theirs.close()  # so that the worker's death is the end of the pipe
+        self._process = _start_worker(self._directory, self._threads)
         threading.Thread(target=self._read, args=(loop,), name="engine events", daemon=True).start()
         try:
             await self._answered.wait()
@@ -154,13 +165,12 @@ class EngineProcess:
 
     async def _reap(self) -> str:
         """Wait for the worker's end, by force if need be, and say how it ended."""
-        await asyncio.to_thread(self._process.join, _GRACE)
-        if self._process.is_alive():
+        try:
+            code = await asyncio.to_thread(self._process.wait, _GRACE)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            await asyncio.to_thread(self._process.join)
+            code = await asyncio.to_thread(self._process.wait)
         await self._ended.wait()
-        self._connection.close()
-        code = self._process.exitcode or 0
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"The process of engine {self._directory.name} ended ({how})"
 
@@ -172,17 +182,14 @@ class EngineProcess:
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         """Pass the worker's messages to the loop, from a thread: pipes of Windows cannot be selected on."""
-        connection = self._connection
-        while True:
-            message: FromWorker | None
-            try:
-                message = connection.recv()
-            except (EOFError, OSError):
-                message = None
-            with suppress(RuntimeError):  # the loop is closed, so nobody is left to tell
-                loop.call_soon_threadsafe(self._receive, message)
-            if message is None:
-                return
+        assert self._process.stdout
+        with self._process.stdout as pipe:
+            while True:
+                message: FromWorker | None = receive(pipe)
+                with suppress(RuntimeError):  # the loop is closed, so nobody is left to tell
+                    loop.call_soon_threadsafe(self._receive, message)
+                if message is None:
+                    return
 
     def _receive(self, message: FromWorker | None) -> None:
         """Take a message from the worker; None is its end."""
@@ -215,14 +222,30 @@ class EngineProcess:
         events.put_nowait(event)
 
     def _send(self, message: FromParent) -> None:
+        assert self._process.stdin
         with suppress(OSError):  # the worker is dead; the reader sees it too, and its streams are told
-            self._connection.send(message)
+            send(self._process.stdin, message)
 
 
-def _work(connection: "Connection[FromWorker, FromParent]", directory: Path, threads: int | None) -> None:
-    # Ctrl-C reaches the whole process group; the parent decides when the engine ends. The import waits until
-    # that is settled, and keeps onnxruntime out of the parent.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from runtime.worker import serve
+def _start_worker(directory: Path, threads: int | None) -> "subprocess.Popen[bytes]":
+    """`runtime.worker` as a child; its end is the end of both pipes, and theirs is its own.
 
-    serve(connection, directory, threads)
+    Not by multiprocessing, whose helpers do not run in Triton's stub, a Python built into another program.
+    """
+    if sys.platform == "win32":
+        group = subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        group = 0
+    command = [sys.executable, "-m", "runtime.worker", str(directory)]
+    if threads:
+        command.append(str(threads))
+    paths = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        # Ctrl-C reaches everyone in the terminal, but the parent decides when the engine ends.
+        start_new_session=True,
+        creationflags=group,
+    )

@@ -1,40 +1,64 @@
-"""The engine process: an `Engine` at the other end of a pipe; started by `process` and ended by it."""
+"""The engine process: an `Engine` between two pipes; started by `process` and ended by it.
 
+    python -m runtime.worker DIR [THREADS]
+
+`messages` come in on standard input and go out on standard output.
+"""
+
+import os
+import signal
+import sys
 import threading
-from multiprocessing.connection import Connection
+import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from engines.errors import EngineRefused, SlipwayError
 from runtime.engine import Engine
-from runtime.messages import Broken, Cancel, Close, Events, FromParent, FromWorker, Loaded, Refused, Submit
-from runtime.sequence import Event
+from runtime.messages import (
+    Broken,
+    Cancel,
+    Close,
+    Events,
+    FromWorker,
+    Loaded,
+    Refused,
+    Submit,
+    receive,
+    send,
+)
+from runtime.outbox import Outbox
 
 
-def serve(connection: "Connection[FromWorker, FromParent]", directory: Path, threads: int | None) -> None:
+def main() -> None:
     """Load the engine, say so, and serve until the parent ends it or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    directory, threads = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not come between the messages
     try:
-        worker = Worker(connection, directory, threads)
+        worker = Worker(sys.stdin.buffer, answers, directory, threads)
     except EngineRefused as error:
-        connection.send(Refused(str(error)))
+        send(answers, Refused(str(error)))
         return
     worker.run()
 
 
 class Worker:
-    """The engine, and the events of the current step that the parent has not been told yet."""
+    """The engine, and what the parent has not been told yet."""
 
-    def __init__(
-        self, connection: "Connection[FromWorker, FromParent]", directory: Path, threads: int | None
-    ) -> None:
-        self._connection = connection
+    def __init__(self, asked: IO[bytes], answers: IO[bytes], directory: Path, threads: int | None) -> None:
+        self._asked, self._answers = asked, answers
         self._sending = threading.Lock()  # the main thread and the engine's both send
-        self._events: list[tuple[str, Event]] = []  # touched by the engine's thread only
+        self._outbox = Outbox()  # touched by the engine's thread only
         self._engine = Engine(directory, threads, after_step=self._after_step)
 
     def run(self) -> None:
         """Do what the parent asks until it is gone."""
         self._send(Loaded(self._engine.stats))
-        while (message := self._receive()) is not None:
+        while (message := receive(self._asked)) is not None:
             match message:
                 case Submit():
                     self._submit(message)
@@ -46,34 +70,28 @@ class Worker:
 
     def _submit(self, message: Submit) -> None:
         request_id = message.request_id
+        # The parent must be able to tell where the first min_tokens tokens end.
+        put = partial(self._outbox.put, request_id, may_wait=not message.sampling.min_tokens)
         try:
-            self._engine.submit(
-                request_id,
-                message.prompt_token_ids,
-                message.sampling,
-                lambda event: self._events.append((request_id, event)),
-            )
+            self._engine.submit(request_id, message.prompt_token_ids, message.sampling, put)
         except SlipwayError as error:
             self._send(Events(((request_id, error),), self._engine.stats))
 
     def _after_step(self) -> None:
-        """One message per step, however many requests took part in it."""
-        self._send(Events(tuple(self._events), self._engine.stats))
-        self._events.clear()
+        """At most one message per step, however many requests took part in it."""
+        stats = self._engine.stats
+        events = self._outbox.take(time.monotonic(), stats.running)
+        if events:
+            self._send(Events(events, stats))
         failure = self._engine.failure
         if failure:
             self._send(Broken(failure))
 
-    def _receive(self) -> FromParent | None:
-        try:
-            return self._connection.recv()
-        except (EOFError, OSError):
-            return None  # the parent died
-
     def _send(self, message: FromWorker) -> None:
-        with self._sending:
-            try:
-                self._connection.send(message)
-            except OSError:
-                # The parent died; `_receive` sees it too and ends the process.
-                self._events.clear()
+        # When the parent died, `run` sees it too and ends the process.
+        with self._sending, suppress(OSError):
+            send(self._answers, message)
+
+
+if __name__ == "__main__":
+    main()

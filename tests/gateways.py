@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import httpx
+import psutil
 from openai import AsyncOpenAI, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,6 +16,7 @@ class Gateway:
     metrics_url: str
     model: str
     limits: Limits
+    server: int  # the process whose child or grandchild the engine is
 
     def client(self) -> OpenAI:
         return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)
@@ -35,3 +37,8 @@ class Gateway:
             if sample.name == "slipway_running_requests" and sample.labels["model"] == self.model
         )
         return int(value)
+
+    def engine_process(self) -> psutil.Process:
+        family = psutil.Process(self.server).children(recursive=True)
+        [engine] = [process for process in family if "runtime.worker" in process.cmdline()]
+        return engine

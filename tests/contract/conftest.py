@@ -25,8 +25,8 @@ def gateway(
     limits = Manifest.read(engine_dir).limits
     with ExitStack() as servers:
         if request.param == "local":
-            servers.enter_context(running([*start, "--engine", str(engine_dir)], ready))
-            yield Gateway(url, f"{url}/metrics", engine_dir.name, limits)
+            server = servers.enter_context(running([*start, "--engine", str(engine_dir)], ready))
+            yield Gateway(url, f"{url}/metrics", engine_dir.name, limits, server.pid)
             return
         repository = tmp_path_factory.mktemp("triton") / "model_repository"
         write_repository(engine_dir, repository)
@@ -37,8 +37,8 @@ def gateway(
         behind = [*start, "--backend", "triton", "--triton-url", f"127.0.0.1:{grpc}"]
         engines = ["--engines", str(engine_dir.parent)]
         servers.enter_context(running([*behind, *engines], f"{url}/health/live"))
-        servers.enter_context(running([*triton, *ports], ready))
-        yield Gateway(url, f"http://127.0.0.1:{metrics}/metrics", engine_dir.name, limits)
+        server = servers.enter_context(running([*triton, *ports], ready))
+        yield Gateway(url, f"http://127.0.0.1:{metrics}/metrics", engine_dir.name, limits, server.pid)
 
 
 @pytest.fixture

@@ -51,9 +51,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def worker() -> psutil.Process:
-    """The engine process of this test process (the other child is Python's resource tracker)."""
-    children = psutil.Process().children()
-    [found] = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    """The engine process of this test process."""
+    [found] = [child for child in psutil.Process().children() if "runtime.worker" in child.cmdline()]
     return found
 
 

@@ -322,7 +322,7 @@ def test_an_interrupt_unloads_cleanly_also_when_many_clients_left(engine_dir: Pa
         assert comes_true(lambda: server.running() == 16, within=20)
         for stream in streams:
             stream.leave()
-        assert comes_true(lambda: server.running() == 0, within=20)
+        assert comes_true(lambda: (server.running(), server.waiting()) == (0, 0), within=20)
         process.send_signal(signal.SIGINT)
         _, log = process.communicate(timeout=20)
         assert process.returncode == 0

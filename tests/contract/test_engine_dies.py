@@ -1,0 +1,42 @@
+"""The engine's process is killed under its clients, on either backend."""
+
+import time
+
+import httpx
+import openai
+import pytest
+from gateways import Gateway
+from openai import OpenAI
+
+ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
+WITHIN_S = 30
+
+
+def test_streams_end_with_an_error_and_new_requests_are_answered_within_seconds(
+    gateway: Gateway, client: OpenAI
+) -> None:
+    asked = {"model": gateway.model, "prompt": "The capital of France is", "max_tokens": 5, "temperature": 0}
+    before = client.completions.create(**asked).choices[0].text
+    streams = [client.completions.create(model=gateway.model, stream=True, **ENDLESS) for _ in range(3)]
+    for stream in streams:
+        next(iter(stream))
+    dead = gateway.engine_process()
+    dead.kill()
+    for stream in streams:
+        with pytest.raises(
+            openai.APIError, match=r"ended \(SIGKILL\) in the middle of an answer.*retry"
+        ) as caught:
+            for _ in stream:
+                pass
+        assert caught.value.code == "engine_failed"
+    assert httpx.get(f"{gateway.url}/health/live").status_code == 200
+    deadline = time.monotonic() + WITHIN_S
+    after = gateway.post("/v1/completions", json=asked)
+    while after.status_code == 503 and time.monotonic() < deadline:
+        assert after.json()["error"]["code"] == "model_unavailable"
+        time.sleep(0.1)
+        after = gateway.post("/v1/completions", json=asked)
+    assert after.json()["choices"][0]["text"] == before
+    assert httpx.get(f"{gateway.url}/health/ready").status_code == 200
+    assert gateway.running_requests() == 0
+    assert gateway.engine_process() != dead
