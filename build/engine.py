@@ -68,6 +68,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
         target=recipe.target,
         quantization=recipe.quantization,
         limits=limits,
+        kv_cache=recipe.kv_cache,
         chat=Chat(system=recipe.chat.system, stop=recipe.chat.stop),
         eos_token_ids=checkpoint.eos_token_ids,
         vocab_size=checkpoint.architecture.vocab_size,

@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.errors import EngineRefused
-from engines.recipe import Chat, Limits, Quantization, Target
+from engines.recipe import Chat, KVCache, Limits, Quantization, Target
 
 FORMAT = 1
 FILE_NAME = "engine.json"
@@ -64,6 +64,7 @@ class Manifest(Frozen):
     device: str
     created: str
     files: dict[str, FileDigest]
+    kv_cache: KVCache = KVCache()
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":

@@ -72,6 +72,16 @@ class RequestedLimits(Section):
         )
 
 
+class KVCache(Section):
+    """Memory for the keys and values of sequences.
+
+    memory_share: how much of the memory that is free when the engine starts they may take, prompts kept for
+    their prefixes included.
+    """
+
+    memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class Chat(Section):
     """How conversations are put to the model.
 
@@ -100,6 +110,7 @@ class Recipe(Section):
     target: Target
     quantization: Quantization
     limits: RequestedLimits = RequestedLimits()
+    kv_cache: KVCache = KVCache()
     chat: RequestedChat = RequestedChat()
 
 

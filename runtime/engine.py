@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.errors import EngineFailed, InvalidRequest
+from engines.errors import EngineFailed, EngineRefused, InvalidRequest
 from engines.generation import Delta, SamplingParams
 from engines.manifest import open_engine
 from runtime.admission import check_request
 from runtime.executor import SlotExecutor, physical_cores
 from runtime.kv_cache import FloatArray
+from runtime.memory import available_bytes
 from runtime.pace import SMALLEST_BUDGET, Pace
 from runtime.scheduler import Chunk, Row, Scheduler
 from runtime.sequence import ActiveSequence, OnEvent
-from runtime.slots import Slots
+from runtime.slots import Place, Slots
 from runtime.stats import EngineStats
 
 # Some 23,000 tokens of SmolLM2-135M, 4,700 of Llama-3.2-3B: a few system prompts and long chats, on a laptop
@@ -63,15 +64,27 @@ class Engine:
         # Guards all below, which only the engine's thread takes requests out of. Held for bookkeeping, never
         # during a forward pass or an event.
         self._changed = threading.Condition()
-        self._scheduler = Scheduler(
-            Slots(limits.max_batch_size, cache_bytes // self._executor.bytes_per_token)
-        )
+        self._scheduler = Scheduler(self._slots(cache_bytes))
         self._sequences: dict[str, ActiveSequence] = {}
         self._cancelled: set[str] = set()
         self._closing = False
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._serve, name=f"engine {self.manifest.name}", daemon=True)
         self._thread.start()
+
+    def _slots(self, cache_bytes: int) -> Slots:
+        """The slots, for as many tokens as there is memory for: one sequence of full length at least."""
+        limits, per_token = self.manifest.limits, self._executor.bytes_per_token
+        share, available = self.manifest.kv_cache.memory_share, available_bytes()
+        tokens = min(int(share * available) // per_token, limits.max_batch_size * limits.max_seq_len)
+        if tokens < limits.max_seq_len:
+            raise EngineRefused(
+                f"Engine {self.manifest.name} holds sequences of {limits.max_seq_len} tokens, but there is "
+                f"memory for the keys and values of {tokens}: {per_token / 1e3:.0f} kB each, "
+                f"kv_cache.memory_share {share:g} of {available / 1e9:.2f} GB that are free. Free memory, or "
+                "raise the share or lower limits.max_seq_len in the recipe and build it again."
+            )
+        return Slots(limits.max_batch_size, tokens, cache_bytes // per_token)
 
     def submit(
         self, request_id: str, prompt_token_ids: Sequence[int], sampling: SamplingParams, on_event: OnEvent
@@ -95,7 +108,8 @@ class Engine:
                     f"Request id {request_id} is in use; give every request its own.", param="request_id"
                 )
             self._sequences[request_id] = sequence
-            self._scheduler.join(request_id, np.array(prompt_token_ids, dtype=np.int64))
+            prompt = np.array(prompt_token_ids, dtype=np.int64)
+            self._scheduler.join(request_id, prompt, sampling.max_tokens)
             self._changed.notify()
 
     def cancel(self, request_id: str) -> bool:
@@ -163,20 +177,29 @@ class Engine:
         self._pace.decoded(time.perf_counter() - start)
 
     def _prefill(self, budget: int) -> None:
-        """Read at most `budget` tokens of waiting prompts; each whose end is reached gets its first token."""
-        while budget >= SMALLEST_BUDGET:
+        """Read some `budget` tokens of waiting prompts; each whose end is reached gets its first token."""
+        left = budget
+        # A pass over what little is left would cost about as much as one over all of a budget.
+        while left >= max(SMALLEST_BUDGET, budget // 2):
             with self._changed:
                 place = self._scheduler.admit()
-                chunk = self._scheduler.chunk(budget)
+                chunk = self._scheduler.chunk(left)
+            if place:
+                self._prepare(place)
             if chunk is None:
                 return
-            if place and place.source == place.slot:
-                self._executor.release(place.slot, place.cached)
-            elif place:
-                self._executor.copy(place.source, place.slot, place.cached)
             self._read(chunk)
-            budget -= chunk.stop - chunk.start
+            left -= chunk.stop - chunk.start
             self._end_cancelled()
+
+    def _prepare(self, place: Place) -> None:
+        """Make the slot of an admitted request hold what it can use, and give back what it displaces."""
+        if place.source == place.slot:
+            self._executor.release(place.slot, place.cached)
+        else:
+            self._executor.copy(place.source, place.slot, place.cached)
+        for slot, length in place.cuts:
+            self._executor.release(slot, length)
 
     def _read(self, chunk: Chunk) -> None:
         start = time.perf_counter()

@@ -3,7 +3,7 @@
 from collections import deque
 from typing import NamedTuple
 
-from runtime.slots import SHORTEST_CHUNK, Place, Slots, TokenIds
+from runtime.slots import Place, Slots, TokenIds
 
 # The longest pass over a prompt: a cancelled request is noticed between two. Longer ones read hardly faster
 # (SmolLM2-135M, 2 cores: 128 tokens 1,330 to 1,440 tokens/s, 512 tokens 1,200 to 1,470).
@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
 
 
 class Scheduler:
-    """First come first served, one request per slot.
+    """First come first served, one request per slot, each with memory for its longest answer.
 
     A request joins the queue, is admitted when a slot is idle, has its prompt read chunk by chunk, then is a
     row of every decode batch, and leaves whenever it likes. One prompt is read at a time.
@@ -43,20 +43,23 @@ class Scheduler:
         self.waiting: deque[str] = deque()
         self.running: dict[str, int] = {}
         self._prompts: dict[str, TokenIds] = {}
+        self._needs: dict[str, int] = {}
         self._reading: str | None = None
         self._read = 0
         self._cached = 0
 
-    def join(self, request_id: str, prompt: TokenIds) -> None:
-        """Queue a request whose id is not here yet."""
+    def join(self, request_id: str, prompt: TokenIds, max_tokens: int) -> None:
+        """Queue a request whose id is not here yet. max_tokens: the longest that its answer may be."""
         self.waiting.append(request_id)
+        self._needs[request_id] = len(prompt) + max_tokens
         self._prompts[request_id] = prompt
 
     def admit(self) -> Place | None:
-        """Give the first waiting request a slot, if there are both and no other prompt is being read."""
+        """Give the first waiting request a slot, if there are both, memory, and no prompt half read."""
         if self._reading is not None or not self.waiting:
             return None
-        place = self.slots.take(self._prompts[self.waiting[0]])
+        first = self.waiting[0]
+        place = self.slots.take(self._prompts[first], self._needs[first])
         if place is None:
             return None
         self._reading = self.waiting.popleft()
@@ -67,15 +70,15 @@ class Scheduler:
     def chunk(self, budget: int) -> Chunk | None:
         """The next part of the prompt being read, if one is; it counts as read.
 
-        budget: most tokens of it, more than SHORTEST_CHUNK.
+        budget: how many tokens of it, at least 2 * SHORTEST_CHUNK; half as many again where the prompt then
+            ends, because a pass of its own would cost more.
         """
         if self._reading is None:
             return None
         request_id, start = self._reading, self._read
         length = len(self._prompts[request_id])
-        stop = min(start + min(budget, LONGEST_CHUNK), length)
-        if 0 < length - stop < SHORTEST_CHUNK:
-            stop = length - SHORTEST_CHUNK
+        tokens = min(budget, LONGEST_CHUNK)
+        stop = length if length - start <= tokens + tokens // 2 else start + tokens
         self._read = stop
         last = stop == length
         if last:
@@ -93,6 +96,7 @@ class Scheduler:
         Returns the slots whose content is cut by it, with the tokens each has left.
         """
         prompt = self._prompts.pop(request_id)
+        del self._needs[request_id]
         slot = self.running.pop(request_id, None)
         if slot is None:
             self.waiting.remove(request_id)

@@ -25,38 +25,43 @@ class Place(NamedTuple):
     """The slot of a request, and where the first `cached` tokens of its prompt lie already.
 
     source: the slot to copy them from; the same slot when they are in place.
+    cuts: the slots whose content is cut to make room, with the tokens each has left; after the copy.
     """
 
     slot: int
     source: int
     cached: int
+    cuts: tuple[tuple[int, int], ...] = ()
 
 
 class Slots:
     """The prompts whose keys and values lie in the slots, running or finished.
 
+    A running one has memory for all that it may come to hold, so none ever has to give way to another.
     A finished prompt stays until its slot is taken, or until the idle slots together hold too much: the least
     recently used goes first. Tokens of answers are not kept: they went through decode, whose bits differ from
     a prompt's (see SHORTEST_CHUNK), and an answer must be the same with the cache as without.
     """
 
-    def __init__(self, count: int, idle_tokens: int) -> None:
-        """idle_tokens: most tokens that idle slots hold together."""
+    def __init__(self, count: int, tokens: int, idle_tokens: int) -> None:
+        """tokens: what there is memory for. idle_tokens: most of them that idle slots hold together."""
         self.count = count
+        self.tokens = tokens
         self._idle_tokens = idle_tokens
+        self._reserved: dict[int, int] = {}
         self._held = [_NOTHING] * count
-        self._taken: set[int] = set()
         self._used = [0] * count
         self._clock = 0
 
-    def take(self, prompt: TokenIds) -> Place | None:
-        """Give a prompt a slot, if one is idle. What the slot held beside `cached` tokens is lost.
+    def take(self, prompt: TokenIds, need: int) -> Place | None:
+        """Give a prompt a slot, if one is idle and there is memory; what it held beside `cached` is lost.
 
+        need: most tokens that prompt and answer come to.
         Running slots decode in one pass when they are neighbours, so that comes first; then a slot that holds
         the prefix and little else, an empty one, the least recently used.
         """
-        idle = [slot for slot in range(self.count) if slot not in self._taken]
-        if not idle:
+        idle = self._idle()
+        if not idle or sum(self._reserved.values()) + need > self.tokens:
             return None
         longest = len(prompt) - SHORTEST_CHUNK
         shared = [min(_common(held, prompt), longest) for held in self._held]
@@ -66,7 +71,7 @@ class Slots:
         def rank(slot: int) -> tuple[int, int, int, int]:
             held = len(self._held[slot])
             in_place = cached > 0 and shared[slot] == cached and held < cached + _SHORTEST_PREFIX
-            ranges = spans(sorted({*self._taken, slot}), [len(other) for other in self._held])
+            ranges = spans(sorted({*self._reserved, slot}), [len(other) for other in self._held])
             rows = sum(stop - start for start, stop in ranges)
             kind = 0 if in_place else 1 if held == 0 else 2
             return len(ranges), kind, self._used[slot] if held else 0, rows
@@ -76,33 +81,40 @@ class Slots:
             source = slot
         self._touch(source)
         self._touch(slot)
-        self._taken.add(slot)
+        self._reserved[slot] = need
         self._held[slot] = prompt
-        return Place(slot, source, cached)
+        return Place(slot, source, cached, tuple(self._evict().items()))
 
     def leave(self, slot: int, read: int) -> list[tuple[int, int]]:
         """Make a slot idle, with the first `read` tokens of its prompt in it.
 
         Returns the slots whose content is cut, with the tokens each has left.
         """
-        self._taken.remove(slot)
+        del self._reserved[slot]
         self._touch(slot)
         kept = min(read, self._idle_tokens)
         self._held[slot] = self._held[slot][: kept if kept >= _SHORTEST_PREFIX else 0]
-        cut = {slot: len(self._held[slot])}
-        idle = sorted(set(range(self.count)) - self._taken, key=lambda slot: self._used[slot])
-        excess = sum(len(self._held[slot]) for slot in idle) - self._idle_tokens
-        for oldest in idle:
-            if excess > 0 and len(self._held[oldest]):
-                excess -= len(self._held[oldest])
-                self._held[oldest] = _NOTHING
-                cut[oldest] = 0
-        return list(cut.items())
+        return list(({slot: len(self._held[slot])} | self._evict()).items())
 
     @property
     def idle_tokens(self) -> int:
         """Tokens that idle slots hold at this moment."""
-        return sum(len(held) for slot, held in enumerate(self._held) if slot not in self._taken)
+        return sum(len(self._held[slot]) for slot in self._idle())
+
+    def _idle(self) -> list[int]:
+        return [slot for slot in range(self.count) if slot not in self._reserved]
+
+    def _evict(self) -> dict[int, int]:
+        """Empty the least recently used idle slots until the others fit; which, with the 0 tokens left."""
+        room = min(self._idle_tokens, self.tokens - sum(self._reserved.values()))
+        excess = self.idle_tokens - room
+        emptied = {}
+        for oldest in sorted(self._idle(), key=lambda slot: self._used[slot]):
+            if excess > 0 and len(self._held[oldest]):
+                excess -= len(self._held[oldest])
+                self._held[oldest] = _NOTHING
+                emptied[oldest] = 0
+        return emptied
 
     def _touch(self, slot: int) -> None:
         self._clock += 1

@@ -12,6 +12,7 @@ from answers import Answer, wait_until
 from engines.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest
 from engines.generation import Delta, SamplingParams
 from runtime.engine import Engine
+from runtime.memory import available_bytes
 from text.tokenizer import Tokenizer
 
 QUESTIONS = (
@@ -28,6 +29,7 @@ GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
 # Log-probabilities as well as tokens: a kernel that summed in another order would show in them long before it
 # flipped a token.
 EXACT = SamplingParams(max_tokens=24, temperature=0.0, log_probs=True)
+BYTES_PER_TOKEN = 2 * 30 * 3 * 64 * 4  # keys and values, layers, heads of 64, fp32
 ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
 
 
@@ -223,3 +225,30 @@ def test_a_damaged_engine_is_refused_and_the_file_is_named(engine_dir: Path, tmp
     (copy / "model.onnx.data").unlink()
     with pytest.raises(EngineRefused, match=r"model\.onnx\.data is missing"):
         Engine(copy)
+
+
+def test_little_memory_makes_requests_wait_for_one_another(
+    engine_dir: Path, tmp_path: Path, prompts: list[list[int]], alone: list[list[Delta]]
+) -> None:
+    """Memory for some 600 tokens: a handful of these sixteen requests at once, never all of them."""
+    small = altered(engine_dir, tmp_path / "small", **memory_for(600))
+    with closing(Engine(small)) as engine:
+        answers = [Answer(engine, str(row), prompt, EXACT) for row, prompt in enumerate(prompts)]
+        wait_until(lambda: engine.stats.running > 1)
+        assert engine.stats.waiting > 0, "a slot is free, memory is not"
+        assert [answer.exact() for answer in answers] == alone
+
+
+def test_an_engine_that_finds_no_memory_for_one_full_sequence_is_refused(
+    engine_dir: Path, tmp_path: Path
+) -> None:
+    small = altered(engine_dir, tmp_path / "small", **memory_for(150))
+    with pytest.raises(EngineRefused, match=r"sequences of 300 tokens.*memory for .* 1\d\d: 46 kB each"):
+        Engine(small)
+
+
+def memory_for(tokens: int) -> dict[str, object]:
+    """Changes to the manifest that leave memory for about so many tokens, and sequences of 300."""
+    share = tokens * BYTES_PER_TOKEN / available_bytes()
+    limits = {"max_batch_size": 16, "max_input_len": 299, "max_seq_len": 300}
+    return {"kv_cache": {"memory_share": share}, "limits": limits}

@@ -10,6 +10,7 @@ from runtime.slots import Slots, TokenIds
 
 SLOTS = 4
 IDLE_TOKENS = 600
+TOKENS = 1000
 budgets = st.integers(8, 200)
 # Cut from three texts, so that many have long prefixes in common.
 TEXTS = [np.random.default_rng(seed).integers(0, 9, 400) for seed in range(3)]
@@ -21,28 +22,30 @@ class AnyTraffic(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = Slots(SLOTS, IDLE_TOKENS)
+        self.slots = Slots(SLOTS, TOKENS, IDLE_TOKENS)
         self.scheduler = Scheduler(self.slots)
         self.memory: list[list[int]] = [[] for _ in range(SLOTS)]
         self.joined = 0
         self.queue: list[str] = []
         self.running: dict[str, int] = {}
         self.prompts: dict[str, list[int]] = {}
+        self.needs: dict[str, int] = {}
         self.read: Counter[str] = Counter()
 
-    @rule(prompt=prompts)
-    def join(self, prompt: TokenIds) -> None:
+    @rule(prompt=prompts, max_tokens=st.integers(1, 600))
+    def join(self, prompt: TokenIds, max_tokens: int) -> None:
         request_id = str(self.joined)
         self.joined += 1
         self.queue.append(request_id)
         self.prompts[request_id] = prompt.tolist()
-        self.scheduler.join(request_id, prompt)
+        self.needs[request_id] = len(prompt) + max_tokens
+        self.scheduler.join(request_id, prompt, max_tokens)
 
     @rule()
     def admit(self) -> None:
         free = set(range(SLOTS)) - set(self.running.values())
         place = self.scheduler.admit()
-        if not self.queue or not free or self.half_read():
+        if not self.queue or not free or self.half_read() or self.reserved(self.queue[0]) > TOKENS:
             assert place is None
             return
         assert place is not None, "a waiting request must get a free slot"
@@ -55,6 +58,9 @@ class AnyTraffic(RuleBasedStateMachine):
         self.memory[place.slot] = prompt[: place.cached]
         self.read[request_id] = place.cached
         self.running[request_id] = place.slot
+        for cut, left in place.cuts:
+            assert cut not in self.running.values(), "a running request lost its memory"
+            self.memory[cut] = self.memory[cut][:left]
 
     @rule(budget=budgets)
     def read_a_chunk(self, budget: int) -> None:
@@ -65,9 +71,10 @@ class AnyTraffic(RuleBasedStateMachine):
         assert [chunk.request_id] == self.half_read()
         assert chunk.slot == self.running[chunk.request_id]
         assert chunk.start == self.read[chunk.request_id], "no token twice, none left out"
-        assert chunk.stop - chunk.start <= min(budget, LONGEST_CHUNK)
         prompt = self.prompts[chunk.request_id]
         length = len(prompt)
+        most = min(budget, LONGEST_CHUNK)
+        assert chunk.stop - chunk.start <= (most + most // 2 if chunk.last else most)
         assert chunk.stop - chunk.start >= min(length, 2), "a pass over one token has other bits"
         assert chunk.last == (chunk.stop == length)
         self.read[chunk.request_id] = chunk.stop
@@ -102,10 +109,17 @@ class AnyTraffic(RuleBasedStateMachine):
         assert self.slots.idle_tokens == sum(len(self.memory[slot]) for slot in idle) <= IDLE_TOKENS
 
     @invariant()
+    def all_that_may_come_fits_the_memory(self) -> None:
+        assert self.reserved() + self.slots.idle_tokens <= TOKENS
+
+    @invariant()
     def exactly_those_whose_prompt_is_read_decode(self) -> None:
         rows = self.scheduler.rows()
         assert [row.slot for row in rows] == sorted(row.slot for row in rows)
         assert {row.request_id for row in rows} == set(self.running) - set(self.half_read())
+
+    def reserved(self, *others: str) -> int:
+        return sum(self.needs[name] for name in (*self.running, *others))
 
     def half_read(self) -> list[str]:
         return [name for name in self.running if self.read[name] < len(self.prompts[name])]
@@ -124,7 +138,7 @@ def test_everyone_is_served_in_turn_within_the_budget_whenever_they_arrive(
     requests: list[tuple[int, TokenIds, int]], budget: int
 ) -> None:
     """requests: the step each arrives at, its prompt, the tokens of its answer."""
-    scheduler = Scheduler(Slots(SLOTS, IDLE_TOKENS))
+    scheduler = Scheduler(Slots(SLOTS, TOKENS, IDLE_TOKENS))
     arrivals = sorted((step, str(index)) for index, (step, _, _) in enumerate(requests))
     left = {str(index): answer for index, (_, _, answer) in enumerate(requests)}
     asked = {str(index): prompt for index, (_, prompt, _) in enumerate(requests)}
@@ -132,7 +146,7 @@ def test_everyone_is_served_in_turn_within_the_budget_whenever_they_arrive(
     step = 0
     while left:
         for _, name in [arrival for arrival in arrivals if arrival[0] == step]:
-            scheduler.join(name, asked[name])
+            scheduler.join(name, asked[name], left[name])
         before = len(scheduler.rows()), len(first_tokens)
         for row in scheduler.rows():
             left[row.request_id] -= 1
@@ -140,7 +154,7 @@ def test_everyone_is_served_in_turn_within_the_budget_whenever_they_arrive(
                 scheduler.leave(row.request_id)
                 del left[row.request_id]
         spent = 0
-        while budget - spent >= 8:
+        while budget - spent >= max(8, budget // 2):
             scheduler.admit()
             chunk = scheduler.chunk(budget - spent)
             if chunk is None:
@@ -148,7 +162,7 @@ def test_everyone_is_served_in_turn_within_the_budget_whenever_they_arrive(
             spent += chunk.stop - chunk.start
             if chunk.last:
                 first_tokens.append(chunk.request_id)
-        assert spent <= budget
+        assert spent <= budget + budget // 2
         busy = bool(scheduler.running or scheduler.waiting)
         assert not busy or spent or before[0], "a step with work to do does some"
         step += 1

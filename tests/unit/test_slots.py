@@ -15,75 +15,75 @@ def prompt(length: int, seed: int = 0) -> TokenIds:
 
 def finished(slots: Slots, tokens: TokenIds) -> int:
     """A request that came and went; its slot."""
-    place = slots.take(tokens)
+    place = slots.take(tokens, len(tokens))
     assert place is not None
     slots.leave(place.slot, len(tokens))
     return place.slot
 
 
 def test_the_next_turn_of_a_chat_goes_on_where_its_last_prompt_ended() -> None:
-    slots = Slots(4, MUCH)
+    slots = Slots(4, MUCH, MUCH)
     finished(slots, prompt(50, seed=1))
     slot = finished(slots, prompt(500))
-    assert slots.take(np.concatenate([prompt(500), prompt(80, seed=2)])) == Place(slot, slot, 500)
+    assert slots.take(np.concatenate([prompt(500), prompt(80, seed=2)]), 600) == Place(slot, slot, 500)
 
 
 def test_a_short_common_header_is_copied_and_the_long_chat_behind_it_stays() -> None:
-    slots = Slots(4, MUCH)
+    slots = Slots(4, MUCH, MUCH)
     header = prompt(100)
     chat = np.concatenate([header, prompt(900, seed=1)])
     slot = finished(slots, chat)
-    other = slots.take(np.concatenate([header, prompt(50, seed=2)]))
+    other = slots.take(np.concatenate([header, prompt(50, seed=2)]), 200)
     assert other is not None
     assert (other.source, other.cached) == (slot, 100)
     assert other.slot != slot
-    assert slots.take(chat) == Place(slot, slot, 998), "the last two tokens are read again"
+    assert slots.take(chat, 1100) == Place(slot, slot, 998), "the last two tokens are read again"
 
 
 def test_a_prefix_is_copied_from_a_request_that_still_runs() -> None:
-    slots = Slots(4, MUCH)
-    first = slots.take(prompt(300))
-    second = slots.take(prompt(300))
+    slots = Slots(4, MUCH, MUCH)
+    first = slots.take(prompt(300), 300)
+    second = slots.take(prompt(300), 300)
     assert first is not None
     assert second is not None
     assert second == Place(second.slot, first.slot, 298)
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    slots = Slots(2, MUCH)
+    slots = Slots(2, MUCH, MUCH)
     used_again, forgotten = prompt(100, seed=1), prompt(100, seed=2)
     finished(slots, used_again)
     finished(slots, forgotten)
     finished(slots, used_again)
     finished(slots, prompt(100, seed=3))
-    back = slots.take(used_again)
+    back = slots.take(used_again, 1000)
     assert back is not None
     assert back.cached == 98
 
 
 def test_idle_prompts_give_way_when_they_hold_too_much_together() -> None:
-    slots = Slots(4, 250)
+    slots = Slots(4, MUCH, 250)
     oldest = finished(slots, prompt(100, seed=1))
     finished(slots, prompt(100, seed=2))
-    place = slots.take(prompt(100, seed=3))
+    place = slots.take(prompt(100, seed=3), 100)
     assert place is not None
     assert slots.leave(place.slot, 100) == [(place.slot, 100), (oldest, 0)]
     assert slots.idle_tokens == 200
 
 
 def test_without_memory_for_it_nothing_is_kept() -> None:
-    slots = Slots(2, 0)
+    slots = Slots(2, MUCH, 0)
     assert finished(slots, prompt(100)) == 0
-    assert slots.take(prompt(100)) == Place(0, 0, 0)
+    assert slots.take(prompt(100), 100) == Place(0, 0, 0)
 
 
 def test_running_slots_stay_neighbours_even_where_a_prefix_lies_far_away() -> None:
-    slots = Slots(16, MUCH)
+    slots = Slots(16, MUCH, MUCH)
     for seed in range(9):
         finished(slots, prompt(600, seed=seed))
-    running = slots.take(prompt(20, seed=50))
+    running = slots.take(prompt(20, seed=50), 20)
     assert running is not None
-    place = slots.take(prompt(600, seed=2))
+    place = slots.take(prompt(600, seed=2), 600)
     assert place is not None
     assert place.cached == 598
     assert abs(place.slot - running.slot) <= 3, "both decode in one pass"
@@ -105,3 +105,22 @@ def test_decode_passes_cover_every_running_slot_once_and_bridge_only_what_is_che
     for before, after in pairwise(rows):
         together = any(start <= before and after < stop for start, stop in ranges)
         assert together == (after - before <= 3 and sum(held[before + 1 : after]) <= 512)
+
+
+def test_a_running_request_keeps_memory_for_all_it_may_come_to_hold() -> None:
+    slots = Slots(4, 1000, MUCH)
+    first = slots.take(prompt(100), 600)
+    assert first is not None
+    assert slots.take(prompt(100, seed=1), 500) is None, "600 of 1,000 are spoken for"
+    assert slots.take(prompt(100, seed=1), 400) is not None
+    slots.leave(first.slot, 100)
+    assert slots.take(prompt(100, seed=2), 600) is not None
+
+
+def test_kept_prompts_give_way_to_running_ones() -> None:
+    slots = Slots(4, 1000, MUCH)
+    old = finished(slots, prompt(300, seed=1))
+    finished(slots, prompt(300, seed=2))
+    place = slots.take(prompt(100, seed=3), 500)
+    assert place is not None
+    assert place.cuts == ((old, 0),), "the least recently used is forgotten, the other stays"
