@@ -18,6 +18,7 @@ from bench.answer import RequestFailed
 from bench.json_file import JsonFile
 from bench.measurement import summarise
 from bench.server import Server
+from bench.serving import http
 from bench.side_by_side import runtime
 from bench.users import Load, Run, drive
 from bench.users import Progress as Stand
@@ -27,10 +28,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_
 
 @app.callback()
 def bench() -> None:
-    """Measure an OpenAI-compatible server under load (`run`), or engines side by side (`runtime`)."""
+    """Measure a server under load (`run`), engines side by side (`runtime`), what HTTP costs (`http`)."""
 
 
 app.command()(runtime)
+app.command()(http)
 
 
 @app.command()

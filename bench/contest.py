@@ -14,7 +14,7 @@ Every figure is the median of the rounds, with the lowest and the highest.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from bench.contestant import Contestant, ContestantFailed, Entry
@@ -42,12 +42,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One point run once by one contestant (`name`) in one round, counted from 0."""
+    """One point run once by one contestant (`name`) in one round, counted from 0; see `Timing`."""
 
     name: str
     point: Point
     round: int
     seconds: float
+    session_s: float | None = None
+    cpu_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def tokens_per_s(self) -> float:
@@ -96,9 +98,11 @@ class Contest:
     def ratio(self, name: str, point: Point) -> Figure | None:
         """Throughput of a contestant over the best peer's, of the rounds that both ran."""
         best = self.best_peer(point)
-        if best is None:
-            return None
-        own, theirs = self._by_round(name, point), self._by_round(best, point)
+        return None if best is None else self.ratio_to(best, name, point)
+
+    def ratio_to(self, other: str, name: str, point: Point) -> Figure | None:
+        """Throughput of a contestant over another's, of the rounds that both ran."""
+        own, theirs = self._by_round(name, point), self._by_round(other, point)
         return Figure.of([own[number] / theirs[number] for number in own.keys() & theirs.keys()])
 
     def _by_round(self, name: str, point: Point) -> dict[int, float]:
@@ -141,8 +145,9 @@ def hold(
                 report(f"round {number + 1}: {name}")
                 if name not in contest.failures:
                     with _dropping_out(contest, name):
-                        seconds = running[name].run(batch, point.max_tokens)
-                        contest.samples.append(Sample(name, point, number, seconds))
+                        timing = running[name].run(batch, point.max_tokens)
+                        sample = Sample(name, point, number, timing.seconds, timing.session_s, timing.cpu_s)
+                        contest.samples.append(sample)
     except KeyboardInterrupt:
         contest.interrupted = True
     finally:

@@ -11,9 +11,9 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,6 +29,19 @@ class Entry:
     name: str
     command: tuple[str, ...]
     ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What a batch took.
+
+    session_s: seconds of it inside onnxruntime, where the contestant counts them.
+    cpu_s: CPU seconds by part, of contestants that are several processes.
+    """
+
+    seconds: float
+    session_s: float | None = None
+    cpu_s: dict[str, float] = field(default_factory=dict)
 
 
 class Contestant:
@@ -56,8 +69,8 @@ class Contestant:
             self.close()
             raise
 
-    def run(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> float:
-        """Seconds for all prompts at once, from the token ids to the last token of the last answer.
+    def run(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Timing:
+        """Time all prompts at once, from the token ids to the last token of the last answer.
 
         Raises ContestantFailed when the process ends, or an answer does not have exactly `max_tokens` tokens.
         """
@@ -66,7 +79,7 @@ class Contestant:
             print(batch, file=self._process.stdin, flush=True)
         except BrokenPipeError:
             raise ContestantFailed(self._last_words()) from None
-        return seconds_of(self._answer(), len(prompts), max_tokens)
+        return timing_of(self._answer(), len(prompts), max_tokens)
 
     def close(self) -> None:
         """End the process and what it started, whatever it is doing."""
@@ -92,18 +105,20 @@ class Contestant:
         return said[-1] if said else f"its process ended with {self._process.returncode}"
 
 
-def seconds_of(line: str, prompts: int, max_tokens: int) -> float:
-    """The seconds of an answer line.
+def timing_of(line: str, prompts: int, max_tokens: int) -> Timing:
+    """What an answer line says of the time.
 
     Raises ContestantFailed unless every one of the `prompts` answers has exactly `max_tokens` tokens.
     """
     tokens = _field(line, "tokens")
     if tokens != [max_tokens] * prompts:
         raise ContestantFailed(f"it made {tokens} tokens instead of {max_tokens} for each of {prompts}")
-    return float(_field(line, "seconds"))
+    seconds = float(_field(line, "seconds"))
+    also = json.loads(line)
+    return Timing(seconds, also.get("session_s"), also.get("cpu_s", {}))
 
 
-def _field(line: str, name: str) -> object:
+def _field(line: str, name: str) -> Any:
     try:
         return json.loads(line)[name]
     except (ValueError, KeyError, TypeError):

@@ -72,9 +72,7 @@ def runtime(
     measured so far.
     """
     folders = tuple(engines or [Path("engines/smollm2-135m-int4")])
-    tokenizer = folders[0] / "tokenizer.json"
-    if not tokenizer.is_file():
-        raise typer.BadParameter(f"{tokenizer} is missing: build the engine with `make engine`.")
+    tokenizer = tokenizer_of(folders[0])
     if not peers and (without or checkpoint or gguf or llama_server):
         raise typer.BadParameter("what is said about peers counts only with it.", param_hint="--peers")
     if unknown := sorted(set(without or []) - set(lineup.PEERS)):
@@ -96,7 +94,7 @@ def runtime(
     if peers:
         rivals, left_out = lineup.peers(materials, frozenset(without or []))
         entries += rivals
-    contest = _hold_with_progress(entries, points, rounds, _prompt_maker(tokenizer, seed))
+    contest = hold_with_progress(entries, points, rounds, prompt_maker(tokenizer, seed))
     Console().print(scoreboard.table(contest, materials.threads, left_out))
     if json_file:
         scoreboard.write_json(json_file, contest, materials.threads, left_out)
@@ -107,7 +105,15 @@ def runtime(
         raise typer.Exit(1)
 
 
-def _prompt_maker(tokenizer_file: Path, seed: int) -> Callable[[int, int], list[list[int]]]:
+def tokenizer_of(engine: Path) -> Path:
+    """The tokenizer file of an engine, refused as an argument of the command when it is missing."""
+    tokenizer = engine / "tokenizer.json"
+    if not tokenizer.is_file():
+        raise typer.BadParameter(f"{tokenizer} is missing: build the engine with `make engine`.")
+    return tokenizer
+
+
+def prompt_maker(tokenizer_file: Path, seed: int) -> Callable[[int, int], list[list[int]]]:
     """Makes n prompts of m ids, none of them twice; a word is one token or more, so m words are enough."""
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     seeds = count(seed)
@@ -119,12 +125,13 @@ def _prompt_maker(tokenizer_file: Path, seed: int) -> Callable[[int, int], list[
     return make
 
 
-def _hold_with_progress(
+def hold_with_progress(
     entries: list[Entry],
     points: list[Point],
     rounds: int,
     make: Callable[[int, int], list[list[int]]],
 ) -> Contest:
+    """Hold the contest with a bar in the terminal; Ctrl-C ends it with what was measured."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

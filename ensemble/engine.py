@@ -22,8 +22,8 @@ from ensemble.gauges import Gauges
 from ensemble.request import Array, EngineRequest, parse, wants_stop
 from runtime.process import EngineProcess
 
-# How often to look for clients that left: that asks Triton about each request, too dear for every response.
-_LOOK_EVERY_S = 0.1
+# How often to look for clients that left: asking Triton about a request costs about as much as a response.
+_LOOK_EVERY_S = 0.25
 
 T = TypeVar("T")
 

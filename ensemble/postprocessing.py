@@ -1,5 +1,6 @@
 """The last stage: token ids to text, whole characters only; loaded by Triton."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from engines.stages import engine_stage
 from ensemble import stage
 from ensemble.streams import Streams
 from text.tokenizer import FILES, Tokenizer
+
+# How often to look whether a stream's client left: asking Triton costs more than all else that is done here.
+_LOOK_EVERY_S = 0.25
 
 
 class TritonPythonModel:
@@ -25,6 +29,8 @@ class TritonPythonModel:
         self._tokenizer = Tokenizer.load(directory)
         self._streams = Streams(self._tokenizer)
         self._left: set[str] = set()  # streams told to stop, until they do
+        self._looked: set[str] = set()  # streams whose client was there since
+        self._looked_since = time.monotonic()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request: the text of its tokens, [beams] as upstream has it."""
@@ -38,10 +44,21 @@ class TritonPythonModel:
             return stage.response(OUTPUT=stage.strings(self._tokenizer.decode(ids)))
         if not ids:
             self._left.discard(stream)
-        elif stream not in self._left and request.is_cancelled():
+        elif stream not in self._left and self._has_left(stream, request):
             self._left.add(stream)
             self._stop(stream)
         return stage.response(OUTPUT=stage.strings(self._streams.push(stream, ids)))
+
+    def _has_left(self, stream: str, request: Any) -> bool:
+        now = time.monotonic()
+        if now - self._looked_since > _LOOK_EVERY_S:
+            self._looked.clear()
+            self._looked_since = now
+        if stream in self._looked:
+            return False
+        self._looked.add(stream)
+        left: bool = request.is_cancelled()
+        return left
 
     def _stop(self, stream: str) -> None:
         """Tell the engine stage that the client left: Triton says so here, but not there."""

@@ -127,7 +127,8 @@ def measure_batches(directory: EngineDirectory, threads: Threads = None) -> None
     """Run batches from standard input and time them, a JSON object per line; `python -m bench runtime` asks.
 
     `{"prompts": [[token id, ...], ...], "max_tokens": n}` is answered with
-    `{"tokens": [how many came for each], "seconds": s}`.
+    `{"tokens": [how many came for each], "seconds": s, "session_s": s}`, of which the last is the time spent
+    inside onnxruntime.
     """
     try:
         # Every prompt is to be read, as by the peers.

@@ -131,6 +131,11 @@ class Engine:
             return EngineStats(len(scheduler.running), len(scheduler.waiting), scheduler.slots.count)
 
     @property
+    def session_s(self) -> float:
+        """Seconds spent in forward passes inside onnxruntime so far."""
+        return self._executor.session_s
+
+    @property
     def failure(self) -> str | None:
         """Why the engine is broken for good, in one sentence, or None."""
         with self._changed:

@@ -1,6 +1,7 @@
 """The forward pass on plain onnxruntime (CPU), with a KV slot per sequence; driven by `engine`."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class SlotExecutor:
         self._positions = np.arange(max_len)
         self._logits = np.empty((slots, model.vocab_size), dtype=np.float32)
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
+        self.session_s = 0.0  # spent inside onnxruntime so far
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
         """Append a chunk of a prompt to what a slot holds.
@@ -133,7 +135,9 @@ class SlotExecutor:
         binding = self._binding(start, stop)
         _bind(binding.bind_input, self._names.inputs.input_ids, token_ids)
         _bind(binding.bind_input, self._names.inputs.attention_mask, mask)
+        started = time.perf_counter()
         self._session.run_with_iobinding(binding)
+        self.session_s += time.perf_counter() - started
 
     def _binding(self, start: int, stop: int) -> ort.IOBinding:
         """The binding of a range of slots; caches and logits are bound once and stay."""

@@ -2,10 +2,11 @@
 
 out, once:       {"ready": "name and version"}
 in, per batch:   {"prompts": [[token id, ...], ...], "max_tokens": n}
-out, per batch:  {"tokens": [number of output tokens of each prompt], "seconds": s}
+out, per batch:  {"tokens": [number of output tokens of each prompt], "seconds": s, "session_s": s}
 
-The seconds run from the prompts, as token ids, to the last token of the last answer. Answers are greedy and
-go past end-of-sequence. Called by the command `measure`.
+The seconds run from the prompts, as token ids, to the last token of the last answer; session_s is how many of
+them the engine was inside onnxruntime. Answers are greedy and go past end-of-sequence. Called by the command
+`measure`.
 """
 
 import json
@@ -29,9 +30,10 @@ def timed_batches(engine: Engine, batches: Iterable[str]) -> Iterator[str]:
     yield json.dumps({"ready": f"slipway {manifest.versions['slipway']}, {manifest.quantization}"})
     for line in batches:
         batch = json.loads(line)
-        started = time.perf_counter()
+        session_s, started = engine.session_s, time.perf_counter()
         tokens = _run(engine, batch["prompts"], batch["max_tokens"])
-        yield json.dumps({"tokens": tokens, "seconds": time.perf_counter() - started})
+        seconds, session_s = time.perf_counter() - started, engine.session_s - session_s
+        yield json.dumps({"tokens": tokens, "seconds": seconds, "session_s": session_s})
 
 
 def _run(engine: Engine, prompts: list[list[int]], max_tokens: int) -> list[int]:

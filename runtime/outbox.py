@@ -11,9 +11,9 @@ from engines.errors import SlipwayError
 from engines.generation import Delta
 from runtime.sequence import Event
 
-# Seconds between two messages, for each running stream: a lone one hears of every step, each of sixteen 15
+# Seconds between two messages, for each running stream: a lone one hears of every step, each of sixteen 12
 # times a second.
-PAUSE_PER_STREAM = 0.004
+PAUSE_PER_STREAM = 0.005
 # However many run, nobody sees an answer stutter.
 LONGEST_PAUSE = 0.1
 

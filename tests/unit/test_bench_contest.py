@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contest import Contest, Figure, Point, Sample
-from bench.contestant import ContestantFailed, Entry, seconds_of
+from bench.contestant import ContestantFailed, Entry, Timing, timing_of
 
 FOUR = Point(requests=4, prompt_tokens=128, max_tokens=100)
 PREFILL = Point(requests=1, prompt_tokens=512, max_tokens=1)
@@ -70,16 +70,21 @@ def test_the_median_lies_between_the_lowest_and_the_highest(values: list[float])
 
 
 def test_an_answer_of_the_right_length_gives_its_seconds():
-    assert seconds_of('{"tokens": [8, 8], "seconds": 0.5}', prompts=2, max_tokens=8) == 0.5
+    assert timing_of('{"tokens": [8, 8], "seconds": 0.5}', prompts=2, max_tokens=8) == Timing(0.5)
+
+
+def test_an_answer_may_say_where_its_time_went():
+    line = '{"tokens": [8], "seconds": 0.5, "session_s": 0.4, "cpu_s": {"engine": 0.7}}'
+    assert timing_of(line, prompts=1, max_tokens=8) == Timing(0.5, 0.4, {"engine": 0.7})
 
 
 @pytest.mark.parametrize("tokens", [[8, 7], [8], [8, 8, 8], []])
 def test_answers_of_another_length_are_found_out(tokens: list[int]):
     with pytest.raises(ContestantFailed, match="instead of 8 for each of 2"):
-        seconds_of(json.dumps({"tokens": tokens, "seconds": 1.0}), prompts=2, max_tokens=8)
+        timing_of(json.dumps({"tokens": tokens, "seconds": 1.0}), prompts=2, max_tokens=8)
 
 
 @pytest.mark.parametrize("line", ["Loading model...", "[1, 2]", '{"seconds": 1.0}', "7"])
 def test_a_line_that_is_no_answer_is_named(line: str):
     with pytest.raises(ContestantFailed, match="is not JSON with 'tokens' in it"):
-        seconds_of(line, prompts=1, max_tokens=8)
+        timing_of(line, prompts=1, max_tokens=8)
