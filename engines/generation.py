@@ -4,6 +4,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 FinishReason = Literal["stop", "length", "cancelled"]
+GrammarKind = Literal["json_schema", "regex", "ebnf_grammar"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer as a whole must match; the kinds are named as in TensorRT-LLM's guide types.
+
+    text: a JSON schema; a regular expression in Rust's syntax, for the whole answer; or a context-free
+        grammar, in llguidance's dialect of Lark or in llama.cpp's GBNF.
+    """
+
+    kind: GrammarKind
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +41,9 @@ class SamplingParams:
     stop_token_ids: token sequences that end the generation and stay in the output, as in
         TensorRT-LLM's `stop_words_list`.
     log_probs: report the natural-log probability of each chosen token, by the softmax of the raw logits.
-    top_log_probs: with each, report so many of the likeliest tokens.
+    top_log_probs: with each, report so many of the likeliest tokens; fewer where `grammar` allows fewer.
+    grammar: allows only tokens that can lead to a match, and ends the generation with one; then
+        log-probabilities are those of the allowed tokens alone, as in vLLM.
     """
 
     max_tokens: int
@@ -48,6 +63,7 @@ class SamplingParams:
     stop_token_ids: tuple[tuple[int, ...], ...] = ()
     log_probs: bool = False
     top_log_probs: int = 0
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

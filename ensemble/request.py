@@ -15,12 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.errors import InvalidRequest
-from engines.generation import SamplingParams
+from engines.generation import Grammar, GrammarKind, SamplingParams
 from ensemble import words
 from ensemble.models import CLIENT_NAMES
 
 Array = npt.NDArray[Any]
 NO_END_ID = -1
+_GUIDE_TYPES: Mapping[str, GrammarKind] = {
+    "json": "json_schema",
+    "json_schema": "json_schema",
+    "regex": "regex",
+    "ebnf_grammar": "ebnf_grammar",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,6 @@ REFUSED: Mapping[str, Callable[[Array], bool]] = {
     "lora_weights": _given,
     "lora_config": _given,
     "context_phase_params": _given,
-    "guided_decoding_guide_type": _given,
-    "guided_decoding_guide": _given,
 }
 
 # Inputs without effect on the one answer of a decoder: they belong to beams, padding, encoders or refused
@@ -137,6 +141,7 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
             eos_token_ids=(end_id,) if other else None,
             stop_token_ids=_words(tensors, "stop_words_list"),
             log_probs=_scalar(tensors, "return_log_probs", False),
+            grammar=_grammar(tensors),
         ),
         streaming=_scalar(tensors, "streaming", False),
         echo=not _scalar(tensors, "exclude_input_in_output", False),
@@ -197,6 +202,29 @@ def _sampling(tensors: Mapping[str, Array]) -> tuple[int, float, float]:
     if top_k == 1 or (top_k == 0 and top_p <= 0):
         return 1, 1.0, 0.0
     return top_k, top_p if top_p > 0 else 1.0, temperature
+
+
+def _grammar(tensors: Mapping[str, Array]) -> Grammar | None:
+    """What the guide says; the type `json` needs none and means any JSON value, as upstream."""
+    kind, guide = (
+        _scalar(tensors, name, b"").decode(errors="replace")
+        for name in ("guided_decoding_guide_type", "guided_decoding_guide")
+    )
+    if not kind and not guide:
+        return None
+    if kind not in _GUIDE_TYPES:
+        raise InvalidRequest(
+            f"guided_decoding_guide_type is {kind!r}; it is one of {', '.join(_GUIDE_TYPES)}.",
+            param="guided_decoding_guide_type",
+        )
+    if kind == "json":
+        return Grammar("json_schema", "{}")
+    if not guide:
+        raise InvalidRequest(
+            f"guided_decoding_guide is missing, which guided_decoding_guide_type {kind} needs.",
+            param="guided_decoding_guide",
+        )
+    return Grammar(_GUIDE_TYPES[kind], guide)
 
 
 def _words(tensors: Mapping[str, Array], name: str) -> tuple[tuple[int, ...], ...]:

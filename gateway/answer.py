@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from engines.errors import EngineFailed
+from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import GenerationRequest
 from gateway.backends.base import Backend
 from gateway.responses import Finish
@@ -55,6 +55,32 @@ async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator
                 yield Piece(text, tokens)
                 tokens = 0
     raise EngineFailed("The engine ended this answer without saying why; send it again.")
+
+
+async def blaming(field: str, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    """The pieces of a request with a grammar, which came from `field` of the body.
+
+    All else was checked before, so what the engine refuses is the grammar, and the client hears where it is.
+    """
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                yield piece
+        except InvalidRequest as error:
+            raise InvalidRequest(str(error), field) from None
+
+
+async def begun(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    """Wait for the first piece; the pieces. What is raised before it can still be a response of its own."""
+    first = await anext(pieces)
+
+    async def all_of_them() -> AsyncGenerator[Piece, None]:
+        async with aclosing(pieces):
+            yield first
+            async for piece in pieces:
+                yield piece
+
+    return all_of_them()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engines.errors import SlipwayError
 from engines.generation import GenerationRequest
-from gateway.answer import answer, whole
+from gateway import structure
+from gateway.answer import answer, begun, blaming, whole
 from gateway.connection import ClientLeft, attended, client_leaves, read_body
 from gateway.errors import INTERNAL, MethodNotAllowed, RouteNotFound, error_body, http_error
 from gateway.metrics import registry
@@ -72,6 +73,11 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
         request: Request, body: GenerationBody, model: Model, asked: GenerationRequest, shape: Reply
     ) -> Response:
         pieces = answer(model.backend, asked)
+        if asked.sampling.grammar is not None:
+            pieces = blaming(structure.field(body), pieces)
+            if body.stream:
+                # A grammar is tried by the engine; a bad one is to be a 400, not an event of a stream.
+                pieces = await attended(begun(pieces), stopping, client_leaves(request))
         prompt_tokens = len(asked.prompt_token_ids)
         if body.stream:
             return EventStream(events(shape, pieces, prompt_tokens, _with_usage(body)), stopping)

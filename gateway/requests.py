@@ -83,6 +83,71 @@ class StreamOptions(Body):
     include_obfuscation: Ignored = None
 
 
+class TextFormat(Body):
+    """Any text."""
+
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Body):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchema(Body):
+    """A named schema. It always holds to the letter, so `strict` changes nothing."""
+
+    name: NonEmpty
+    schema_: Annotated[dict[str, JsonValue], Field(alias="schema")]
+    description: Ignored = None
+    strict: Ignored = None
+
+
+class JsonSchemaFormat(Body):
+    """A JSON document that is valid under the schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+def _format(value: Any) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return f"({kind})" if kind in ("text", "json_object", "json_schema") else None
+
+
+ResponseFormat = Annotated[
+    Annotated[TextFormat, Tag("(text)")]
+    | Annotated[JsonObjectFormat, Tag("(json_object)")]
+    | Annotated[JsonSchemaFormat, Tag("(json_schema)")],
+    Discriminator(
+        _format,
+        custom_error_type="response_format_type",
+        custom_error_message="must be an object whose type is text, json_object or json_schema",
+    ),
+]
+
+
+class StructuredOutputs(Body):
+    """vLLM's ways to say what an answer must match; one of them is given."""
+
+    json_: (
+        Annotated[
+            Annotated[str, Tag("(string)")] | Annotated[dict[str, JsonValue], Tag("(object)")],
+            Discriminator(
+                _either(string=str, object=dict),
+                custom_error_type="json_schema_type",
+                custom_error_message="must be a JSON schema, as an object or a string",
+            ),
+        ]
+        | None
+    ) = Field(None, alias="json", description="A JSON schema, as an object or as text.")
+    regex: NonEmpty | None = Field(None, description="Rust's syntax; the whole answer matches it.")
+    choice: Annotated[list[NonEmpty], Field(min_length=1)] | None = None
+    grammar: NonEmpty | None = Field(None, description="Lark in llguidance's dialect, or GBNF.")
+    json_object: bool | None = None
+
+
 class GenerationBody(Body):
     """What chat and plain completions have in common."""
 
@@ -123,6 +188,12 @@ class GenerationBody(Body):
         None, description="Neither end-of-sequence nor a stop string ends the answer earlier."
     )
     ignore_eos: bool | None = Field(None, description="Go on past end-of-sequence, to measure fixed lengths.")
+    response_format: ResponseFormat | None = Field(
+        None, description="What the answer is; JSON ends with its last bracket."
+    )
+    structured_outputs: StructuredOutputs | None = Field(
+        None, description="As in vLLM, in place of response_format: a regex, a grammar, a choice."
+    )
 
     n: Annotated[JsonValue, _only(1, advice="one answer per request; send several requests")] = None
     min_p: Annotated[
@@ -146,10 +217,6 @@ class ChatCompletionRequest(GenerationBody):
 
     logprobs: Annotated[JsonValue, _only(False, advice=_NO_LOGPROBS)] = None
     top_logprobs: Annotated[JsonValue, _only(0, advice=_NO_LOGPROBS)] = None
-    response_format: Annotated[
-        JsonValue,
-        _only({"type": "text"}, advice="structured output is not offered yet; ask for it in the prompt"),
-    ] = None
     tools: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None
     tool_choice: Annotated[JsonValue, _only("none", "auto", advice=_NO_TOOLS)] = None
     functions: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None

@@ -17,6 +17,7 @@ from gateway.errors import (
     WrongType,
 )
 from gateway.requests import ChatCompletionRequest, GenerationBody, Message
+from gateway.structure import grammar
 
 _SHOWN_INPUT = 60
 _MOST_ERRORS = 100
@@ -131,6 +132,7 @@ def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> Sa
         # OpenAI's seeds are signed; engines take the same 64 bits unsigned.
         seed=None if body.seed is None else body.seed % 2**64,
         ignore_eos=bool(body.ignore_eos),
+        grammar=grammar(body),
     )
 
 

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from engines.errors import EngineFailed, SlipwayError
-from engines.generation import Delta, SamplingParams
+from engines.errors import EngineFailed, InvalidRequest, SlipwayError
+from engines.generation import Delta, Grammar, SamplingParams
 from runtime.engine import Engine
 from runtime.measure import timed_batches
 from runtime.perplexity import measure
@@ -62,6 +62,15 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Draw among the likeliest tokens of this total share.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Draw among this many likeliest tokens; 0: all.")] = 0,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    json_schema: Annotated[
+        Path | None, typer.Option(help="Answer with a JSON document that is valid under the schema in here.")
+    ] = None,
+    regex: Annotated[
+        str | None, typer.Option(help="Answer with a match of this regular expression (Rust's syntax).")
+    ] = None,
+    grammar: Annotated[
+        Path | None, typer.Option(help="Answer as the grammar in here says (llguidance's Lark, or GBNF).")
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Stream one answer to the terminal, without a server.
@@ -69,8 +78,10 @@ def generate(
     - `python -m runtime generate engines/smollm2-135m-int4 "What is the capital of France?"`
     - `... "Write a haiku." --temperature 0.8 --seed 7` draws; the same seed draws the same again.
     - `... "Once upon a time" --raw --max-tokens 50` continues a text.
+    - `... "When did it start?" --regex "[0-9]{4}"` gives an answer of four digits.
     """
     try:
+        follow = _grammar(json_schema, regex, grammar)
         tokenizer = Tokenizer.load(directory)
         text = sys.stdin.read() if prompt == "-" else prompt
         if not raw:
@@ -84,6 +95,7 @@ def generate(
                 top_p=top_p,
                 top_k=top_k,
                 seed=seed,
+                grammar=follow,
             )
             detokenizer = Detokenizer(tokenizer)
             for delta in _stream(engine, token_ids, sampling):
@@ -153,6 +165,19 @@ def _check(directory: Path, threads: int | None) -> str:
         )
     answer = tokenizer.decode([token for delta in deltas for token in delta.token_ids])
     return f"{name}: {_CHECK_TOKENS} tokens in {seconds:.2f} s, all finite: {_CHECK_PROMPT + answer!r}"
+
+
+def _grammar(json_schema: Path | None, regex: str | None, grammar: Path | None) -> Grammar | None:
+    given: list[Grammar] = []
+    if json_schema is not None:
+        given.append(Grammar("json_schema", read_text(json_schema)))
+    if regex is not None:
+        given.append(Grammar("regex", regex))
+    if grammar is not None:
+        given.append(Grammar("ebnf_grammar", read_text(grammar)))
+    if len(given) > 1:
+        raise InvalidRequest("An answer follows one grammar: give one of --json-schema, --regex, --grammar.")
+    return given[0] if given else None
 
 
 def _stream(engine: Engine, token_ids: list[int], sampling: SamplingParams) -> Iterator[Delta]:

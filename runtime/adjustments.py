@@ -54,7 +54,7 @@ class Adjustments:
         if _penalises(self._params):
             self._penalise(adjusted)
         for token in self._banned():
-            adjusted[token] = BANNED
+            adjusted[token] = min(adjusted[token], BANNED)  # what a grammar forbids stays at minus infinity
         return adjusted
 
     def _penalise(self, logits: FloatArray) -> None:

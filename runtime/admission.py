@@ -12,6 +12,8 @@ from runtime.log_probs import MOST_TOP_LOG_PROBS
 _MOST_PENALTY = 100.0
 _REPETITION = (0.01, 100.0)
 _MOST_BIAS = 100.0
+# Twice what OpenAI lets the names and values of a schema take together.
+_LONGEST_GRAMMAR = 1 << 18
 
 
 def check_request(prompt_token_ids: Sequence[int], sampling: SamplingParams, manifest: Manifest) -> None:
@@ -20,6 +22,7 @@ def check_request(prompt_token_ids: Sequence[int], sampling: SamplingParams, man
     _check_sampling(sampling)
     _check_adjustments(sampling, manifest)
     _check_log_probs(sampling)
+    _check_grammar(sampling)
 
 
 def _check_prompt(prompt_token_ids: Sequence[int], max_tokens: int, manifest: Manifest) -> None:
@@ -119,6 +122,22 @@ def _check_log_probs(sampling: SamplingParams) -> None:
         raise InvalidRequest(
             f"top_log_probs is {sampling.top_log_probs}, but must be from 0 to {MOST_TOP_LOG_PROBS}.",
             param="top_logprobs",
+        )
+
+
+def _check_grammar(sampling: SamplingParams) -> None:
+    if sampling.grammar is None:
+        return
+    if len(sampling.grammar.text) > _LONGEST_GRAMMAR:
+        raise InvalidRequest(
+            f"The grammar has {len(sampling.grammar.text)} characters, but {_LONGEST_GRAMMAR} are the most; "
+            "shorten it.",
+            param="grammar",
+        )
+    if sampling.ignore_eos:
+        raise InvalidRequest(
+            "ignore_eos is set together with a grammar, which says where the answer ends; leave one out.",
+            param="ignore_eos",
         )
 
 

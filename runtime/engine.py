@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ from engines.generation import Delta, SamplingParams
 from engines.manifest import open_engine
 from runtime.admission import check_request
 from runtime.executor import SlotExecutor, physical_cores
+from runtime.grammar import Matcher
+from runtime.grammar_compiler import GrammarCompiler, Outcome
 from runtime.kv_cache import FloatArray
 from runtime.memory import available_bytes
 from runtime.pace import SMALLEST_BUDGET, Pace
 from runtime.scheduler import Chunk, Row, Scheduler
-from runtime.sequence import ActiveSequence, OnEvent
+from runtime.sequence import ActiveSequence, Event, OnEvent
 from runtime.slots import Place, Slots
 from runtime.stats import EngineStats
 
@@ -59,6 +62,7 @@ class Engine:
         self._executor = SlotExecutor(
             directory, limits.max_batch_size, limits.max_seq_len, threads or physical_cores()
         )
+        self._grammars = GrammarCompiler(directory, self.manifest)
         self._pace = Pace()
         self._after_step = after_step
         # Guards all below, which only the engine's thread takes requests out of. Held for bookkeeping, never
@@ -66,6 +70,9 @@ class Engine:
         self._changed = threading.Condition()
         self._scheduler = Scheduler(self._slots(cache_bytes))
         self._sequences: dict[str, ActiveSequence] = {}
+        # Requests whose grammar is being compiled, which queue then, and the ends of those that never queue.
+        self._compiling: dict[str, ActiveSequence] = {}
+        self._ended: list[tuple[ActiveSequence, Event]] = []
         self._cancelled: set[str] = set()
         self._closing = False
         self._failure: str | None = None
@@ -89,12 +96,12 @@ class Engine:
     def submit(
         self, request_id: str, prompt_token_ids: Sequence[int], sampling: SamplingParams, on_event: OnEvent
     ) -> None:
-        """Queue a request.
+        """Queue a request, once its grammar is compiled if it has one.
 
         on_event is called from the engine's thread, must not block and must not raise. Its last event is a
         Delta with a finish_reason, or an error.
         Raises InvalidRequest or ContextLengthExceeded when the request cannot be served, EngineFailed when
-        the engine is broken or closed.
+        the engine is broken or closed. That a grammar cannot be used is an event, an InvalidRequest.
         """
         check_request(prompt_token_ids, sampling, self.manifest)
         sequence = ActiveSequence(prompt_token_ids, sampling, self.manifest.eos_token_ids, on_event)
@@ -103,14 +110,16 @@ class Engine:
                 raise EngineFailed(self._failure)
             if self._closing:
                 raise EngineFailed(f"Engine {self.manifest.name} is closed.")
-            if request_id in self._sequences:
+            if request_id in self._sequences or request_id in self._compiling:
                 raise InvalidRequest(
                     f"Request id {request_id} is in use; give every request its own.", param="request_id"
                 )
-            self._sequences[request_id] = sequence
-            prompt = np.array(prompt_token_ids, dtype=np.int64)
-            self._scheduler.join(request_id, prompt, sampling.max_tokens)
-            self._changed.notify()
+            if sampling.grammar is None:
+                self._join(request_id, sequence, sampling.max_tokens)
+            else:
+                self._compiling[request_id] = sequence
+                queue = partial(self._compiled, request_id, sequence, sampling.max_tokens)
+                self._grammars.start(sampling.grammar, queue)
 
     def cancel(self, request_id: str) -> bool:
         """End a request, running or waiting, before the next step; False when it is not here.
@@ -118,6 +127,10 @@ class Engine:
         Its last event then has finish_reason "cancelled", unless it ends by itself first.
         """
         with self._changed:
+            if request_id in self._compiling:
+                self._ended.append((self._compiling.pop(request_id), Delta(finish_reason="cancelled")))
+                self._changed.notify()
+                return True
             if request_id not in self._sequences:
                 return False
             self._cancelled.add(request_id)
@@ -128,7 +141,8 @@ class Engine:
         """Running, waiting and slots at this moment."""
         with self._changed:
             scheduler = self._scheduler
-            return EngineStats(len(scheduler.running), len(scheduler.waiting), scheduler.slots.count)
+            waiting = len(scheduler.waiting) + len(self._compiling)
+            return EngineStats(len(scheduler.running), waiting, scheduler.slots.count)
 
     @property
     def session_s(self) -> float:
@@ -147,6 +161,26 @@ class Engine:
             self._closing = True
             self._changed.notify()
         self._thread.join()
+        self._grammars.close()
+
+    def _compiled(self, request_id: str, sequence: ActiveSequence, max_tokens: int, outcome: Outcome) -> None:
+        """Queue a request whose grammar is compiled, unless it was cancelled meanwhile."""
+        with self._changed:
+            if self._compiling.get(request_id) is not sequence:
+                return
+            del self._compiling[request_id]
+            if isinstance(outcome, Matcher):
+                sequence.matcher = outcome
+                self._join(request_id, sequence, max_tokens)
+            else:
+                self._ended.append((sequence, outcome))
+                self._changed.notify()
+
+    def _join(self, request_id: str, sequence: ActiveSequence, max_tokens: int) -> None:
+        self._sequences[request_id] = sequence
+        prompt = np.array(sequence.prompt_token_ids, dtype=np.int64)
+        self._scheduler.join(request_id, prompt, max_tokens)
+        self._changed.notify()
 
     def _serve(self) -> None:
         try:
@@ -158,15 +192,25 @@ class Engine:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._sequences or self._closing)
+            self._changed.wait_for(lambda: self._sequences or self._ended or self._closing)
             return not self._closing
 
     def _step(self) -> None:
+        self._tell_ended()
         self._end_cancelled()
         rows = self._scheduler.rows()
         if rows:
             self._decode(rows)
         self._prefill(self._pace.budget(decoding=bool(rows)))
+
+    def _tell_ended(self) -> None:
+        """Tell the clients of requests that ended before they were queued."""
+        with self._changed:
+            ended, self._ended = self._ended, []
+        for sequence, event in ended:
+            sequence.on_event(event)
+        if ended and self._after_step:
+            self._after_step()
 
     def _end_cancelled(self) -> None:
         with self._changed:
@@ -176,7 +220,9 @@ class Engine:
 
     def _decode(self, rows: Sequence[Row]) -> None:
         start = time.perf_counter()
-        last_tokens = [self._sequences[row.request_id].output[-1] for row in rows]
+        sequences = [self._sequences[row.request_id] for row in rows]
+        last_tokens = [sequence.output[-1] for sequence in sequences]
+        self._grammars.masks.ahead([sequence.matcher for sequence in sequences if sequence.matcher])
         logits_of_rows = self._executor.decode([row.slot for row in rows], last_tokens)
         self._advance([row.request_id for row in rows], logits_of_rows)
         self._pace.decoded(time.perf_counter() - start)
@@ -227,7 +273,7 @@ class Engine:
             sequence = self._sequences[request_id]
             if delta.finish_reason:
                 self._leave(request_id)
-            sequence.on_event(delta)
+            sequence.on_event(sequence.refusal or delta)
         if self._after_step:
             self._after_step()
 
@@ -240,13 +286,15 @@ class Engine:
             self._executor.release(slot, length)
 
     def _end(self, error: BaseException | None) -> None:
+        self._tell_ended()
         with self._changed:
             self._closing = True
             if error is not None:
                 self._failure = (
                     f"Engine {self.manifest.name} stopped in the middle of a step ({error}); start it again."
                 )
-            left = list(self._sequences.values())
+            left = [*self._sequences.values(), *self._compiling.values()]
+            self._compiling.clear()
             for request_id in self._sequences:
                 self._scheduler.leave(request_id)
             self._sequences.clear()

@@ -15,8 +15,12 @@ def log_probability(logits: FloatArray, token: int) -> float:
 
 
 def top_log_probs(logits: FloatArray, count: int) -> TopLogProbs:
-    """The `count` likeliest tokens of raw logits, float32 [vocab]; of equals, the lower id comes first."""
-    tokens = np.flatnonzero(logits >= logits[largest(logits, count)].min())
+    """The `count` likeliest tokens of raw logits, float32 [vocab]; of equals, the lower id comes first.
+
+    Fewer where fewer are possible at all (have a logit above minus infinity).
+    """
+    least = max(logits[largest(logits, count)].min(), np.finfo(np.float32).min)
+    tokens = np.flatnonzero(logits >= least)
     tokens = tokens[np.argsort(-logits[tokens], kind="stable")[:count]]
     log_probs = logits[tokens].astype(np.float64) - _log_sum_exp(logits)
     return TopLogProbs(tuple(tokens.tolist()), tuple(log_probs.tolist()))

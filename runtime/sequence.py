@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from engines.errors import SlipwayError
+from engines.errors import InvalidRequest, SlipwayError
 from engines.generation import Delta, FinishReason, SamplingParams
+from runtime.grammar import Matcher
 from runtime.kv_cache import FloatArray
 from runtime.log_probs import log_probability, top_log_probs
 from runtime.sampling import Sampler
@@ -16,6 +17,8 @@ class ActiveSequence:
     """What the engine keeps for one request; `on_event` is how its client hears of it.
 
     eos_token_ids: the engine's own, used when the request names none.
+    matcher: set before the first token when the request has a grammar.
+    refusal: why the answer cannot go on; its client hears that in place of the last delta.
     """
 
     def __init__(
@@ -28,6 +31,8 @@ class ActiveSequence:
         self.prompt_token_ids = prompt_token_ids
         self.on_event = on_event
         self.output: list[int] = []
+        self.matcher: Matcher | None = None
+        self.refusal: InvalidRequest | None = None
         self._sampling = sampling
         ending = eos_token_ids if sampling.eos_token_ids is None else sampling.eos_token_ids
         self._eos = frozenset() if sampling.ignore_eos else frozenset(ending)
@@ -35,10 +40,18 @@ class ActiveSequence:
 
     def advance(self, logits: FloatArray) -> Delta:
         """Choose the next token from float32 [vocab] and say what it adds to the answer."""
+        if self.matcher:
+            try:
+                logits = self.matcher.masked(logits, self._eos)
+            except InvalidRequest as error:
+                self.refusal = error
+                return Delta(finish_reason="cancelled")
         token = self._sampler.choose(logits)
         if token in self._eos:
             return Delta(finish_reason="stop")
         self.output.append(token)
+        if self.matcher:
+            self.matcher.advance(token)
         sampling = self._sampling
         return Delta(
             token_count=1,
@@ -49,6 +62,8 @@ class ActiveSequence:
         )
 
     def _finish_reason(self) -> FinishReason | None:
+        if self.matcher and self.matcher.ended:
+            return "stop"
         if len(self.output) >= self._sampling.min_tokens:
             for stop in self._sampling.stop_token_ids:
                 if tuple(self.output[-len(stop) :]) == stop:

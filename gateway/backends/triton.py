@@ -172,6 +172,9 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
     ):
         if value != neutral:
             inputs.append(_tensor(name, [[value]], np.float32))
+    if sampling.grammar is not None:
+        inputs.append(_tensor("guided_decoding_guide_type", [[sampling.grammar.kind.encode()]], np.object_))
+        inputs.append(_tensor("guided_decoding_guide", [[sampling.grammar.text.encode()]], np.object_))
     if sampling.ignore_eos:
         inputs.append(_tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs

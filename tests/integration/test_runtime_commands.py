@@ -50,6 +50,16 @@ def test_generate_streams_an_answer(engine_dir: Path) -> None:
     assert "Paris" in done.stdout
 
 
+def test_generate_follows_a_schema_or_an_expression_but_not_both(engine_dir: Path, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "array", "items": {"type": "integer", "maximum": 9}, "maxItems": 3}')
+    done = runtime("generate", engine_dir, "Count.", "--json-schema", schema)
+    assert all(isinstance(number, int) for number in json.loads(done.stdout))
+    both = runtime("generate", engine_dir, "Count.", "--json-schema", schema, "--regex", "[0-9]")
+    assert both.returncode == 1
+    assert "give one of --json-schema, --regex, --grammar" in both.stderr
+
+
 def test_generate_refuses_what_the_engine_cannot_do_in_one_sentence(engine_dir: Path) -> None:
     done = runtime("generate", engine_dir, "Hi", "--top-p", 0)
     assert done.returncode == 1

@@ -276,7 +276,8 @@ def test_requests_past_the_slots_wait_and_are_counted(triton: Triton) -> None:
         ("min_tokens", {"min_tokens": 5}),
         ("embedding_bias_words", {"embedding_bias_words": ["Paris"], "embedding_bias_weights": [1.0]}),
         ("lora_task_id", {"lora_task_id": 1}),
-        ("guided_decoding_guide", {"guided_decoding_guide": "{}"}),
+        ("guided_decoding_guide_type", {"guided_decoding_guide": "{}"}),
+        ("unclosed group", {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "(a"}),
         ("return_context_logits", {"return_context_logits": True}),
         ("decoder_text_input", {"decoder_text_input": "Paris"}),
         ("max_tokens", {"max_tokens": 0}),
@@ -291,6 +292,21 @@ def test_what_cannot_be_done_is_refused_by_name_and_the_server_goes_on(
     with pytest.raises(InferenceServerException, match=named):
         list(Stream(triton.grpc, triton.model, **({"text_input": "hi", "max_tokens": 4} | inputs)))
     assert ask(triton.grpc, triton.model, "hi", 2)
+
+
+def test_a_guide_shapes_the_answer_as_upstreams_clients_ask_for_it(triton: Triton) -> None:
+    guides = {"regex": r"\d+", "ebnf_grammar": "root ::= [0-9]+", "json_schema": '{"type": "integer"}'}
+    for kind, guide in guides.items():
+        answer = ask(
+            triton.grpc,
+            triton.model,
+            "What is the year after 2024? Answer:",
+            12,
+            stream=True,
+            guided_decoding_guide_type=kind,
+            guided_decoding_guide=guide,
+        )
+        assert "".join(answer).isdecimal(), kind
 
 
 def test_tritons_generate_endpoint_answers_over_http(triton: Triton) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import InvalidRequest
-from engines.generation import Delta
+from engines.generation import Delta, Grammar
 from ensemble import interface, words
 from ensemble.answer import Answer
 from ensemble.request import REFUSED, WITHOUT_EFFECT, EngineRequest, parse
@@ -28,6 +28,8 @@ HONOURED = {
     "runtime_top_p",
     "seed",
     "return_log_probs",
+    "guided_decoding_guide_type",
+    "guided_decoding_guide",
     "return_num_input_tokens",
     "return_num_output_tokens",
     "exclude_input_in_output",
@@ -83,6 +85,28 @@ def test_bad_words_are_token_sequences_as_stop_words_are() -> None:
     assert asked(bad_words_list=[[4, 5, 6], [1, 3, -1]]).sampling.bad_token_ids == ((4,), (5, 6))
 
 
+@pytest.mark.parametrize(
+    ("kind", "guide", "expected"),
+    [
+        (b"json", b"", Grammar("json_schema", "{}")),
+        (b"json_schema", b'{"type": "integer"}', Grammar("json_schema", '{"type": "integer"}')),
+        (b"regex", b"[0-9]+", Grammar("regex", "[0-9]+")),
+        (b"ebnf_grammar", b"root ::= [0-9]", Grammar("ebnf_grammar", "root ::= [0-9]")),
+        (b"", b"", None),
+    ],
+)
+def test_a_guide_is_a_grammar_with_upstreams_types(
+    kind: bytes, guide: bytes, expected: Grammar | None
+) -> None:
+    given = asked(guided_decoding_guide_type=[kind], guided_decoding_guide=[guide])
+    assert given.sampling.grammar == expected
+
+
+def test_a_guide_type_without_its_guide_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="guided_decoding_guide is missing"):
+        asked(guided_decoding_guide_type=[b"regex"])
+
+
 def test_a_prompt_is_cut_to_its_stated_length() -> None:
     assert asked(input_lengths=2).prompt_token_ids == (5, 6)
 
@@ -99,7 +123,7 @@ def test_a_prompt_is_cut_to_its_stated_length() -> None:
         ("draft_input_ids", [3]),
         ("prompt_embedding_table", [[0.5]]),
         ("lora_task_id", 1),
-        ("guided_decoding_guide", b"{}"),
+        ("guided_decoding_guide_type", b"xml"),
         ("runtime_top_p", 1.5),
         ("runtime_top_k", -1),
         ("temperature", -0.1),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import ContextLengthExceeded, InvalidRequest
+from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
 from gateway.errors import (
@@ -149,7 +150,6 @@ def test_an_unknown_field_is_an_error() -> None:
         ("logit_bias", {}, {"5": 100}),
         ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
         ("tool_choice", "auto", "required"),
-        ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("modalities", ["text"], ["audio"]),
     ],
 )
@@ -192,6 +192,58 @@ def test_more_tokens_than_the_context_leaves_are_refused_with_the_numbers() -> N
         sampling(chat(max_tokens=29), 100, manifest())
     assert caught.value.param == "max_tokens"
     assert all(number in str(caught.value) for number in ("29", "100", "28"))
+
+
+SCHEMA = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"type": "string"}}}
+NAMED = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}
+BY_SCHEMA = Grammar("json_schema", json.dumps(SCHEMA))
+ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, ANY_OBJECT),
+        ({"response_format": NAMED}, BY_SCHEMA),
+        ({"structured_outputs": {"json": SCHEMA}}, BY_SCHEMA),
+        ({"structured_outputs": {"json": json.dumps(SCHEMA)}}, BY_SCHEMA),
+        ({"structured_outputs": {"json_object": True}}, ANY_OBJECT),
+        ({"structured_outputs": {"regex": "[0-9]+"}}, Grammar("regex", "[0-9]+")),
+        (
+            {"structured_outputs": {"choice": ["네", 'a "no"']}},
+            Grammar("ebnf_grammar", 'start: "네" | "a \\"no\\""'),
+        ),
+        ({"structured_outputs": {"grammar": "root ::= [0-9]"}}, Grammar("ebnf_grammar", "root ::= [0-9]")),
+    ],
+)
+def test_what_the_answer_must_match_becomes_one_grammar_in_the_order_of_the_schema(
+    fields: dict[str, object], expected: Grammar | None
+) -> None:
+    assert sampling(chat(**fields), 1, manifest()).grammar == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
+        ({"structured_outputs": {"json": 5}}, "structured_outputs.json"),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"response_format": NAMED, "structured_outputs": {"regex": "a"}}, "structured_outputs"),
+    ],
+)
+def test_an_unclear_shape_of_the_answer_is_refused_by_name(fields: dict[str, object], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        sampling(chat(**fields), 1, manifest())
+    assert caught.value.param == param
 
 
 def test_penalties_reach_the_engine_as_they_are() -> None:

@@ -198,3 +198,17 @@ def test_neutral_values_change_no_draw(logits: np.ndarray, seed: int) -> None:
     neutral = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_p": 0.0}
     bias = {"logit_bias": ((0, 0.0),)}
     assert drawn(logits, 5, seed=seed, **neutral, **bias) == drawn(logits, 5, seed=seed)
+
+
+def test_a_banned_token_is_no_likelier_than_one_that_a_grammar_forbids() -> None:
+    masked = np.full(8, -np.inf, np.float32)
+    masked[[5, 6]] = 0.0
+    bans = {"bad_token_ids": ((1,), (5,), (6,))}
+    assert set(drawn(masked, 20, **bans)) <= {5, 6}
+    assert drawn(masked, 1, temperature=0.0, **bans) == [5]
+
+
+def test_only_possible_tokens_are_among_the_likeliest() -> None:
+    masked = np.full(300, -np.inf, np.float32)
+    masked[[5, 6]] = (0.0, 1.0)
+    assert top_log_probs(masked, 20).token_ids == (6, 5)

@@ -1,0 +1,158 @@
+"""Answers that follow grammars, in the engine with the real model and with neighbours that follow none."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import jsonschema
+import pytest
+from answers import Answer, wait_until
+
+from engines.errors import InvalidRequest
+from engines.generation import Delta, Grammar, SamplingParams
+from runtime.engine import Engine
+from text.tokenizer import Tokenizer
+
+SHORT = {"type": "string", "maxLength": 12}
+INTEGER = {"type": "integer", "minimum": 0, "maximum": 999}
+
+
+def strict(**properties: object) -> dict[str, object]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+SCHEMAS = (
+    strict(name=SHORT, age=INTEGER),
+    {"type": "array", "items": INTEGER, "minItems": 3, "maxItems": 5},
+    {"enum": ["Paris", "London", 7, None]},
+    strict(shape={"enum": ["circle", "square"]}, at=strict(x=INTEGER, y=INTEGER), filled={"type": "boolean"}),
+    {"anyOf": [strict(error=SHORT), strict(value={"type": "number", "minimum": 0, "maximum": 1})]},
+    {
+        "type": "array",
+        "items": strict(city={"type": "string", "pattern": "^[A-Z][a-z]{2,8}$"}),
+        "maxItems": 2,
+    },
+    {
+        "$defs": {"node": {**strict(value=INTEGER), "properties": {"value": INTEGER}}},
+        **strict(
+            left={"$ref": "#/$defs/node"}, right={"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}
+        ),
+    },
+    strict(day={"type": "string", "format": "date"}),
+)
+# Patterns whose intersection llguidance would still look for after a minute, in 4 kB.
+ENDLESS_SCHEMA = {"allOf": [{"type": "string", "pattern": f".*{number}.*"} for number in range(80)]}
+
+
+@pytest.fixture(scope="module")
+def engine(engine_dir: Path) -> Iterator[Engine]:
+    with closing(Engine(engine_dir)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def tokenizer(engine_dir: Path) -> Tokenizer:
+    return Tokenizer.load(engine_dir)
+
+
+def prompt(tokenizer: Tokenizer, question: str) -> list[int]:
+    return tokenizer.encode(f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")
+
+
+def text(tokenizer: Tokenizer, deltas: list[Delta]) -> str:
+    return tokenizer.decode([token for delta in deltas for token in delta.token_ids])
+
+
+def following(kind: str, grammar: str, **sampling: object) -> SamplingParams:
+    chosen = {"max_tokens": 250, "temperature": 0.0, **sampling}
+    return SamplingParams(**chosen, grammar=Grammar(kind, grammar))  # type: ignore[arg-type]
+
+
+def test_eight_schemas_among_free_neighbours_are_each_obeyed_and_change_nobody_elses_answer(
+    engine: Engine, tokenizer: Tokenizer
+) -> None:
+    ask = prompt(tokenizer, "Tell me about a city, in JSON.")
+    free = SamplingParams(max_tokens=32, temperature=0.0, log_probs=True)
+    bound = [
+        following("json_schema", json.dumps(schema), temperature=row % 2, seed=row, log_probs=True)
+        for row, schema in enumerate(SCHEMAS)
+    ]
+    every = [free, *bound, free]
+    alone = [Answer(engine, "alone", ask, sampling).exact() for sampling in every]
+    together = [Answer(engine, f"row-{row}", ask, sampling) for row, sampling in enumerate(every)]
+    assert [answer.exact() for answer in together] == alone
+    for schema, deltas in zip(SCHEMAS, alone[1:-1], strict=True):
+        document = text(tokenizer, deltas)
+        jsonschema.validate(json.loads(document), schema)
+        assert deltas[-1].finish_reason == "stop", document
+
+
+def test_a_regular_expression_is_matched_by_the_whole_answer(engine: Engine, tokenizer: Tokenizer) -> None:
+    ask = prompt(tokenizer, "What is the capital of France?")
+    deltas = Answer(engine, "city", ask, following("regex", "[A-Z][a-z]{2,11}")).rest()
+    assert re.fullmatch("[A-Z][a-z]{2,11}", text(tokenizer, deltas))
+    dates = Answer(
+        engine, "date", ask, following("regex", "[0-9]{4}-[0-9]{2}-[0-9]{2}", temperature=1.0)
+    ).rest()
+    assert re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text(tokenizer, dates))
+    assert dates[-1].finish_reason == "stop"
+
+
+def test_an_answer_that_is_cut_before_its_grammar_ends_says_so(engine: Engine, tokenizer: Tokenizer) -> None:
+    ask = prompt(tokenizer, "List numbers.")
+    schema = json.dumps({"type": "array", "items": INTEGER, "minItems": 50})
+    deltas = Answer(engine, "cut", ask, following("json_schema", schema, max_tokens=10)).rest()
+    assert deltas[-1].finish_reason == "length"
+    assert sum(delta.token_count for delta in deltas) == 10
+
+
+def test_log_probabilities_are_those_among_the_allowed_tokens(engine: Engine, tokenizer: Tokenizer) -> None:
+    ask = prompt(tokenizer, "Yes or no?")
+    sampling = following("regex", "(Yes|No)!", log_probs=True, top_log_probs=20)
+    for delta in Answer(engine, "log-probs", ask, sampling).rest():
+        for top, token in zip(delta.top_log_probs, delta.token_ids, strict=True):
+            assert top.token_ids[0] == token
+            assert len(top.token_ids) < 20, "no more are possible"
+    assert delta.log_probs == (0.0,), "after `Yes` or `No` only one is"
+
+
+def test_a_grammar_that_never_compiles_is_refused_and_nobody_waits_for_it(
+    engine: Engine, tokenizer: Tokenizer
+) -> None:
+    ask = prompt(tokenizer, "Hi")
+    running = Answer(engine, "running", ask, SamplingParams(max_tokens=4000, ignore_eos=True))
+    running.next()
+    bad = Answer(engine, "bad", ask, following("json_schema", json.dumps(ENDLESS_SCHEMA)))
+    queued = Answer(engine, "queued", ask, following("regex", "[a-z]{3}"))
+    wait_until(lambda: engine.stats.waiting == 2)
+    left = Answer(engine, "left", ask, following("regex", "[a-c]{3}"))
+    assert engine.cancel("left")
+    assert left.rest() == [Delta(finish_reason="cancelled")]
+    running.heard()
+    with pytest.raises(InvalidRequest, match="too complex to compile"):
+        bad.rest()
+    assert running.heard() > 20, "it went on meanwhile"
+    assert re.fullmatch("[a-z]{3}", text(tokenizer, queued.rest()))
+    engine.cancel("running")
+    running.rest()
+
+
+def test_a_grammar_that_crashes_its_compiler_is_refused(engine: Engine, tokenizer: Tokenizer) -> None:
+    deep = "start: r0\n" + "".join(f"r{rule}:r{rule + 1}\n" for rule in range(18_000)) + 'r18000: "a"'
+    with pytest.raises(InvalidRequest, match="too complex to compile"):
+        Answer(engine, "deep", prompt(tokenizer, "Hi"), following("ebnf_grammar", deep)).rest()
+
+
+def test_what_contradicts_a_grammar_is_refused_at_once(engine: Engine, tokenizer: Tokenizer) -> None:
+    ask = prompt(tokenizer, "Hi")
+    with pytest.raises(InvalidRequest, match="ignore_eos is set together with a grammar"):
+        Answer(engine, "endless", ask, following("regex", "a", ignore_eos=True))
+    with pytest.raises(InvalidRequest, match="262145 characters"):
+        Answer(engine, "long", ask, following("regex", "a" * 262_145))
