@@ -19,12 +19,14 @@ class Piece:
     tokens: how many tokens were generated since the piece before, shown or not.
     finish_reason: set on the last piece alone.
     cached_tokens: of the prompt, on the last piece, where the backend says.
+    log_prob: natural-log probability of those tokens, where it was asked for.
     """
 
     text: str
     tokens: int
     finish_reason: Finish | None = None
     cached_tokens: int | None = None
+    log_prob: float = 0.0
 
 
 async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator[Piece, None]:
@@ -35,25 +37,27 @@ async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator
     """
     stop = StopStrings(request.stop)
     tokens = 0
+    log_prob = 0.0
     cached: int | None = None
     exempt = request.sampling.min_tokens
     async with aclosing(backend.generate(request)) as deltas:
         async for delta in deltas:
             tokens += delta.token_count
+            log_prob += sum(delta.log_probs)
             cached = delta.cached_tokens if cached is None else cached
             text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, False)
             exempt -= delta.token_count
             if matched:
-                yield Piece(text, tokens, "stop", cached)
+                yield Piece(text, tokens, "stop", cached, log_prob)
                 return
             if delta.finish_reason == "cancelled":
                 raise EngineFailed("The engine was told by someone else to end this answer; send it again.")
             if delta.finish_reason is not None:
-                yield Piece(text + stop.flush(), tokens, delta.finish_reason, cached)
+                yield Piece(text + stop.flush(), tokens, delta.finish_reason, cached, log_prob)
                 return
             if text:
-                yield Piece(text, tokens)
-                tokens = 0
+                yield Piece(text, tokens, log_prob=log_prob)
+                tokens, log_prob = 0, 0.0
     raise EngineFailed("The engine ended this answer without saying why; send it again.")
 
 
@@ -70,39 +74,20 @@ async def blaming(field: str, pieces: AsyncGenerator[Piece, None]) -> AsyncGener
             raise InvalidRequest(str(error), field) from None
 
 
-async def begun(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
-    """Wait for the first piece; the pieces. What is raised before it can still be a response of its own."""
-    first = await anext(pieces)
-
-    async def all_of_them() -> AsyncGenerator[Piece, None]:
-        async with aclosing(pieces):
-            yield first
-            async for piece in pieces:
-                yield piece
-
-    return all_of_them()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Whole:
-    """A complete answer."""
+    """An answer that is complete once its last piece is added."""
 
-    text: str
-    tokens: int
-    finish_reason: Finish
-    cached_tokens: int | None
-
-
-async def whole(pieces: AsyncGenerator[Piece, None]) -> Whole:
-    """Wait for the end of an answer."""
-    text = ""
-    tokens = 0
+    text: str = ""
+    tokens: int = 0
     finish_reason: Finish = "stop"
     cached_tokens: int | None = None
-    async with aclosing(pieces):
-        async for piece in pieces:
-            text += piece.text
-            tokens += piece.tokens
-            finish_reason = piece.finish_reason or finish_reason
-            cached_tokens = piece.cached_tokens
-    return Whole(text, tokens, finish_reason, cached_tokens)
+    log_prob: float = 0.0
+
+    def add(self, piece: Piece) -> None:
+        """Take the next piece."""
+        self.text += piece.text
+        self.tokens += piece.tokens
+        self.finish_reason = piece.finish_reason or self.finish_reason
+        self.cached_tokens = piece.cached_tokens
+        self.log_prob += piece.log_prob

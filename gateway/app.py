@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engines.errors import SlipwayError
 from engines.generation import GenerationRequest
 from gateway import structure
-from gateway.answer import answer, begun, blaming, whole
+from gateway.answer import answer, blaming
+from gateway.choices import begun, best, candidates, merged, wholes
 from gateway.connection import ClientLeft, attended, client_leaves, read_body
 from gateway.errors import INTERNAL, MethodNotAllowed, RouteNotFound, error_body, http_error
 from gateway.metrics import registry
@@ -72,18 +73,23 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
     async def reply(
         request: Request, body: GenerationBody, model: Model, asked: GenerationRequest, shape: Reply
     ) -> Response:
-        pieces = answer(model.backend, asked)
+        shown, generated = body.n or 1, body.candidates
+        requests = candidates(asked, generated, ranked=generated > shown)
+        answers = [answer(model.backend, each) for each in requests]
         if asked.sampling.grammar is not None:
-            pieces = blaming(structure.field(body), pieces)
-            if body.stream:
-                # A grammar is tried by the engine; a bad one is to be a 400, not an event of a stream.
-                pieces = await attended(begun(pieces), stopping, client_leaves(request))
+            answers = [blaming(structure.field(body), pieces) for pieces in answers]
+        choices = merged(answers)
+        if asked.sampling.grammar is not None and body.stream:
+            # A grammar is tried by the engine; a bad one is to be a 400, not an event of a stream.
+            choices = await attended(begun(choices), stopping, client_leaves(request))
         prompt_tokens = len(asked.prompt_token_ids)
         if body.stream:
-            return EventStream(events(shape, pieces, prompt_tokens, _with_usage(body)), stopping)
-        complete = await attended(whole(pieces), stopping, client_leaves(request))
-        shown = shape.whole(complete, Usage.of(prompt_tokens, complete.tokens, complete.cached_tokens))
-        return Response(shown.model_dump_json(exclude_unset=True), media_type="application/json")
+            return EventStream(events(shape, choices, shown, prompt_tokens, _with_usage(body)), stopping)
+        complete = await attended(wholes(choices, generated), stopping, client_leaves(request))
+        tokens = sum(each.tokens for each in complete)
+        usage = Usage.of(prompt_tokens, tokens, complete[0].cached_tokens)
+        content = shape.whole(best(complete, shown) if generated > shown else complete, usage)
+        return Response(content.model_dump_json(exclude_unset=True), media_type="application/json")
 
     @app.post(
         "/v1/chat/completions", response_model=ChatCompletion, openapi_extra=_body(ChatCompletionRequest)

@@ -1,6 +1,7 @@
-"""An answer in the shape of its endpoint, whole or in chunks; `gateway.app` makes one reply per request."""
+"""Answers in the shape of their endpoint, whole or in chunks; `gateway.app` makes one reply per request."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from gateway.responses import (
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every body and chunk of one answer repeats. created: seconds since 1970."""
+    """What every body and chunk for one request repeats. created: seconds since 1970."""
 
     id: str
     model: str
@@ -31,25 +32,25 @@ class Head:
 
 
 class Reply(Protocol):
-    """One endpoint's shapes.
+    """One endpoint's shapes. index: which of the request's answers a chunk belongs to.
 
     Fields that a shape leaves unset are left out of the JSON. `with_usage`: chunks have a `usage` field, null
     until the last.
     """
 
-    def whole(self, answer: Whole, usage: Usage) -> BaseModel:
-        """The body of an answer that is not streamed."""
+    def whole(self, answers: Sequence[Whole], usage: Usage) -> BaseModel:
+        """The body of answers that are not streamed."""
         ...
 
-    def opening(self) -> BaseModel | None:
+    def opening(self, index: int) -> BaseModel | None:
         """The chunk before the first text, if the endpoint has one."""
         ...
 
-    def text(self, text: str) -> BaseModel:
+    def text(self, index: int, text: str) -> BaseModel:
         """A chunk of text."""
         ...
 
-    def finish(self, reason: Finish) -> BaseModel:
+    def finish(self, index: int, reason: Finish) -> BaseModel:
         """The chunk after the last text."""
         ...
 
@@ -65,37 +66,45 @@ class ChatReply:
     head: Head
     with_usage: bool = False
 
-    def whole(self, answer: Whole, usage: Usage) -> ChatCompletion:
+    def whole(self, answers: Sequence[Whole], usage: Usage) -> ChatCompletion:
         """See `Reply.whole`."""
-        message = AssistantMessage(role="assistant", content=answer.text, refusal=None)
-        choice = ChatChoice(index=0, message=message, logprobs=None, finish_reason=answer.finish_reason)
+        choices = [
+            ChatChoice(
+                index=index,
+                message=AssistantMessage(role="assistant", content=answer.text, refusal=None),
+                logprobs=None,
+                finish_reason=answer.finish_reason,
+            )
+            for index, answer in enumerate(answers)
+        ]
         return ChatCompletion(
             id=self.head.id,
             object="chat.completion",
             created=self.head.created,
             model=self.head.model,
-            choices=[choice],
+            choices=choices,
             usage=usage,
         )
 
-    def opening(self) -> ChatCompletionChunk:
+    def opening(self, index: int) -> ChatCompletionChunk:
         """See `Reply.opening`: the role, so that a client can show at once that an answer is coming."""
-        return self._chunk(ChatDelta(role="assistant", content=""))
+        return self._chunk(index, ChatDelta(role="assistant", content=""))
 
-    def text(self, text: str) -> ChatCompletionChunk:
+    def text(self, index: int, text: str) -> ChatCompletionChunk:
         """See `Reply.text`."""
-        return self._chunk(ChatDelta(content=text))
+        return self._chunk(index, ChatDelta(content=text))
 
-    def finish(self, reason: Finish) -> ChatCompletionChunk:
+    def finish(self, index: int, reason: Finish) -> ChatCompletionChunk:
         """See `Reply.finish`."""
-        return self._chunk(ChatDelta(), reason)
+        return self._chunk(index, ChatDelta(), reason)
 
     def usage(self, usage: Usage) -> ChatCompletionChunk:
         """See `Reply.usage`."""
         return self._shape([], usage)
 
-    def _chunk(self, delta: ChatDelta, finish: Finish | None = None) -> ChatCompletionChunk:
-        return self._shape([ChatChunkChoice(index=0, delta=delta, logprobs=None, finish_reason=finish)], None)
+    def _chunk(self, index: int, delta: ChatDelta, finish: Finish | None = None) -> ChatCompletionChunk:
+        choice = ChatChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=finish)
+        return self._shape([choice], None)
 
     def _shape(self, choices: list[ChatChunkChoice], usage: Usage | None) -> ChatCompletionChunk:
         chunk = ChatCompletionChunk(
@@ -115,29 +124,30 @@ class CompletionReply:
     head: Head
     with_usage: bool = False
 
-    def whole(self, answer: Whole, usage: Usage) -> Completion:
+    def whole(self, answers: Sequence[Whole], usage: Usage) -> Completion:
         """See `Reply.whole`."""
-        return self._shape([self._choice(answer.text, answer.finish_reason)]).model_copy(
-            update={"usage": usage}
-        )
+        choices = [
+            self._choice(index, answer.text, answer.finish_reason) for index, answer in enumerate(answers)
+        ]
+        return self._shape(choices).model_copy(update={"usage": usage})
 
-    def opening(self) -> None:
+    def opening(self, index: int) -> None:
         """See `Reply.opening`: there is no role to tell."""
 
-    def text(self, text: str) -> Completion:
+    def text(self, index: int, text: str) -> Completion:
         """See `Reply.text`."""
-        return self._chunk([self._choice(text)])
+        return self._chunk([self._choice(index, text)])
 
-    def finish(self, reason: Finish) -> Completion:
+    def finish(self, index: int, reason: Finish) -> Completion:
         """See `Reply.finish`."""
-        return self._chunk([self._choice("", reason)])
+        return self._chunk([self._choice(index, "", reason)])
 
     def usage(self, usage: Usage) -> Completion:
         """See `Reply.usage`."""
         return self._chunk([], usage)
 
-    def _choice(self, text: str, finish: Finish | None = None) -> CompletionChoice:
-        return CompletionChoice(index=0, text=text, logprobs=None, finish_reason=finish)
+    def _choice(self, index: int, text: str, finish: Finish | None = None) -> CompletionChoice:
+        return CompletionChoice(index=index, text=text, logprobs=None, finish_reason=finish)
 
     def _chunk(self, choices: list[CompletionChoice], usage: Usage | None = None) -> Completion:
         chunk = self._shape(choices)

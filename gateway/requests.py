@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, FailF
 from pydantic_core import PydanticCustomError
 
 MAX_STOP_STRINGS = 4
+# OpenAI's bound of n for chats. More than the engine has slots for wait in its queue.
+MAX_CHOICES = 128
 
 
 def _only(*neutral: JsonValue, advice: str) -> AfterValidator:
@@ -195,7 +197,9 @@ class GenerationBody(Body):
         None, description="As in vLLM, in place of response_format: a regex, a grammar, a choice."
     )
 
-    n: Annotated[JsonValue, _only(1, advice="one answer per request; send several requests")] = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
+        None, description="How many answers to the one prompt; answer i has the seed `seed + i`; default 1."
+    )
     min_p: Annotated[
         JsonValue, _only(0, advice="not offered: Triton's ensemble cannot carry it; use top_p or top_k")
     ] = None
@@ -205,6 +209,11 @@ class GenerationBody(Body):
 
     user: Ignored = None
     metadata: Ignored = None
+
+    @property
+    def candidates(self) -> int:
+        """How many answers are generated."""
+        return self.n or 1
 
 
 class ChatCompletionRequest(GenerationBody):
@@ -250,7 +259,16 @@ class CompletionRequest(GenerationBody):
         ),
     ]
 
-    best_of: Annotated[JsonValue, _only(1, advice="one answer per request; send several requests")] = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
+        None,
+        description="How many answers to generate; the n with the highest log-probability per token come "
+        "back, and all count in usage; default n.",
+    )
     echo: Annotated[JsonValue, _only(False, advice="not offered yet; leave it out")] = None
     suffix: Annotated[JsonValue, _only("", advice="not offered; leave it out")] = None
     logprobs: Annotated[JsonValue, _only(advice=_NO_LOGPROBS)] = None
+
+    @property
+    def candidates(self) -> int:
+        """How many answers are generated, of which the client gets n."""
+        return self.best_of or super().candidates

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from engines.errors import SlipwayError
-from gateway.answer import Piece
+from gateway.choices import Choice
 from gateway.connection import ClientLeft, attended, client_leaves
 from gateway.errors import error_body
 from gateway.replies import Reply
@@ -25,22 +25,25 @@ def event(data: BaseModel) -> bytes:
 
 
 async def events(
-    reply: Reply, pieces: AsyncGenerator[Piece, None], prompt_tokens: int, with_usage: bool
+    reply: Reply, choices: AsyncGenerator[Choice, None], count: int, prompt_tokens: int, with_usage: bool
 ) -> AsyncGenerator[bytes, None]:
-    """A streamed answer: opening, texts, finish reason, usage if asked for, `[DONE]`."""
-    opening = reply.opening()
-    if opening is not None:
-        yield event(opening)
+    """`count` streamed answers, each with opening, texts and finish reason; usage if asked for; `[DONE]`."""
+    for index in range(count):
+        opening = reply.opening(index)
+        if opening is not None:
+            yield event(opening)
     tokens = 0
     cached_tokens: int | None = None
-    async with aclosing(pieces):
-        async for piece in pieces:
+    async with aclosing(choices):
+        async for choice in choices:
+            index, piece = choice.index, choice.piece
             tokens += piece.tokens
-            cached_tokens = piece.cached_tokens
+            if index == 0:
+                cached_tokens = piece.cached_tokens
             if piece.text:
-                yield event(reply.text(piece.text))
+                yield event(reply.text(index, piece.text))
             if piece.finish_reason is not None:
-                yield event(reply.finish(piece.finish_reason))
+                yield event(reply.finish(index, piece.finish_reason))
     if with_usage:
         yield event(reply.usage(Usage.of(prompt_tokens, tokens, cached_tokens)))
     yield DONE

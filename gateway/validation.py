@@ -16,7 +16,7 @@ from gateway.errors import (
     UnsupportedMediaType,
     WrongType,
 )
-from gateway.requests import ChatCompletionRequest, GenerationBody, Message
+from gateway.requests import ChatCompletionRequest, CompletionRequest, GenerationBody, Message
 from gateway.structure import grammar
 
 _SHOWN_INPUT = 60
@@ -64,6 +64,22 @@ def check_options(body: GenerationBody) -> None:
             f"max_tokens is {body.max_tokens} and max_completion_tokens is {body.max_completion_tokens}; "
             "they mean the same, give one of them.",
             "max_completion_tokens",
+        )
+    if isinstance(body, CompletionRequest) and body.best_of is not None:
+        _check_best_of(body.best_of, body.n or 1, bool(body.stream))
+
+
+def _check_best_of(best_of: int, n: int, stream: bool) -> None:
+    if best_of < n:
+        raise InvalidRequest(
+            f"best_of is {best_of}, but n is {n}: the answers are chosen among best_of; give at least n.",
+            "best_of",
+        )
+    if best_of > n and stream:
+        raise InvalidRequest(
+            f"best_of is {best_of} and stream is true, but which answers are the best is known at their end; "
+            f"leave out stream, or ask for all of them with n: {best_of}.",
+            "best_of",
         )
 
 

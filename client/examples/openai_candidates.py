@@ -1,36 +1,31 @@
 """Several answers to one prompt at the same time: `python client/examples/openai_candidates.py "A poem:"`.
 
-The server decodes them in one batch, so four take little longer than one; each has a seed of its own.
+The server reads the prompt once and decodes the answers in one batch, so four take little longer than one.
+Answer i has the seed `seed + i`; `best_of` of plain completions picks the likeliest.
 """
 
-import asyncio
 import os
 import sys
 
-from openai import AsyncOpenAI
+from openai import OpenAI
 
 CANDIDATES = 4
 
 
-async def main(question: str) -> None:
+def main(question: str) -> None:
     """Ask for all candidates together and print them in order."""
     url = os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:9000/v1")
-    async with AsyncOpenAI(base_url=url, api_key="not needed") as client:
-        model = (await client.models.list()).data[0].id
-        answers = await asyncio.gather(
-            *(
-                client.chat.completions.create(
-                    model=model,
-                    messages=[{"role": "user", "content": question}],
-                    max_tokens=48,
-                    temperature=0.8,
-                    seed=seed,
-                )
-                for seed in range(CANDIDATES)
-            )
+    with OpenAI(base_url=url, api_key="not needed") as client:
+        answers = client.chat.completions.create(
+            model=client.models.list().data[0].id,
+            messages=[{"role": "user", "content": question}],
+            n=CANDIDATES,
+            max_tokens=48,
+            temperature=0.8,
+            seed=0,
         )
-    for seed, answer in enumerate(answers):
-        print(f"[{seed}] {answer.choices[0].message.content}\n")
+    for answer in answers.choices:
+        print(f"[{answer.index}] {answer.message.content}\n")
 
 
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "Write one sentence about the sea."))
+main(sys.argv[1] if len(sys.argv) > 1 else "Write one sentence about the sea.")

@@ -12,7 +12,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput
+from tritonclient.grpc import InferInput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
@@ -69,7 +69,7 @@ class TritonBackend:
                 text = b"".join(result.as_numpy("text_output").reshape(-1)).decode()
                 tokens += count
                 if text or count:
-                    yield Delta(text=text, token_count=count)
+                    yield Delta(text=text, token_count=count, log_probs=_log_probs(request, result, count))
             running = False
         except grpc.aio.AioRpcError as error:
             raise self._typed(error.details() or "", error.code()) from None
@@ -143,6 +143,13 @@ class TritonBackend:
         return EngineFailed(f"{self._model} failed on Triton: {message}.")
 
 
+def _log_probs(request: GenerationRequest, result: InferResult, count: int) -> tuple[float, ...]:
+    """Those of the response's `count` new tokens, which come last should a server repeat earlier ones."""
+    if not request.sampling.log_probs or not count:
+        return ()
+    return tuple(result.as_numpy("output_log_probs").reshape(-1)[-count:].tolist())
+
+
 async def _once(model: str, request_id: str, inputs: list[InferInput]) -> AsyncIterator[dict[str, Any]]:
     yield {"model_name": model, "request_id": request_id, "inputs": inputs}
 
@@ -175,6 +182,8 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
     if sampling.grammar is not None:
         inputs.append(_tensor("guided_decoding_guide_type", [[sampling.grammar.kind.encode()]], np.object_))
         inputs.append(_tensor("guided_decoding_guide", [[sampling.grammar.text.encode()]], np.object_))
+    if sampling.log_probs:
+        inputs.append(_tensor("return_log_probs", [[True]], np.bool_))
     if sampling.ignore_eos:
         inputs.append(_tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs

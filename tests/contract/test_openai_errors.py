@@ -54,7 +54,7 @@ def test_an_unknown_model_is_not_found(client: OpenAI, gateway: Gateway) -> None
         ({"max_tokens": 4, "extra_body": {"min_tokens": 5}}, "min_tokens"),
         ({"extra_body": {"min_p": 0.1}}, "min_p"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"n": 2}, "n"),
+        ({"n": 129}, "n"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": ""}, "stop"),
         ({"logprobs": True}, "logprobs"),

@@ -77,7 +77,7 @@ def test_the_examples_run(gateway: str, engine_dir: Path, name: str):
         case "openai_stream.py":
             assert "Paris" in done.stdout
         case "openai_candidates.py":
-            assert all(f"[{seed}] " in done.stdout for seed in range(4))
+            assert all(f"[{index}] " in done.stdout for index in range(4))
         case "curl.sh":
             assert done.stdout.rstrip().endswith("data: [DONE]")
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from engines.errors import EngineFailed
 from engines.generation import Delta, FinishReason, GenerationRequest, SamplingParams
-from gateway.answer import Piece, answer, whole
+from gateway.answer import Piece, answer
 from gateway.backends.base import Load
+from gateway.choices import merged, wholes
 from gateway.connection import ClientLeft, attended
 from gateway.errors import ServerStopping
 from gateway.replies import ChatReply, CompletionReply, Head, Reply
@@ -89,12 +90,14 @@ async def test_a_stop_string_ends_the_generation() -> None:
 async def test_tokens_that_show_nothing_are_counted() -> None:
     backend = Scripted([Delta("", 1), Delta("가", 2), Delta("", 3), Delta("", 0, finish_reason="length")])
     assert await pieces_of(backend) == [Piece("가", 3), Piece("", 3, "length")]
-    assert (await whole(answer(backend, request()))).tokens == 6
+    [whole] = await wholes(merged([answer(backend, request())]), 1)
+    assert whole.tokens == 6
 
 
 async def test_usage_says_what_was_cached_where_the_backend_does() -> None:
     deltas = [Delta("a", 1, cached_tokens=3), Delta("b", 1), Delta(finish_reason="length")]
-    assert (await whole(answer(Scripted(deltas), request()))).cached_tokens == 3
+    [whole] = await wholes(merged([answer(Scripted(deltas), request())]), 1)
+    assert whole.cached_tokens == 3
     told = (await streamed(CompletionReply(HEAD, True), deltas, with_usage=True))[-1]["usage"]
     assert told["prompt_tokens_details"] == {"cached_tokens": 3}
     untold = (await streamed(CompletionReply(HEAD, True), said("a"), with_usage=True))[-1]["usage"]
@@ -108,8 +111,8 @@ async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> 
 
 
 async def streamed(reply: Reply, deltas: list[Delta], with_usage: bool = False) -> list[Any]:
-    pieces = answer(Scripted(deltas), request())
-    sent = b"".join([event async for event in events(reply, pieces, 5, with_usage)])
+    choices = merged([answer(Scripted(deltas), request())])
+    sent = b"".join([event async for event in events(reply, choices, 1, 5, with_usage)])
     *chunks, done, end = sent.decode().split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
     return [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
@@ -163,7 +166,8 @@ async def sent_by(backend: Scripted, stopping: asyncio.Event, leaves: asyncio.Ev
     async def send(message: Any) -> None:
         sent.append(message)
 
-    stream = EventStream(events(ChatReply(HEAD), answer(backend, request()), 5, False), stopping)
+    choices = merged([answer(backend, request())])
+    stream = EventStream(events(ChatReply(HEAD), choices, 1, 5, False), stopping)
     await stream({"type": "http"}, receive, send)
     return sent
 

@@ -85,6 +85,8 @@ def test_both_names_of_max_tokens_count() -> None:
         ("min_tokens", -1),
         ("max_tokens", 0),
         ("max_completion_tokens", -1),
+        ("n", 0),
+        ("n", 129),
         ("seed", 2**64),
         ("seed", -(2**63) - 1),
         ("stop", ""),
@@ -143,7 +145,6 @@ def test_an_unknown_field_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("field", "neutral", "other"),
     [
-        ("n", 1, 2),
         ("logprobs", False, True),
         ("top_logprobs", 0, 3),
         ("min_p", 0, 0.1),
@@ -176,6 +177,24 @@ def test_an_earlier_answer_can_be_given_back_as_the_client_has_it() -> None:
 def test_stream_options_need_a_stream() -> None:
     assert refused(stream_options={"include_usage": True}).param == "stream_options"
     check_options(chat(stream=True, stream_options={"include_usage": True}))
+
+
+def test_best_of_is_at_least_n_and_not_streamed() -> None:
+    def checked(**fields: object) -> CompletionRequest:
+        body = parse(json.dumps({"model": "m", "prompt": "x", **fields}).encode(), CompletionRequest)
+        check_options(body)
+        return body
+
+    assert checked().candidates == 1
+    assert checked(n=3).candidates == 3
+    assert checked(n=3, best_of=5).candidates == 5
+    assert checked(best_of=5).candidates == 5
+    assert checked(n=3, best_of=3, stream=True).candidates == 3, "nothing to choose"
+    wrong = [{"n": 3, "best_of": 2}, {"best_of": 2, "stream": True}, {"best_of": 0}, {"best_of": 129}]
+    for fields in wrong:
+        with pytest.raises(InvalidRequest, match=f"best_of .*{fields['best_of']}") as caught:
+            checked(**fields)
+        assert caught.value.param == "best_of"
 
 
 def test_a_prompt_beyond_the_engine_is_refused_with_both_lengths() -> None:

@@ -1,0 +1,41 @@
+"""Several answers over one prefill, by a real engine in a worker process."""
+
+from pathlib import Path
+
+import pytest
+
+from engines.generation import Delta, GenerationRequest, SamplingParams
+from gateway.answer import answer
+from gateway.backends.local import LocalBackend
+from gateway.choices import best, candidates, merged, wholes
+from text.tokenizer import Tokenizer
+
+PROMPT = "The lighthouse keeper wrote in the log of the station, as every evening, that the sea was " * 20
+EXACT = SamplingParams(max_tokens=12, temperature=1.0, seed=5, ignore_eos=True)
+
+
+async def test_the_prompt_is_read_once_for_all_choices(engine_dir: Path) -> None:
+    tokenizer = Tokenizer.load(engine_dir)
+    prompt = tuple(tokenizer.encode(PROMPT))
+    request = GenerationRequest("sea", PROMPT, prompt, EXACT)
+    backend = await LocalBackend.start(engine_dir, tokenizer, engine_dir.name, threads=None)
+    try:
+        requests = candidates(request, 6, ranked=True)
+        answers = await wholes(merged([answer(backend, each) for each in requests]), 6)
+        assert [each.cached_tokens for each in answers] == [0] + [len(prompt) - 2] * 5
+        # Each alone, with the log-probabilities as the engine gives them.
+        ranks = []
+        for each, whole in zip(requests, answers, strict=True):
+            deltas = [delta async for delta in backend.generate(each)]
+            assert "".join(delta.text for delta in deltas) == whole.text
+            assert whole.log_prob == pytest.approx(sum(sum(delta.log_probs) for delta in deltas))
+            ranks.append((mean_log_prob(deltas), whole.text))
+        assert [whole.text for whole in best(answers, 3)] == [text for _, text in sorted(ranks)[:-4:-1]]
+    finally:
+        await backend.close()
+
+
+def mean_log_prob(deltas: list[Delta]) -> float:
+    log_probs = [log_prob for delta in deltas for log_prob in delta.log_probs]
+    assert len(log_probs) == EXACT.max_tokens
+    return sum(log_probs) / len(log_probs)
