@@ -8,8 +8,9 @@ CHECKPOINT ?=
 RUN := .venv/bin/python
 SAMPLE := checkpoints/smollm2-135m-instruct
 PEERS := .cache/peers
+GENAI_OF_DIRECTML := .cache/genai-0.13.1
 
-.PHONY: help setup setup-peers sample engine serve chat bench test lint clean
+.PHONY: help setup setup-dml setup-peers sample engine serve chat bench test lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,14 @@ setup: .venv/.ready ## create .venv with everything (about two minutes; nothing 
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
 	@echo "Installing the packages of requirements/ into .venv"
 	@.venv/bin/pip install $(if $(or $(CI),$(wildcard .venv/bin/ruff)),-qq) -r requirements/development.txt -c requirements/constraints.txt
+	@touch $@
+
+setup-dml: $(GENAI_OF_DIRECTML)/.ready ## install what a Windows laptop has for DirectML, for the CPU, beside .venv
+
+$(GENAI_OF_DIRECTML)/.ready: requirements/directml-check.txt requirements/common.txt
+	@test -x $(GENAI_OF_DIRECTML)/bin/python || $(PYTHON) -m venv $(GENAI_OF_DIRECTML)
+	@echo "Installing the packages of requirements/directml-check.txt into $(GENAI_OF_DIRECTML)"
+	@$(GENAI_OF_DIRECTML)/bin/pip install -qq -r requirements/directml-check.txt -c <(grep -v ^onnxruntime requirements/constraints.txt)
 	@touch $@
 
 setup-peers: setup ## install what `python -m bench runtime --peers` measures against, beside .venv
@@ -56,6 +65,8 @@ test: lint ## lint, then every test, on the real Triton binary and the real samp
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int4.yaml
 	.venv/bin/pytest
+	@$(MAKE) --no-print-directory setup-dml
+	$(GENAI_OF_DIRECTML)/bin/python -m pytest tests/integration/test_generator_executor.py
 
 clean: ## remove built engines, the model repository, results and caches; keeps .venv and checkpoints
 	rm -rf engines/*/ engines/.[!.]* model_repository/*/ results .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

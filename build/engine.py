@@ -16,7 +16,7 @@ from build.destination import Destination
 from engines import manifest
 from engines.errors import BuildError, EngineRefused, RecipeError
 from engines.manifest import FileDigest, Manifest
-from engines.recipe import Chat, Quantization, Recipe, read_recipe
+from engines.recipe import Chat, Quantization, Recipe, Target, read_recipe
 from ensemble.repository import write_repository
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
@@ -25,7 +25,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 _BITS: dict[Quantization, int] = {"int8": 8, "int4": 4}
 _BUILT_WITH = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
 # Oldest onnxruntime that runs what the builder writes (8-bit MatMulNBits); DirectML's newest is 1.24.
-_REQUIRES = {"onnxruntime": ">=1.24"}
+# For GPUs the package goes by another name, and the executor asks the one that is there for the device.
+_REQUIRES: dict[Target, dict[str, str]] = {
+    "onnx-cpu": {"onnxruntime": ">=1.24"},
+    "onnx-dml": {},
+    "onnx-cuda": {},
+}
 
 
 def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: Path, force: bool) -> str:
@@ -46,6 +51,8 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
             progress.say(f"Building {destination.directory} ({reason}).")
             size = _build(recipe, opened, planned, destination)
             done = f"{destination.directory} is ready: {size / 1e6:.0f} MB, {recipe.quantization}."
+        if recipe.target == "onnx-dml":
+            return f"{done}\nIt is served on Windows: python -m gateway --engine {destination.directory}"
         write_repository(destination.directory, repository)
     return f"{done}\nIts Triton models are in {repository}."
 
@@ -53,7 +60,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
 def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
     """The manifest of the engine to be, but for the files that only the build makes."""
     template = _chat_template(recipe, checkpoint)
-    limits = recipe.limits.fitted(checkpoint.architecture.context)
+    limits = recipe.limits.fitted(checkpoint.architecture.context, recipe.target)
     settings = {
         **recipe.model_dump(mode="json", exclude={"checkpoint", "limits", "chat"}),
         "limits": limits.model_dump(),
@@ -79,8 +86,8 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
             "python": ".".join(platform.python_version_tuple()[:2]),
             **{package: metadata.version(package) for package in _BUILT_WITH},
         },
-        requires=_REQUIRES,
-        device="cpu",
+        requires=_REQUIRES[recipe.target],
+        device=genai.PROVIDERS[recipe.target],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         files={},
     )
@@ -128,7 +135,7 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
         engine.mkdir()
         checkpoint.tokenizer.write(engine, _chat_template(recipe, checkpoint))
         _check_template(engine)
-        genai.export(checkpoint, recipe.quantization, exported, destination.log)
+        genai.export(checkpoint, recipe.target, recipe.quantization, exported, destination.log)
         for name in genai.GRAPH_FILES:
             (exported / name).rename(engine / name)
         if recipe.quantization == "int8":
@@ -138,7 +145,7 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
             checkpoint.architecture,
             _BITS[recipe.quantization],
             genai.BLOCK_SIZE,
-            genai.ACCURACY_LEVEL,
+            genai.ACCURACY_LEVELS[recipe.target],
         )
         files = {path.name: FileDigest.of(path) for path in sorted(engine.iterdir())}
         finished = planned.model_copy(update={"files": files})
@@ -171,7 +178,8 @@ def _check_template(engine: Path) -> None:
 def _check_generation(engine: Path) -> None:
     """Let the serving path load the engine and generate; some graphs build and then do not run."""
     progress.say("Generating a few tokens")
-    command = [sys.executable, "-m", "runtime", "check", str(engine.resolve())]
+    # A machine that builds for a GPU need not have it; the graph is the same on the CPU.
+    command = [sys.executable, "-m", "runtime", "check", str(engine.resolve()), "--cpu"]
     ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
         raise BuildError(f"The engine was built but does not work: {ran.stderr.strip()}")

@@ -9,34 +9,38 @@ from pathlib import Path
 from build import graph, progress
 from build.checkpoint import Checkpoint
 from engines.errors import BuildError
-from engines.recipe import Quantization
+from engines.recipe import Quantization, Target
 
 # Weights share one scale per block; larger blocks are faster and much worse (docs/build.md).
 BLOCK_SIZE = 32
-# 4: the kernel quantises activations to int8, the fast road on CPUs; the builder's default.
-ACCURACY_LEVEL = 4
+PROVIDERS: dict[Target, str] = {"onnx-cpu": "cpu", "onnx-dml": "dml", "onnx-cuda": "cuda"}
+# 4: the kernel quantises activations to int8, the fast road on CPUs; the builder's defaults.
+ACCURACY_LEVELS: dict[Target, int] = {"onnx-cpu": 4, "onnx-dml": 0, "onnx-cuda": 0}
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
 _LOG_TAIL = 15
-_MATRICES_PER_LAYER = 5  # q, k and v in one, o, gate, up, down
+# q, k and v (in one but for DirectML), o, gate, up, down
+_MATRICES_PER_LAYER: dict[Target, int] = {"onnx-cpu": 5, "onnx-dml": 7, "onnx-cuda": 5}
 # What the builder prints (onnxruntime_genai 0.18.0, models/builders/base.py) when a part is done.
 _PART = re.compile(
     rb"^Reading (embedding layer|layer \d+|final norm|LM head)|complete quantization of \S*/MatMul "
 )
 
 
-def export(checkpoint: Checkpoint, quantization: Quantization, output: Path, log: Path) -> None:
-    """Quantise `checkpoint` for the CPU into the new folder `output`, where GRAPH_FILES are what counts.
+def export(
+    checkpoint: Checkpoint, target: Target, quantization: Quantization, output: Path, log: Path
+) -> None:
+    """Quantise `checkpoint` for `target` into the new folder `output`, where GRAPH_FILES are what counts.
 
     log: where the builder's own words go; it is removed when all went well. Raises BuildError with the end
     of the log otherwise.
     """
     command = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
     command += ["-i", str(checkpoint.directory.resolve()), "-o", str(output.resolve())]
-    command += ["-p", quantization, "-e", "cpu", "-c", str(output.resolve() / "cache")]
+    command += ["-p", quantization, "-e", PROVIDERS[target], "-c", str(output.resolve() / "cache")]
     command += ["--extra_options", f"block_size={BLOCK_SIZE}", "prune_lm_head=true"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     layers = checkpoint.architecture.layers
-    parts = layers + 3 + _MATRICES_PER_LAYER * layers + 1
+    parts = layers + 3 + _MATRICES_PER_LAYER[target] * layers + 1
     with (
         log.open("wb") as sink,
         progress.step(f"Quantising to {quantization}", parts) as advance,

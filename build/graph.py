@@ -37,7 +37,8 @@ def write_rotary_tables(directory: Path, architecture: Architecture) -> None:
     for name, index in zip(_TABLES, (0, 1), strict=True):
         tensor = _initializer(model, name)
         table = architecture.rope.tables(tensor.dims[0], architecture.head_dim)[index]
-        tensor.CopyFrom(numpy_helper.from_array(table, name))
+        as_built = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        tensor.CopyFrom(numpy_helper.from_array(table.astype(as_built), name))
     onnx.save(model, directory / FILE_NAME)
 
 

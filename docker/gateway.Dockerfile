@@ -3,7 +3,7 @@ ARG BASE=python:3.12-slim
 FROM ${BASE}
 
 WORKDIR /app
-COPY requirements/serving.txt requirements/serving.txt
+COPY requirements/common.txt requirements/serving.txt requirements/
 RUN python3 -m pip install --no-cache-dir -r requirements/serving.txt
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -44,7 +44,7 @@ class Manifest(Frozen):
     source: digest of every file of the checkpoint it was built from, by name.
     recipe_sha256: digest of the recipe as it was resolved; with `source` it tells whether a build is due.
     versions: packages it was built with. requires: packages and version ranges it can be served with.
-    device: "cpu", or the compute capability it was compiled for.
+    device: "cpu", "dml" or "cuda".
     eos_token_ids: every id that ends a sequence. vocab_size: rows of the logits.
     files: digest of every produced file but this one, by path below the engine's folder.
     """

@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from engines.errors import RecipeError
 
-Target = Literal["onnx-cpu"]
+Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda"]
 Quantization = Literal["int4", "int8"]
 Positive = Annotated[int, Field(gt=0)]
 DEFAULT_MAX_SEQ_LEN = 8192
+# On a GPU every sequence in flight reserves max_seq_len tokens of its memory, and has a step of its own.
+DEFAULT_MAX_BATCH_SIZE: dict[Target, int] = {"onnx-cpu": 16, "onnx-dml": 4, "onnx-cuda": 4}
 
 
 class Section(BaseModel):
@@ -32,9 +34,9 @@ class Limits(Section):
 
 
 class RequestedLimits(Section):
-    """The limits as a recipe gives them; None follows the model's context, as `fitted` says."""
+    """The limits as a recipe gives them; None follows the target and the model's context (`fitted`)."""
 
-    max_batch_size: Positive = 16
+    max_batch_size: Positive | None = None
     max_input_len: Positive | None = None
     max_seq_len: Positive | None = None
 
@@ -48,8 +50,8 @@ class RequestedLimits(Section):
             )
         return self
 
-    def fitted(self, context: int) -> Limits:
-        """The limits of an engine for a model of `context` positions.
+    def fitted(self, context: int, target: Target) -> Limits:
+        """The limits of an engine for `target` and a model of `context` positions.
 
         max_seq_len defaults to the context, but at most 8192, so that a model of 128 k does not ask for
         memory that nobody meant to give; max_input_len defaults to all of it but the first answer token.
@@ -68,7 +70,9 @@ class RequestedLimits(Section):
                 "here; lower it or raise max_seq_len."
             )
         return Limits(
-            max_batch_size=self.max_batch_size, max_input_len=max_input_len, max_seq_len=max_seq_len
+            max_batch_size=self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target],
+            max_input_len=max_input_len,
+            max_seq_len=max_seq_len,
         )
 
 
@@ -112,6 +116,13 @@ class Recipe(Section):
     limits: RequestedLimits = RequestedLimits()
     kv_cache: KVCache = KVCache()
     chat: RequestedChat = RequestedChat()
+
+    @model_validator(mode="after")
+    def quantization_suits_target(self) -> Self:
+        """The integer products of int8 are kernels of the CPU."""
+        if self.quantization == "int8" and self.target != "onnx-cpu":
+            raise ValueError(f"quantization int8 is for target onnx-cpu; give int4 for {self.target}")
+        return self
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -33,17 +33,20 @@ EngineDirectory = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Cores for a forward pass; the physical cores if not given.")
 ]
+OnCpu = Annotated[
+    bool, typer.Option("--cpu", help="Run an engine built for a GPU on the CPU, slowly, to try it.")
+]
 
 
 @app.command()
-def check(directory: EngineDirectory, threads: Threads = None) -> None:
+def check(directory: EngineDirectory, threads: Threads = None, on_cpu: OnCpu = False) -> None:
     """Say whether an engine works: verify its files, load it, and generate a few tokens.
 
     Prints one line. Exits with 1 and one sentence if a file is damaged, the graph does not load, or what it
     computes is not a number.
     """
     try:
-        print(_check(directory, threads))
+        print(_check(directory, threads, on_cpu))
     except SlipwayError as error:
         _fail(error)
 
@@ -72,6 +75,7 @@ def generate(
         Path | None, typer.Option(help="Answer as the grammar in here says (llguidance's Lark, or GBNF).")
     ] = None,
     threads: Threads = None,
+    on_cpu: OnCpu = False,
 ) -> None:
     """Stream one answer to the terminal, without a server.
 
@@ -87,7 +91,7 @@ def generate(
         if not raw:
             text = ChatTemplate.load(directory, tokenizer).render([{"role": "user", "content": text}])
         token_ids = tokenizer.encode(text)
-        with closing(Engine(directory, threads)) as engine:
+        with closing(Engine(directory, threads, on_cpu=on_cpu)) as engine:
             room = engine.manifest.limits.max_seq_len - len(token_ids)
             sampling = SamplingParams(
                 max_tokens=max_tokens or max(room, 1),
@@ -113,6 +117,7 @@ def perplexity(
         Path | None, typer.Option(help="Compare with the score that `python -m build perplexity` wrote here.")
     ] = None,
     threads: Threads = None,
+    on_cpu: OnCpu = False,
 ) -> None:
     """Say how well an engine foretells a text: what its quantization cost, when compared with its checkpoint.
 
@@ -126,7 +131,7 @@ def perplexity(
         expected = Score.load(reference) if reference else None
         token_ids = Tokenizer.load(directory).encode(read_text(text))
         with typer.progressbar(length=len(token_ids), label="Reading", file=sys.stderr) as bar:
-            score = measure(directory, token_ids, threads, bar.update)
+            score = measure(directory, token_ids, threads, bar.update, on_cpu)
         print(score)
         if expected:
             print(score.against(expected))
@@ -151,8 +156,8 @@ def measure_batches(directory: EngineDirectory, threads: Threads = None) -> None
         _fail(error)
 
 
-def _check(directory: Path, threads: int | None) -> str:
-    with closing(Engine(directory, threads)) as engine:
+def _check(directory: Path, threads: int | None, on_cpu: bool) -> str:
+    with closing(Engine(directory, threads, on_cpu=on_cpu)) as engine:
         tokenizer = Tokenizer.load(directory)
         start = time.perf_counter()
         sampling = SamplingParams(max_tokens=_CHECK_TOKENS, temperature=0.0, ignore_eos=True, log_probs=True)

@@ -17,7 +17,8 @@ from engines.errors import EngineFailed, EngineRefused, InvalidRequest
 from engines.generation import Delta, SamplingParams
 from engines.manifest import open_engine
 from runtime.admission import check_request
-from runtime.executor import SlotExecutor, physical_cores
+from runtime.cpu import physical_cores
+from runtime.executors import open_executor
 from runtime.grammar import Matcher
 from runtime.grammar_compiler import GrammarCompiler, Outcome
 from runtime.kv_cache import FloatArray
@@ -47,6 +48,7 @@ class Engine:
         threads: int | None = None,
         after_step: Callable[[], None] | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        on_cpu: bool = False,
     ) -> None:
         """Load the engine in `directory`.
 
@@ -55,12 +57,18 @@ class Engine:
             the engine has failed; it must not raise.
         cache_bytes: memory for the prompts of finished requests, whose prefixes later ones need not read
             again; 0 keeps none.
+        on_cpu: run an engine built for a GPU on the CPU, slowly, to try it.
         Raises EngineRefused for an engine that must not be served.
         """
         self.manifest = open_engine(directory)
         limits = self.manifest.limits
-        self._executor = SlotExecutor(
-            directory, limits.max_batch_size, limits.max_seq_len, threads or physical_cores()
+        self._executor = open_executor(
+            directory,
+            self.manifest,
+            limits.max_batch_size,
+            limits.max_seq_len,
+            threads or physical_cores(),
+            on_cpu,
         )
         self._grammars = GrammarCompiler(directory, self.manifest)
         self._pace = Pace()
@@ -68,7 +76,7 @@ class Engine:
         # Guards all below, which only the engine's thread takes requests out of. Held for bookkeeping, never
         # during a forward pass or an event.
         self._changed = threading.Condition()
-        self._scheduler = Scheduler(self._slots(cache_bytes))
+        self._scheduler = Scheduler(self._slots(cache_bytes), self._executor.capabilities.appends)
         self._sequences: dict[str, ActiveSequence] = {}
         # Requests whose grammar is being compiled, which queue then, and the ends of those that never queue.
         self._compiling: dict[str, ActiveSequence] = {}
@@ -80,10 +88,18 @@ class Engine:
         self._thread.start()
 
     def _slots(self, cache_bytes: int) -> Slots:
-        """The slots, for as many tokens as there is memory for: one sequence of full length at least."""
+        """The slots, for as many tokens as there is memory for, and with what the executor can do."""
+        limits, can = self.manifest.limits, self._executor.capabilities
+        most = limits.max_batch_size * limits.max_seq_len
+        tokens = most if can.reserves else min(self._room(), most)
+        kept = cache_bytes // self._executor.bytes_per_token if can.appends else 0
+        return Slots(limits.max_batch_size, tokens, kept, can.copies)
+
+    def _room(self) -> int:
+        """The tokens that there is memory for: one sequence of full length at least."""
         limits, per_token = self.manifest.limits, self._executor.bytes_per_token
         share, available = self.manifest.kv_cache.memory_share, available_bytes()
-        tokens = min(int(share * available) // per_token, limits.max_batch_size * limits.max_seq_len)
+        tokens = int(share * available) // per_token
         if tokens < limits.max_seq_len:
             raise EngineRefused(
                 f"Engine {self.manifest.name} holds sequences of {limits.max_seq_len} tokens, but there is "
@@ -91,7 +107,7 @@ class Engine:
                 f"kv_cache.memory_share {share:g} of {available / 1e9:.2f} GB that are free. Free memory, or "
                 "raise the share or lower limits.max_seq_len in the recipe and build it again."
             )
-        return Slots(limits.max_batch_size, tokens, cache_bytes // per_token)
+        return tokens
 
     def submit(
         self, request_id: str, prompt_token_ids: Sequence[int], sampling: SamplingParams, on_event: OnEvent

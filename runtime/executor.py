@@ -1,18 +1,18 @@
-"""The forward pass on plain onnxruntime (CPU), with a KV slot per sequence; driven by `engine`."""
+"""The forward pass on plain onnxruntime (CPU), with a KV slot per sequence; made by `executors`."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-import psutil
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from engines.errors import EngineRefused
-from runtime.genai_config import read_model
+from runtime.cpu import attend_without_flash
+from runtime.executors import Capabilities
+from runtime.genai_config import check_context, read_model
 from runtime.kv_cache import FloatArray, KVCache
 from runtime.slots import spans
 
@@ -40,6 +40,8 @@ class SlotExecutor:
     request rests on it.
     """
 
+    capabilities = Capabilities(appends=True, copies=True, reserves=False)
+
     def __init__(self, directory: Path, slots: int, max_len: int, threads: int) -> None:
         """Load the graph of the engine in `directory`.
 
@@ -48,15 +50,8 @@ class SlotExecutor:
         """
         model = read_model(directory)
         decoder = model.decoder
-        if max_len > model.context_length:
-            raise EngineRefused(
-                f"Engine {directory} has max_seq_len {max_len}, but its graph holds {model.context_length} "
-                "positions; lower limits.max_seq_len in the recipe and build it again."
-            )
-        # Read when the session makes its kernels. GroupQueryAttention's flash path is slower on a CPU
-        # (onnxruntime 1.31.1, 9 heads of 64, 2 cores): without it, rows that decode after 100 to 1,000
-        # tokens attend in half to two thirds of the time, 128 prompt tokens in four fifths.
-        os.environ["ORT_GQA_DISABLE_FLASH_ATTENTION"] = "1"
+        check_context(directory, model, max_len)
+        attend_without_flash()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         if not _has_vnni():
@@ -152,14 +147,6 @@ class SlotExecutor:
             _bind(binding.bind_output, outputs.logits, self._logits[start:stop, None])
             self._bindings[start, stop] = binding
         return self._bindings[start, stop]
-
-
-def physical_cores() -> int:
-    """Physical cores this process may use: a second thread per core slows the matrix kernels down."""
-    physical = psutil.cpu_count(logical=False) or 1
-    if hasattr(os, "sched_getaffinity"):
-        return min(physical, len(os.sched_getaffinity(0)))
-    return physical
 
 
 def _bind(bind: Callable[..., None], name: str, array: NDArray[np.generic]) -> None:

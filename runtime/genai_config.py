@@ -1,4 +1,4 @@
-"""genai_config.json: names and sizes of the graph, read by `executor`.
+"""genai_config.json: names and sizes of the graph, read by the executors.
 
 Written by ONNX Runtime GenAI's builder; layout: microsoft/onnxruntime, docs/genai/reference/config.md.
 """
@@ -70,3 +70,12 @@ def read_model(directory: Path) -> Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise EngineRefused(f"{path} is wrong at {where} ({first['msg']}); build the engine again.") from None
+
+
+def check_context(directory: Path, model: Model, max_len: int) -> None:
+    """Raise EngineRefused when the graph of the engine in `directory` cannot hold max_len positions."""
+    if max_len > model.context_length:
+        raise EngineRefused(
+            f"Engine {directory} has max_seq_len {max_len}, but its graph holds {model.context_length} "
+            "positions; lower limits.max_seq_len in the recipe and build it again."
+        )

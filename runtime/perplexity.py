@@ -7,17 +7,22 @@ import numpy as np
 
 from engines.errors import InvalidRequest
 from engines.manifest import open_engine
-from runtime.executor import SlotExecutor, physical_cores
+from runtime.cpu import physical_cores
+from runtime.executors import Executor, open_executor
 from text.perplexity import Score, windows
 
 
 def measure(
-    directory: Path, token_ids: Sequence[int], threads: int | None, advance: Callable[[int], None]
+    directory: Path,
+    token_ids: Sequence[int],
+    threads: int | None,
+    advance: Callable[[int], None],
+    on_cpu: bool,
 ) -> Score:
     """Let the engine in `directory` foretell a text, token by token, as many windows at once as it has slots.
 
     Its graph computes the logits of the last token alone, and decoding is what it does all day. advance: told
-    how many tokens each step foretold.
+    how many tokens each step foretold. on_cpu: run an engine built for a GPU on the CPU.
     Raises EngineRefused for an engine that must not be served, InvalidRequest for a text it cannot read.
     """
     manifest = open_engine(directory)
@@ -30,16 +35,14 @@ def measure(
             f"{limits.max_seq_len}; raise limits.max_seq_len in the recipe and build it again."
         )
     slots = min(limits.max_batch_size, len(pieces))
-    executor = SlotExecutor(directory, slots, longest, threads or physical_cores())
+    executor = open_executor(directory, manifest, slots, longest, threads or physical_cores(), on_cpu)
     scores = []
     for start in range(0, len(pieces), slots):
         scores += _read(executor, pieces[start : start + slots], advance)
     return Score.joined(scores)
 
 
-def _read(
-    executor: SlotExecutor, pieces: Sequence[Sequence[int]], advance: Callable[[int], None]
-) -> list[Score]:
+def _read(executor: Executor, pieces: Sequence[Sequence[int]], advance: Callable[[int], None]) -> list[Score]:
     """The score of each piece, one to a slot; all are of one length, but the last may be shorter."""
     logits = [executor.prefill(slot, piece[:1]).copy() for slot, piece in enumerate(pieces)]
     steps = []

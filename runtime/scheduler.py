@@ -38,8 +38,10 @@ class Scheduler:
     row of every decode batch, and leaves whenever it likes. One prompt is read at a time.
     """
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, in_chunks: bool = True) -> None:
+        """in_chunks: whether a prompt may be read in parts; else a long one holds up whoever runs."""
         self.slots = slots
+        self._in_chunks = in_chunks
         self.waiting: deque[str] = deque()
         self.running: dict[str, int] = {}
         self._prompts: dict[str, TokenIds] = {}
@@ -71,13 +73,13 @@ class Scheduler:
         """The next part of the prompt being read, if one is; it counts as read.
 
         budget: how many tokens of it, at least 2 * SHORTEST_CHUNK; half as many again where the prompt then
-            ends, because a pass of its own would cost more.
+            ends, because a pass of its own would cost more. Passed over where prompts are read whole.
         """
         if self._reading is None:
             return None
         request_id, start = self._reading, self._read
         length = len(self._prompts[request_id])
-        tokens = min(budget, LONGEST_CHUNK)
+        tokens = min(budget, LONGEST_CHUNK) if self._in_chunks else length
         stop = length if length - start <= tokens + tokens // 2 else start + tokens
         self._read = stop
         last = stop == length

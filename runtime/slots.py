@@ -43,10 +43,14 @@ class Slots:
     a prompt's (see SHORTEST_CHUNK), and an answer must be the same with the cache as without.
     """
 
-    def __init__(self, count: int, tokens: int, idle_tokens: int) -> None:
-        """tokens: what there is memory for. idle_tokens: most of them that idle slots hold together."""
+    def __init__(self, count: int, tokens: int, idle_tokens: int, copies: bool = True) -> None:
+        """tokens: what there is memory for. idle_tokens: most of them that idle slots hold together.
+
+        copies: whether a slot can take over what another one holds.
+        """
         self.count = count
         self.tokens = tokens
+        self._copies = copies
         self._idle_tokens = idle_tokens
         self._reserved: dict[int, int] = {}
         self._held = [_NOTHING] * count
@@ -65,20 +69,24 @@ class Slots:
             return None
         longest = len(prompt) - SHORTEST_CHUNK
         shared = [min(_common(held, prompt), longest) for held in self._held]
-        source = max(range(self.count), key=lambda slot: shared[slot])
-        cached = shared[source] if shared[source] >= _SHORTEST_PREFIX else 0
+        sources = self._sources(idle, shared)
+        cached = max((shared[slot] for slot in sources), default=0)
+        if cached < _SHORTEST_PREFIX:
+            cached = 0
 
         def rank(slot: int) -> tuple[int, int, int, int]:
             held = len(self._held[slot])
-            in_place = cached > 0 and shared[slot] == cached and held < cached + _SHORTEST_PREFIX
+            fits = cached > 0 and shared[slot] == cached and held < cached + _SHORTEST_PREFIX
             ranges = spans(sorted({*self._reserved, slot}), [len(other) for other in self._held])
             rows = sum(stop - start for start, stop in ranges)
-            kind = 0 if in_place else 1 if held == 0 else 2
+            kind = 0 if fits else 1 if held == 0 else 2
             return len(ranges), kind, self._used[slot] if held else 0, rows
 
-        slot = min(idle, key=rank)
-        if not cached or shared[slot] == cached:
-            source = slot
+        in_place = cached > 0 and not self._copies
+        slot = min([slot for slot in sources if shared[slot] == cached] if in_place else idle, key=rank)
+        source = slot
+        if cached and shared[slot] != cached:
+            source = max(sources, key=lambda slot: shared[slot])
         self._touch(source)
         self._touch(slot)
         self._reserved[slot] = need
@@ -95,6 +103,12 @@ class Slots:
         kept = min(read, self._idle_tokens)
         self._held[slot] = self._held[slot][: kept if kept >= _SHORTEST_PREFIX else 0]
         return list(({slot: len(self._held[slot])} | self._evict()).items())
+
+    def _sources(self, idle: Sequence[int], shared: Sequence[int]) -> Sequence[int]:
+        """The slots whose prefix a prompt may use: without copies, idle ones that lose little."""
+        if self._copies:
+            return range(self.count)
+        return [slot for slot in idle if 2 * shared[slot] >= len(self._held[slot])]
 
     @property
     def idle_tokens(self) -> int:

@@ -93,6 +93,18 @@ def test_an_engine_is_whole_and_tells_what_it_was_made_from(built: Bench) -> Non
     assert set(manifest.versions) >= {"slipway", "onnxruntime-genai", "onnxruntime", "torch", "transformers"}
 
 
+@pytest.mark.parametrize(("target", "device"), [("onnx-dml", "dml"), ("onnx-cuda", "cuda")])
+def test_an_engine_for_a_gpu_is_built_and_tried_without_one(bench: Bench, target: str, device: str) -> None:
+    bench.recipe(target=target)
+    said = bench.build()
+    assert "8 tokens in" in said
+    manifest = open_engine(bench.engine)
+    assert (manifest.target, manifest.device, manifest.limits.max_batch_size) == (target, device, 4)
+    provider = json.loads((bench.engine / "genai_config.json").read_text())["model"]["decoder"]
+    assert [*provider["session_options"]["provider_options"][0]] == [device]
+    assert (bench.root / "repository").exists() == (target == "onnx-cuda"), "Triton has no DirectML"
+
+
 def test_its_triton_models_are_laid_out(built: Bench) -> None:
     assert {path.name.split(".")[0] for path in (built.root / "repository").iterdir()} == {"tiny"}
 

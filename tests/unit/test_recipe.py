@@ -44,6 +44,10 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
             GOOD + "chat:\n  prompt: x\n",
             "r.yaml:6: chat.prompt: unknown key; allowed here: system, stop, temp",
         ),
+        (
+            GOOD.replace("cpu", "dml").replace("int4", "int8"),
+            "the recipe: quantization int8 is for target onnx-cpu; give int4 for onnx-dml.",
+        ),
         ("name: [", "is not YAML"),
         ("- a\n", "must be a mapping with the keys name, checkpoint"),
         ("", "must be a mapping"),
@@ -68,20 +72,26 @@ def test_a_missing_recipe_is_one_sentence(tmp_path: Path) -> None:
 
 @given(context=st.integers(2, 1_000_000))
 def test_limits_that_nobody_gave_fit_every_model(context: int) -> None:
-    limits = RequestedLimits().fitted(context)
+    limits = RequestedLimits().fitted(context, "onnx-cpu")
     assert limits.max_input_len < limits.max_seq_len <= min(context, 8192)
 
 
+def test_fewer_sequences_are_in_flight_where_each_reserves_its_memory() -> None:
+    batch = [RequestedLimits().fitted(2048, target).max_batch_size for target in ("onnx-cpu", "onnx-dml")]
+    assert batch == [16, 4]
+    assert RequestedLimits(max_batch_size=9).fitted(2048, "onnx-dml").max_batch_size == 9
+
+
 def test_a_context_that_was_asked_for_is_kept() -> None:
-    limits = RequestedLimits(max_seq_len=32768).fitted(131072)
+    limits = RequestedLimits(max_seq_len=32768).fitted(131072, "onnx-cpu")
     assert (limits.max_input_len, limits.max_seq_len) == (32767, 32768)
 
 
 def test_more_than_the_model_can_hold_is_refused_with_both_lengths() -> None:
     with pytest.raises(RecipeError, match="max_seq_len 8192 is more than the model's context of 4096"):
-        RequestedLimits(max_seq_len=8192).fitted(4096)
+        RequestedLimits(max_seq_len=8192).fitted(4096, "onnx-cpu")
 
 
 def test_a_prompt_limit_above_the_models_context_is_refused() -> None:
     with pytest.raises(RecipeError, match="max_input_len 4096 must be below max_seq_len, which is 2048"):
-        RequestedLimits(max_input_len=4096).fitted(2048)
+        RequestedLimits(max_input_len=4096).fitted(2048, "onnx-cpu")

@@ -20,10 +20,14 @@ prompts = st.builds(lambda text, length: text[:length], st.sampled_from(TEXTS), 
 class AnyTraffic(RuleBasedStateMachine):
     """Requests come, run and go in any order; `queue` is what first come first served would be."""
 
+    idle_tokens = IDLE_TOKENS
+    copies = True
+    in_chunks = True
+
     def __init__(self) -> None:
         super().__init__()
-        self.slots = Slots(SLOTS, TOKENS, IDLE_TOKENS)
-        self.scheduler = Scheduler(self.slots)
+        self.slots = Slots(SLOTS, TOKENS, self.idle_tokens, self.copies)
+        self.scheduler = Scheduler(self.slots, self.in_chunks)
         self.memory: list[list[int]] = [[] for _ in range(SLOTS)]
         self.joined = 0
         self.queue: list[str] = []
@@ -55,6 +59,8 @@ class AnyTraffic(RuleBasedStateMachine):
         prompt = self.prompts[request_id]
         assert self.memory[place.source][: place.cached] == prompt[: place.cached], "another prompt's prefix"
         assert place.cached <= max(len(prompt) - 2, 0), "the last tokens are always read"
+        assert self.copies or place.source == place.slot
+        assert self.in_chunks or place.cached == 0
         self.memory[place.slot] = prompt[: place.cached]
         self.read[request_id] = place.cached
         self.running[request_id] = place.slot
@@ -73,8 +79,9 @@ class AnyTraffic(RuleBasedStateMachine):
         assert chunk.start == self.read[chunk.request_id], "no token twice, none left out"
         prompt = self.prompts[chunk.request_id]
         length = len(prompt)
-        most = min(budget, LONGEST_CHUNK)
+        most = min(budget, LONGEST_CHUNK) if self.in_chunks else length
         assert chunk.stop - chunk.start <= (most + most // 2 if chunk.last else most)
+        assert self.in_chunks or chunk.last
         assert chunk.stop - chunk.start >= min(length, 2), "a pass over one token has other bits"
         assert chunk.last == (chunk.stop == length)
         self.read[chunk.request_id] = chunk.stop
@@ -106,7 +113,8 @@ class AnyTraffic(RuleBasedStateMachine):
     @invariant()
     def idle_slots_stay_within_their_memory(self) -> None:
         idle = set(range(SLOTS)) - set(self.running.values())
-        assert self.slots.idle_tokens == sum(len(self.memory[slot]) for slot in idle) <= IDLE_TOKENS
+        assert self.slots.idle_tokens == sum(len(self.memory[slot]) for slot in idle)
+        assert self.slots.idle_tokens <= self.idle_tokens
 
     @invariant()
     def all_that_may_come_fits_the_memory(self) -> None:
@@ -125,8 +133,26 @@ class AnyTraffic(RuleBasedStateMachine):
         return [name for name in self.running if self.read[name] < len(self.prompts[name])]
 
 
+class AnyTrafficWithoutCopies(AnyTraffic):
+    """Over generators: a prefix is gone on with in its own slot only."""
+
+    copies = False
+
+
+class AnyTrafficOfWholePrompts(AnyTraffic):
+    """Over generators on DirectML: nothing can be appended to, so nothing is kept."""
+
+    idle_tokens = 0
+    copies = False
+    in_chunks = False
+
+
 AnyTraffic.TestCase.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
+for _fewer in (AnyTrafficWithoutCopies, AnyTrafficOfWholePrompts):
+    _fewer.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestAnyTraffic = AnyTraffic.TestCase
+TestAnyTrafficWithoutCopies = AnyTrafficWithoutCopies.TestCase
+TestAnyTrafficOfWholePrompts = AnyTrafficOfWholePrompts.TestCase
 
 
 @settings(max_examples=1000)

@@ -77,6 +77,18 @@ def test_without_memory_for_it_nothing_is_kept() -> None:
     assert slots.take(prompt(100), 100) == Place(0, 0, 0)
 
 
+def test_without_copies_a_long_chat_is_not_given_up_for_a_short_common_header() -> None:
+    slots = Slots(2, MUCH, MUCH, copies=False)
+    header = prompt(100)
+    chat = np.concatenate([header, prompt(900, seed=1)])
+    slot = finished(slots, chat)
+    other = slots.take(np.concatenate([header, prompt(50, seed=2)]), 200)
+    assert other is not None
+    assert other.slot != slot
+    assert other.cached == 0
+    assert slots.take(np.concatenate([chat, prompt(9, seed=3)]), 1100) == Place(slot, slot, 1000)
+
+
 def test_running_slots_stay_neighbours_even_where_a_prefix_lies_far_away() -> None:
     slots = Slots(16, MUCH, MUCH)
     for seed in range(9):

@@ -1,0 +1,86 @@
+"""What an executor does, what it cannot do, and which one an engine gets; asked by `engine`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from engines.errors import EngineRefused
+from engines.manifest import Manifest
+from runtime.kv_cache import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the scheduler may plan with.
+
+    appends: prompt tokens can follow what a slot holds, so a prompt may be read in chunks, and a prefix that
+        is kept need not be read again. copies: a slot can take over what another one holds.
+    reserves: a slot takes memory for a sequence of full length when it is first used, on the executor's own
+        device; else this machine's memory, as it fills.
+    """
+
+    appends: bool
+    copies: bool
+    reserves: bool
+
+
+class Executor(Protocol):
+    """The forward pass over slots, each of which holds one sequence. One thread drives it.
+
+    A row's logits are the same whoever else is in the slots.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do beside the rest of this."""
+
+    @property
+    def session_s(self) -> float:
+        """Seconds spent inside the library so far."""
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Keys and values of one token."""
+
+    def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
+        """Append a prompt to an empty slot, or where it appends a chunk to what the slot holds.
+
+        Returns the logits after its last token, float32 [vocab], valid until the next call.
+        """
+
+    def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:
+        """Append one token to each of `slots`, which ascend.
+
+        Returns the logits after it for each, float32 [vocab], valid until the next call.
+        """
+
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Make a slot hold the first `length` tokens of another one, where it copies."""
+
+    def release(self, slot: int, keep: int = 0) -> None:
+        """Forget all but the first `keep` tokens of a slot."""
+
+
+def open_executor(
+    directory: Path, manifest: Manifest, slots: int, max_len: int, threads: int, on_cpu: bool
+) -> Executor:
+    """Load the graph of the engine in `directory` into the executor for its target.
+
+    slots: sequences held at once. max_len: tokens a slot holds. threads: cores a pass on the CPU uses.
+    on_cpu: run a graph made for a GPU on the CPU. Raises EngineRefused when the graph does not load, cannot
+    hold max_len positions, or is made for a device that the packages here do not reach.
+    """
+    # Each executor brings its library, and a machine need not have the other's.
+    if manifest.target == "onnx-cpu":
+        from runtime.executor import SlotExecutor
+
+        return SlotExecutor(directory, slots, max_len, threads)
+    try:
+        from runtime.generator_executor import GeneratorExecutor
+    except ModuleNotFoundError as error:
+        raise EngineRefused(
+            f"Engine {manifest.name} is built for {manifest.target}, which needs {error.name}; install "
+            "requirements/directml.txt (Windows) or requirements/cuda.txt, or build it with target onnx-cpu."
+        ) from None
+    return GeneratorExecutor(directory, manifest, max_len, threads, on_cpu)
