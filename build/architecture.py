@@ -139,6 +139,11 @@ class Architecture:
         return self.vocab_size * self.hidden_size
 
     @property
+    def outer_layers(self) -> int:
+        """Layers at either end that int4 leaves in 8 bits: a sixteenth of all, none in very small models."""
+        return round(self.layers / 16)
+
+    @property
     def projection_weights(self) -> int:
         """Numbers in all matrices that tokens are multiplied with: every projection, and the lm_head."""
         per_layer = self.hidden_size * (

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from build import genai, graph, int8, progress
+from build import genai, graph, int4, int8, progress
 from build.checkpoint import Checkpoint
 from build.destination import Destination
 from engines import manifest
@@ -23,6 +23,8 @@ from text.tokenizer import Tokenizer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _BITS: dict[Quantization, int] = {"int8": 8, "int4": 4}
+# For the CPU the builder's graph is where these start from; for GPUs it stays as it is.
+_QUANTISERS = {"int8": int8, "int4": int4}
 _BUILT_WITH = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
 # Oldest onnxruntime that runs what the builder writes (8-bit MatMulNBits); DirectML's newest is 1.24.
 # For GPUs the package goes by another name, and the executor asks the one that is there for the device.
@@ -61,19 +63,20 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
     """The manifest of the engine to be, but for the files that only the build makes."""
     template = _chat_template(recipe, checkpoint)
     limits = recipe.limits.fitted(checkpoint.architecture.context, recipe.target)
+    method = _QUANTISERS[recipe.quantization].METHOD if recipe.target == "onnx-cpu" else genai.METHOD
     settings = {
         **recipe.model_dump(mode="json", exclude={"checkpoint", "limits", "chat"}),
         "limits": limits.model_dump(),
         "chat": recipe.chat.model_dump(exclude={"template"}),
         "template": template,
+        "method": method,
     }
-    if recipe.quantization == "int8":
-        settings["smoothing"] = int8.SMOOTHING
     pyproject = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     return Manifest(
         name=recipe.name,
         target=recipe.target,
         quantization=recipe.quantization,
+        method=method,
         limits=limits,
         kv_cache=recipe.kv_cache,
         chat=Chat(system=recipe.chat.system, stop=recipe.chat.stop),
@@ -135,15 +138,16 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
         engine.mkdir()
         checkpoint.tokenizer.write(engine, _chat_template(recipe, checkpoint))
         _check_template(engine)
-        genai.export(checkpoint, recipe.target, recipe.quantization, exported, destination.log)
+        genai.export(checkpoint, recipe.target, exported, destination.log)
         for name in genai.GRAPH_FILES:
             (exported / name).rename(engine / name)
-        if recipe.quantization == "int8":
-            int8.quantise(engine, checkpoint)
+        if recipe.target == "onnx-cpu":
+            _QUANTISERS[recipe.quantization].quantise(engine, checkpoint)
         graph.check(
             engine,
             checkpoint.architecture,
             _BITS[recipe.quantization],
+            _BITS[genai.QUANTIZATIONS[recipe.target]],
             genai.BLOCK_SIZE,
             genai.ACCURACY_LEVELS[recipe.target],
         )

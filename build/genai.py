@@ -14,6 +14,10 @@ from engines.recipe import Quantization, Target
 # Weights share one scale per block; larger blocks are faster and much worse (docs/build.md).
 BLOCK_SIZE = 32
 PROVIDERS: dict[Target, str] = {"onnx-cpu": "cpu", "onnx-dml": "dml", "onnx-cuda": "cuda"}
+# What the builder makes; for the CPU `int8` and `int4` go on from there.
+QUANTIZATIONS: dict[Target, Quantization] = {"onnx-cpu": "int8", "onnx-dml": "int4", "onnx-cuda": "int4"}
+# What the manifest says was done where nobody goes on.
+METHOD = "symmetric 4 bits rounded by ONNX Runtime GenAI's builder"
 # 4: the kernel quantises activations to int8, the fast road on CPUs; the builder's defaults.
 ACCURACY_LEVELS: dict[Target, int] = {"onnx-cpu": 4, "onnx-dml": 0, "onnx-cuda": 0}
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
@@ -26,9 +30,7 @@ _PART = re.compile(
 )
 
 
-def export(
-    checkpoint: Checkpoint, target: Target, quantization: Quantization, output: Path, log: Path
-) -> None:
+def export(checkpoint: Checkpoint, target: Target, output: Path, log: Path) -> None:
     """Quantise `checkpoint` for `target` into the new folder `output`, where GRAPH_FILES are what counts.
 
     log: where the builder's own words go; it is removed when all went well. Raises BuildError with the end
@@ -36,14 +38,14 @@ def export(
     """
     command = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
     command += ["-i", str(checkpoint.directory.resolve()), "-o", str(output.resolve())]
-    command += ["-p", quantization, "-e", PROVIDERS[target], "-c", str(output.resolve() / "cache")]
+    command += ["-p", QUANTIZATIONS[target], "-e", PROVIDERS[target], "-c", str(output.resolve() / "cache")]
     command += ["--extra_options", f"block_size={BLOCK_SIZE}", "prune_lm_head=true"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     layers = checkpoint.architecture.layers
     parts = layers + 3 + _MATRICES_PER_LAYER[target] * layers + 1
     with (
         log.open("wb") as sink,
-        progress.step(f"Quantising to {quantization}", parts) as advance,
+        progress.step(f"Quantising to {QUANTIZATIONS[target]}", parts) as advance,
         subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process,

@@ -20,7 +20,8 @@ FILE_NAME = "model.onnx"
 DATA_NAME = "model.onnx.data"
 # int8 weights with one scale per output, uint8 activations (onnxruntime, docs/ContribOperators.md).
 INTEGER_PRODUCT = "MatMulIntegerToFloat"
-_INTEGER_MATRICES = re.compile(r"/(qkv|q|k|v|o|gate|up)_proj/")
+# What `int8` and `int4` rewrite.
+_REWRITTEN = re.compile(r"/(qkv|q|k|v|o|gate|up)_proj/")
 _TABLES = ("cos_cache", "sin_cache")
 # Single precision is exact enough to this at the positions compared; a wrong base or scaling is far off.
 _POSITIONS = 4096
@@ -42,29 +43,47 @@ def write_rotary_tables(directory: Path, architecture: Architecture) -> None:
     onnx.save(model, directory / FILE_NAME)
 
 
-def check(directory: Path, architecture: Architecture, bits: int, block_size: int, accuracy: int) -> None:
+def outer_layers(architecture: Architecture) -> re.Pattern[str]:
+    """What the names of the nodes begin with that int4 leaves in 8 bits, by the layer they are in."""
+    outer = architecture.outer_layers
+    layers = [*range(outer), *range(architecture.layers - outer, architecture.layers)]
+    return re.compile(f"/model/layers\\.({'|'.join(map(str, layers)) or 'none'})/")
+
+
+def check(
+    directory: Path, architecture: Architecture, bits: int, kept_bits: int, block_size: int, accuracy: int
+) -> None:
     """Compare `directory`/model.onnx with what was asked for.
 
-    Every matrix must be quantised, to `bits` in blocks of `block_size` and with that accuracy level; with 8
-    bits, the projections that `int8` rewrites must be integer products. Every layer must attend with the
-    right heads; the rotary tables must be those of the rope.
+    Every matrix must be quantised, in blocks of `block_size` and with that accuracy level. The projections
+    that `int8` or `int4` rewrites have `bits`, as integer products with 8; all others have the `kept_bits`
+    that the builder gave them. Every layer must attend with the right heads; the rotary tables must be those
+    of the rope.
     Raises BuildError that names the node and what it has.
     """
     model = onnx.load(directory / FILE_NAME, load_external_data=False)
-    _check_quantization(model.graph, architecture, bits, block_size, accuracy)
+    _check_quantization(model.graph, architecture, bits, kept_bits, block_size, accuracy)
     _check_attention(model.graph.node, architecture)
     _check_rotary_tables(model, directory, architecture)
 
 
 def _check_quantization(
-    graph: onnx.GraphProto, architecture: Architecture, bits: int, block_size: int, accuracy: int
+    graph: onnx.GraphProto,
+    architecture: Architecture,
+    bits: int,
+    kept_bits: int,
+    block_size: int,
+    accuracy: int,
 ) -> None:
     integers = {t.name: math.prod(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8}
+    outer = outer_layers(architecture)
     quantised = 0
     for node in graph.node:
         if node.op_type == "MatMulNBits":
-            _expect(node, {"bits": bits, "block_size": block_size, "accuracy_level": accuracy})
-            if bits == 8 and _INTEGER_MATRICES.search(node.name):
+            rewritten = _REWRITTEN.search(node.name) and not (bits == 4 and outer.match(node.name))
+            own = bits if rewritten else kept_bits
+            _expect(node, {"bits": own, "block_size": block_size, "accuracy_level": accuracy})
+            if bits == 8 and rewritten:
                 raise BuildError(
                     f"{node.name} of the built graph was left as the builder made it, under a name that int8 "
                     "does not know: install the onnxruntime-genai in requirements."
@@ -73,7 +92,7 @@ def _check_quantization(
         elif node.op_type == INTEGER_PRODUCT and bits == 8:
             quantised += integers.get(node.input[1], 0)
         elif node.op_type == "GatherBlockQuantized":
-            _expect(node, {"bits": bits, "block_size": block_size})
+            _expect(node, {"bits": kept_bits, "block_size": block_size})
     if quantised != architecture.projection_weights:
         raise BuildError(
             f"The builder quantised {quantised} of {architecture.projection_weights} weights; this version "

@@ -6,59 +6,33 @@ stay as they are: the first reads activations whose outliers take the precision 
 decides between tokens. What that costs and brings is in docs/build.md.
 """
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
-from onnx.external_data_helper import ExternalDataInfo
 
-from build import graph, progress
+from build import graph, matrices, progress
 from build.checkpoint import Checkpoint
-from text.tokenizer import Tokenizer
 
 # SmoothQuant's migration strength. 0.5, its authors' choice, lost 0.9 % of perplexity on the sample where
 # 0.6 lost 0.2 %.
 SMOOTHING = 0.6
-_CALIBRATION = Path(__file__).with_name("calibration.txt")
-_CALIBRATION_TOKENS = 1024
-_MATRIX = re.compile(r"/model/layers\.(\d+)/(?:attn|mlp)/(qkv|q|k|v|o|gate|up)_proj/MatMul")
-_NORMS = {
-    "SimplifiedLayerNormalization": 1,
-    "SkipSimplifiedLayerNormalization": 2,
-}  # which input is its weight
-_COPIED = 16 << 20
-_ALIGNMENT = 4096
+# What the manifest says was done.
+METHOD = (
+    f"integer products per row, smoothing {SMOOTHING}; weight-only 8 bits in down projections and lm_head"
+)
 
 FloatArray = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Projections that read the same activations, so that these are quantised once.
-
-    source: name of the activations. norm: the node that makes them, None for the attention's output.
-    """
-
-    source: str
-    nodes: tuple[onnx.NodeProto, ...]
-    norm: onnx.NodeProto | None
-
-
 def quantise(directory: Path, checkpoint: Checkpoint) -> None:
-    """Rewrite `directory`/model.onnx and its weights; holds one group's weights in memory at a time.
-
-    The groups are found by the names that the builder gives its nodes (onnxruntime_genai 0.18.0); what it
-    named otherwise would stay as it is, which `graph.check` finds.
-    """
+    """Rewrite `directory`/model.onnx and its weights; holds one group's weights in memory at a time."""
     model = onnx.load(directory / graph.FILE_NAME, load_external_data=False)
-    groups = _groups(model)
-    peaks = _peaks(directory, model, [group.source for group in groups if group.norm], checkpoint)
+    groups = matrices.groups(model)
+    sources = [group.source for group in groups if group.norm]
+    peaks = matrices.watch(directory, model, sources, checkpoint, lambda values: np.abs(values).max(axis=0))
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made: dict[str, list[onnx.NodeProto]] = {}
     data = directory / graph.DATA_NAME
@@ -69,9 +43,9 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
         kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
         with data.open("rb") as source:
             for tensor in kept:
-                _copy(tensor, source, sink)
+                matrices.copy(tensor, source, sink)
         for group in groups:
-            weights = [_weight(node, checkpoint) for node in group.nodes]
+            weights = [matrices.weight(node, checkpoint) for node in group.nodes]
             if group.norm:
                 scales = smoothing(peaks[group.source], weights)
                 norm = _norm_weight(group.norm)
@@ -81,7 +55,7 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
             made[group.nodes[0].name] = activations(group.source)
             for node, weight in zip(group.nodes, weights, strict=True):
                 quantised, scale = per_channel(weight)
-                kept.append(_stored(weight_name(node), np.ascontiguousarray(quantised.T), sink))
+                kept.append(matrices.store(weight_name(node), quantised.T, sink))
                 kept.append(numpy_helper.from_array(scale, scale_name(node)))
                 made.setdefault(node.name, []).extend(product(node, group.source))
             advance(1)
@@ -118,57 +92,8 @@ def _log(values: FloatArray) -> FloatArray:
     return np.log(np.maximum(values, max(float(values.max()), 1e-30) * 1e-5))
 
 
-def _groups(model: onnx.ModelProto) -> list[Group]:
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        if node.op_type == "MatMulNBits" and _MATRIX.match(node.name):
-            readers.setdefault(node.input[0], []).append(node)
-    groups = []
-    for source, nodes in readers.items():
-        maker = made_by[source]
-        groups.append(Group(source, tuple(nodes), maker if maker.op_type in _NORMS else None))
-    return groups
-
-
-def _peaks(
-    directory: Path, model: onnx.ModelProto, sources: list[str], checkpoint: Checkpoint
-) -> dict[str, FloatArray]:
-    """The largest absolute value of each channel of `sources` while the graph reads the calibration text."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in sources
-    )
-    path = directory / "calibration.onnx"  # beside the weights, which it refers to
-    onnx.save(probe, path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    architecture = checkpoint.architecture
-    text = _CALIBRATION.read_text(encoding="utf-8")
-    ids = Tokenizer.load(checkpoint.directory).encode(text)[: min(_CALIBRATION_TOKENS, architecture.context)]
-    past = np.zeros((1, architecture.kv_heads, 0, architecture.head_dim), np.float32)
-    feeds = {entry.name: past for entry in session.get_inputs()}
-    feeds |= {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
-    values = session.run(sources, feeds)
-    path.unlink()
-    return {name: np.abs(value[0]).max(axis=0) for name, value in zip(sources, values, strict=True)}
-
-
-def _weight(node: onnx.NodeProto, checkpoint: Checkpoint) -> FloatArray:
-    """The matrix of a projection as the checkpoint has it, float32 [out, in]; q, k and v may be one."""
-    found = _MATRIX.match(node.name)
-    assert found
-    layer, kind = found.groups()
-    block = "mlp" if kind in ("gate", "up") else "self_attn"
-    names = [
-        f"model.layers.{layer}.{block}.{part}_proj.weight" for part in (kind if kind == "qkv" else [kind])
-    ]
-    return np.concatenate([checkpoint.weights.read(name).astype(np.float32) for name in names])
-
-
 def _norm_weight(norm: onnx.NodeProto) -> str:
-    return str(norm.input[_NORMS[norm.op_type]])
+    return str(norm.input[matrices.NORMS[norm.op_type]])
 
 
 def activations(source: str) -> list[onnx.NodeProto]:
@@ -237,31 +162,3 @@ def weight_name(node: onnx.NodeProto) -> str:
 def scale_name(node: onnx.NodeProto) -> str:
     """What the scales [out] of a projection are called."""
     return f"{node.name}/scale"
-
-
-def _copy(tensor: onnx.TensorProto, source: BinaryIO, sink: BinaryIO) -> None:
-    """Move the data of `tensor` from the old file of weights, if it is there, to the new one."""
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
-    info = ExternalDataInfo(tensor)
-    source.seek(info.offset or 0)
-    left = int(info.length)
-    _refer(tensor, sink, left)
-    while left:
-        left -= sink.write(source.read(min(left, _COPIED)))
-
-
-def _stored(name: str, array: npt.NDArray[np.int8], sink: BinaryIO) -> onnx.TensorProto:
-    tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.INT8, dims=array.shape)
-    _refer(tensor, sink, array.nbytes)
-    sink.write(array.data)
-    return tensor
-
-
-def _refer(tensor: onnx.TensorProto, sink: BinaryIO, length: int) -> None:
-    """Let `tensor` mean the next `length` bytes of the file of weights, from a page on."""
-    sink.write(bytes(-sink.tell() % _ALIGNMENT))
-    del tensor.external_data[:]
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", graph.DATA_NAME), ("offset", sink.tell()), ("length", length)):
-        tensor.external_data.add(key=key, value=str(value))

@@ -41,6 +41,7 @@ class FileDigest(Frozen):
 class Manifest(Frozen):
     """One built engine.
 
+    method: how the weights were quantised, in words; None in an engine built before that was written down.
     source: digest of every file of the checkpoint it was built from, by name.
     recipe_sha256: digest of the recipe as it was resolved; with `source` it tells whether a build is due.
     versions: packages it was built with. requires: packages and version ranges it can be served with.
@@ -53,6 +54,7 @@ class Manifest(Frozen):
     name: str
     target: Target
     quantization: Quantization
+    method: str | None = None
     limits: Limits
     chat: Chat
     eos_token_ids: tuple[int, ...]

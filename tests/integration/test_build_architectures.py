@@ -1,6 +1,7 @@
 """Every supported architecture, as transformers saves it, becomes a graph that computes what it computes."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnxruntime
 import pytest
 import tiny_checkpoints as tiny
 
-from build import genai, graph, int8
+from build import genai, graph, int4, int8
 from build.checkpoint import Checkpoint
 
 os.environ["TQDM_DISABLE"] = "1"
@@ -43,6 +44,7 @@ KINDS = {
     "qwen2": ("Qwen2", {"tie_word_embeddings": False}),
     "mistral": ("Mistral", {"tie_word_embeddings": False, "head_dim": 32, "sliding_window": 128}),
 }
+ACCURACY = genai.ACCURACY_LEVELS["onnx-cpu"]
 IDS = np.random.default_rng(1).integers(0, 256, size=(1, 48))
 
 
@@ -69,14 +71,16 @@ def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_graph_computes_what_transformers_computes(kind: str, tmp_path: Path) -> None:
+def test_the_graphs_compute_what_transformers_computes(kind: str, tmp_path: Path) -> None:
     model = _save(tmp_path / "checkpoint", *KINDS[kind])
     checkpoint = Checkpoint.open(tmp_path / "checkpoint")
     engine, log = tmp_path / "engine", tmp_path / "log"
-    genai.export(checkpoint, "int8", engine, log)
-    int8.quantise(engine, checkpoint)
-    graph.check(engine, checkpoint.architecture, 8, genai.BLOCK_SIZE, genai.ACCURACY_LEVEL)
+    genai.export(checkpoint, "onnx-cpu", engine, log)
+    shutil.copytree(engine, tmp_path / "int4")
     with torch.no_grad():
         expected = model(torch.from_numpy(IDS)).logits[0, -1].numpy()
-    assert np.corrcoef(_logits_of(engine, checkpoint), expected)[0, 1] > 0.99
+    for quantiser, bits, directory, closeness in ((int8, 8, engine, 0.99), (int4, 4, tmp_path / "int4", 0.5)):
+        quantiser.quantise(directory, checkpoint)
+        graph.check(directory, checkpoint.architecture, bits, 8, genai.BLOCK_SIZE, ACCURACY)
+        assert np.corrcoef(_logits_of(directory, checkpoint), expected)[0, 1] > closeness
     assert not log.exists()

@@ -88,6 +88,8 @@ def test_an_engine_is_whole_and_tells_what_it_was_made_from(built: Bench) -> Non
     assert set(manifest.files) == {path.name for path in built.engine.iterdir()} - {"engine.json"}
     assert manifest.source["model.safetensors"] == FileDigest.of(built.root / "checkpoint/model.safetensors")
     assert (manifest.limits.max_input_len, manifest.limits.max_seq_len) == (255, 256)
+    assert manifest.method is not None
+    assert manifest.method.startswith("4 bits, scales searched")
     assert manifest.eos_token_ids == (257,)
     assert manifest.vocab_size == 264
     assert set(manifest.versions) >= {"slipway", "onnxruntime-genai", "onnxruntime", "torch", "transformers"}

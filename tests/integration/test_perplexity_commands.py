@@ -36,17 +36,21 @@ def reference(text: Path, checkpoint_dir: Path) -> Path:
     return path
 
 
-def test_an_int8_engine_foretells_a_text_nearly_as_well_as_its_checkpoint(
-    int8_engine_dir: Path, text: Path, reference: Path
+@pytest.mark.parametrize(
+    ("quantization", "loss", "same"), [("int8", 1.03, 85), ("int4", 1.1, 65)], ids=["int8", "int4"]
+)
+def test_an_engine_foretells_a_text_nearly_as_well_as_its_checkpoint(
+    quantization: str, loss: float, same: int, text: Path, reference: Path, request: pytest.FixtureRequest
 ) -> None:
-    said = _run("runtime", "perplexity", int8_engine_dir, text, "--reference", reference)
+    directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
+    said = _run("runtime", "perplexity", directory, text, "--reference", reference)
     ratio = re.search(r"^([\d.]+) times the reference's", said, re.MULTILINE)
     agreement = re.search(r"likeliest token in ([\d.]+)%", said)
     assert ratio
     assert agreement
-    assert 0.97 < float(ratio[1]) < 1.03
-    assert float(agreement[1]) > 85
-    assert said == _run("runtime", "perplexity", int8_engine_dir, text, "--reference", reference)
+    assert 0.97 < float(ratio[1]) < loss
+    assert float(agreement[1]) > same
+    assert said == _run("runtime", "perplexity", directory, text, "--reference", reference)
 
 
 def test_a_text_that_is_none_is_refused_in_one_sentence(engine_dir: Path, tmp_path: Path) -> None:

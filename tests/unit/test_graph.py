@@ -21,12 +21,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Architecture:
 
 
 def _matmul(name: str, columns: int, rows: int, **changes: int) -> onnx.NodeProto:
-    attributes = {"bits": 4, "block_size": 32, "accuracy_level": 4, **changes}
+    attributes = {"bits": 8, "block_size": 32, "accuracy_level": 4, **changes}
     return helper.make_node("MatMulNBits", ["x"], ["y"], name, domain=DOMAIN, K=columns, N=rows, **attributes)
 
 
 def _write(directory: Path, model: Architecture, nodes: list[onnx.NodeProto], rope: Rope) -> None:
-    """A graph with the nodes that the check looks at; the matrices of each layer as one, of the same size."""
+    """A graph with the nodes that the check looks at; matrices that keep 8 bits as one, of the same size."""
     weights = model.projection_weights - sum(
         next(a.i for a in n.attribute if a.name == "K") * next(a.i for a in n.attribute if a.name == "N")
         for n in nodes
@@ -46,17 +46,18 @@ def _write(directory: Path, model: Architecture, nodes: list[onnx.NodeProto], ro
 
 
 def _check(directory: Path, model: Architecture) -> None:
-    graph.check(directory, model, bits=4, block_size=32, accuracy=4)
+    graph.check(directory, model, bits=4, kept_bits=8, block_size=32, accuracy=4)
 
 
 def test_a_graph_as_asked_for_passes(tmp_path: Path, model: Architecture) -> None:
-    embedding = helper.make_node("GatherBlockQuantized", ["x"], ["y"], domain=DOMAIN, bits=4, block_size=32)
-    _write(tmp_path, model, [_matmul("/lm_head/MatMul", 64, 264), embedding], model.rope)
+    embedding = helper.make_node("GatherBlockQuantized", ["x"], ["y"], domain=DOMAIN, bits=8, block_size=32)
+    gate = _matmul("/model/layers.0/mlp/gate_proj/MatMul_Q4", 64, 96, bits=4)
+    _write(tmp_path, model, [gate, _matmul("/lm_head/MatMul", 64, 264), embedding], model.rope)
     _check(tmp_path, model)
 
 
 @pytest.mark.parametrize(
-    ("option", "built"), [("bits", 8), ("block_size", 128), ("accuracy_level", 0), ("accuracy_level", 1)]
+    ("option", "built"), [("bits", 4), ("block_size", 128), ("accuracy_level", 0), ("accuracy_level", 1)]
 )
 def test_an_option_that_the_builder_dropped_is_found(
     tmp_path: Path, model: Architecture, option: str, built: int
@@ -68,10 +69,10 @@ def test_an_option_that_the_builder_dropped_is_found(
 
 def test_an_embedding_quantised_otherwise_is_found(tmp_path: Path, model: Architecture) -> None:
     embedding = helper.make_node(
-        "GatherBlockQuantized", ["x"], ["y"], "/embed", domain=DOMAIN, bits=8, block_size=32
+        "GatherBlockQuantized", ["x"], ["y"], "/embed", domain=DOMAIN, bits=4, block_size=32
     )
     _write(tmp_path, model, [embedding], model.rope)
-    with pytest.raises(BuildError, match="/embed of the built graph has bits 8 instead of 4"):
+    with pytest.raises(BuildError, match="/embed of the built graph has bits 4 instead of 8"):
         _check(tmp_path, model)
 
 
@@ -79,6 +80,24 @@ def test_a_matrix_that_was_left_unquantised_is_found(tmp_path: Path, model: Arch
     _write(tmp_path, replace(model, layers=1), [], model.rope)
     with pytest.raises(BuildError, match=r"quantised \d+ of \d+ weights"):
         _check(tmp_path, model)
+
+
+def test_a_projection_that_the_int4_quantiser_passed_over_is_found(
+    tmp_path: Path, model: Architecture
+) -> None:
+    _write(tmp_path, model, [_matmul("/model/layers.1/attn/o_proj/MatMul_Q8", 64, 64)], model.rope)
+    with pytest.raises(BuildError, match="o_proj/MatMul_Q8 of the built graph has bits 8 instead of 4"):
+        _check(tmp_path, model)
+
+
+def test_the_outer_layers_of_a_taller_model_keep_eight_bits(tmp_path: Path, model: Architecture) -> None:
+    taller = replace(model, layers=16)
+    outer = [f"/model/layers.{layer}/mlp/up_proj/MatMul_Q8" for layer in (0, 15)]
+    _write(tmp_path, taller, [_matmul(name, 64, 96) for name in outer], model.rope)
+    _check(tmp_path, taller)
+    _write(tmp_path, taller, [_matmul("/model/layers.1/mlp/up_proj/MatMul_Q8", 64, 96)], model.rope)
+    with pytest.raises(BuildError, match=r"layers\.1/mlp/up_proj/MatMul_Q8 of the built graph has bits 8"):
+        _check(tmp_path, taller)
 
 
 def _eight_bits(name: str) -> list[onnx.NodeProto]:
@@ -96,7 +115,7 @@ def _check_eight_bits(directory: Path, model: Architecture, nodes: list[onnx.Nod
     made.graph.node.extend(kept)
     made.graph.initializer.append(numpy_helper.from_array(np.zeros((64, 264), dtype), "weight"))
     onnx.save(made, directory / graph.FILE_NAME)
-    graph.check(directory, model, bits=8, block_size=32, accuracy=4)
+    graph.check(directory, model, bits=8, kept_bits=8, block_size=32, accuracy=4)
 
 
 def test_integer_products_count_as_quantised_to_eight_bits(tmp_path: Path, model: Architecture) -> None:

@@ -36,11 +36,11 @@ def test_the_formulas_give_what_is_known_of_llama_3_8b(llama3_8b: Architecture) 
     assert memory.weight_bytes(llama3_8b, "none") == pytest.approx(2 * parameters, rel=1e-3)
     table = 4 * 128256 * 4096
     quantised = parameters - 128256 * 4096
-    assert memory.weight_bytes(llama3_8b, "int4") == pytest.approx(quantised * 0.625 + table, rel=1e-3)
-    in_blocks = 32 * 4096 * 14336 + 128256 * 4096
-    assert memory.weight_bytes(llama3_8b, "int8") == pytest.approx(
-        quantised + in_blocks / 8 + table, rel=1e-3
+    kept = 32 * 4096 * 14336 + 128256 * 4096
+    assert memory.weight_bytes(llama3_8b, "int4") == pytest.approx(
+        quantised * 0.625 + kept * 0.5 + (quantised - kept) * 4 / 32 * 0.5 + table, rel=1e-3
     )
+    assert memory.weight_bytes(llama3_8b, "int8") == pytest.approx(quantised + kept / 8 + table, rel=1e-3)
     assert memory.kv_bytes_per_token(llama3_8b, 2) == 128 * 1024
 
 
