@@ -37,7 +37,8 @@ class Materials:
 def ours(materials: Materials) -> list[Entry]:
     """Our runtime on each engine."""
     threads = str(materials.threads)
-    command = (sys.executable, "-m", "runtime", "measure")
+    # Peers draft nothing, and what is made of random words repeats itself more than answers do.
+    command = (sys.executable, "-m", "runtime", "measure", "--no-speculation")
     return [
         Entry(f"slipway {engine.name}", (*command, str(engine.resolve()), "--threads", threads), ours=True)
         for engine in materials.engines

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from build import genai, graph, int4, int8, progress
+from build import drafts, genai, graph, int4, int8, progress
 from build.checkpoint import Checkpoint
 from build.destination import Destination
 from engines import manifest
@@ -71,6 +71,8 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
         "template": template,
         "method": method,
     }
+    if recipe.target == "onnx-cpu":
+        settings["drafts"] = drafts.VERSION
     pyproject = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     return Manifest(
         name=recipe.name,
@@ -143,6 +145,7 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
             (exported / name).rename(engine / name)
         if recipe.target == "onnx-cpu":
             _QUANTISERS[recipe.quantization].quantise(engine, checkpoint)
+            drafts.prepare(engine)
         graph.check(
             engine,
             checkpoint.architecture,

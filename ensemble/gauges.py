@@ -4,26 +4,46 @@ import triton_python_backend_utils as pb_utils
 
 from runtime.stats import EngineStats
 
+_GAUGES = {"running": "slipway_running_requests", "waiting": "slipway_waiting_requests"}
+_COUNTERS = {
+    "draft_tokens": "slipway_draft_tokens_total",
+    "accepted_tokens": "slipway_accepted_draft_tokens_total",
+}
+_MEANING = {
+    "running": "Requests running in the engine",
+    "waiting": "Requests waiting in the engine",
+    "draft_tokens": "Tokens guessed ahead of the model",
+    "accepted_tokens": "Guessed tokens that were right",
+}
+
 
 class Gauges:
-    """slipway_running_requests and slipway_waiting_requests, labelled with the model."""
+    """The gauges and counters above, labelled with the model."""
 
     def __init__(self, model: str) -> None:
         # A family must outlive its metrics, or Triton forgets them.
-        self._families = [
-            pb_utils.MetricFamily(
-                name=f"slipway_{state}_requests",
-                description=f"Requests {state} in the engine",
-                kind=pb_utils.MetricFamily.GAUGE,
+        self._families = {
+            figure: pb_utils.MetricFamily(
+                name=name,
+                description=_MEANING[figure],
+                kind=pb_utils.MetricFamily.GAUGE if figure in _GAUGES else pb_utils.MetricFamily.COUNTER,
             )
-            for state in ("running", "waiting")
-        ]
-        self._metrics = [family.Metric(labels={"model": model}) for family in self._families]
-        self._shown = [0, 0]
+            for figure, name in (_GAUGES | _COUNTERS).items()
+        }
+        self._metrics = {
+            figure: family.Metric(labels={"model": model}) for figure, family in self._families.items()
+        }
+        self._shown = dict.fromkeys(self._metrics, 0)
 
     def show(self, stats: EngineStats) -> None:
-        """Set the gauges where they changed (each is a call into Triton)."""
-        for index, value in enumerate((stats.running, stats.waiting)):
-            if self._shown[index] != value:
-                self._metrics[index].set(value)
-                self._shown[index] = value
+        """Set what changed (each is a call into Triton)."""
+        for figure, metric in self._metrics.items():
+            value, shown = getattr(stats, figure), self._shown[figure]
+            if value == shown:
+                continue
+            if figure in _GAUGES:
+                metric.set(value)
+            else:
+                # An engine that was started again counts from 0.
+                metric.increment(value - shown if value > shown else value)
+            self._shown[figure] = value

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.models import Models
@@ -15,18 +15,28 @@ class EngineLoad(Collector):
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges of now."""
+    def collect(self) -> Iterator[Metric]:
+        """The figures of now; the counters start again with an engine that died."""
         labels = ["model"]
         running = GaugeMetricFamily("slipway_running_requests", "Requests that hold a slot.", labels=labels)
         waiting = GaugeMetricFamily("slipway_waiting_requests", "Requests without a slot yet.", labels=labels)
+        drafted = CounterMetricFamily(
+            "slipway_draft_tokens", "Tokens guessed ahead of the model.", labels=labels
+        )
+        accepted = CounterMetricFamily(
+            "slipway_accepted_draft_tokens", "Guessed tokens that were right.", labels=labels
+        )
         for model in self._models:
             load = model.backend.load
             if load is not None:
                 running.add_metric([model.name], load.running)
                 waiting.add_metric([model.name], load.waiting)
+                drafted.add_metric([model.name], load.draft_tokens)
+                accepted.add_metric([model.name], load.accepted_tokens)
         yield running
         yield waiting
+        yield drafted
+        yield accepted
 
 
 def registry(models: Models) -> CollectorRegistry:

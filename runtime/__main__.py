@@ -36,6 +36,13 @@ Threads = Annotated[
 OnCpu = Annotated[
     bool, typer.Option("--cpu", help="Run an engine built for a GPU on the CPU, slowly, to try it.")
 ]
+Speculation = Annotated[
+    bool,
+    typer.Option(
+        envvar="SLIPWAY_SPECULATION",
+        help="Guess what repeats and check several tokens in one pass; answers are the same without.",
+    ),
+]
 
 
 @app.command()
@@ -74,8 +81,12 @@ def generate(
     grammar: Annotated[
         Path | None, typer.Option(help="Answer as the grammar in here says (llguidance's Lark, or GBNF).")
     ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="End with a line of figures on standard error.")
+    ] = False,
     threads: Threads = None,
     on_cpu: OnCpu = False,
+    speculation: Speculation = True,
 ) -> None:
     """Stream one answer to the terminal, without a server.
 
@@ -91,7 +102,7 @@ def generate(
         if not raw:
             text = ChatTemplate.load(directory, tokenizer).render([{"role": "user", "content": text}])
         token_ids = tokenizer.encode(text)
-        with closing(Engine(directory, threads, on_cpu=on_cpu)) as engine:
+        with closing(Engine(directory, threads, on_cpu=on_cpu, speculation=speculation)) as engine:
             room = engine.manifest.limits.max_seq_len - len(token_ids)
             sampling = SamplingParams(
                 max_tokens=max_tokens or max(room, 1),
@@ -102,9 +113,18 @@ def generate(
                 grammar=follow,
             )
             detokenizer = Detokenizer(tokenizer)
+            started, tokens, steps = time.perf_counter(), 0, 0
             for delta in _stream(engine, token_ids, sampling):
                 print(detokenizer.push(delta.token_ids), end="", flush=True)
+                tokens, steps = tokens + delta.token_count, steps + 1
             print()
+            if figures:
+                seconds, stats = time.perf_counter() - started, engine.stats
+                print(
+                    f"{tokens} tokens in {seconds:.2f} s and {steps} steps, prompt included; "
+                    f"{stats.accepted_tokens} of {stats.draft_tokens} drafted tokens were right.",
+                    file=sys.stderr,
+                )
     except SlipwayError as error:
         _fail(error)
 
@@ -140,7 +160,9 @@ def perplexity(
 
 
 @app.command("measure")
-def measure_batches(directory: EngineDirectory, threads: Threads = None) -> None:
+def measure_batches(
+    directory: EngineDirectory, threads: Threads = None, speculation: Speculation = True
+) -> None:
     """Run batches from standard input and time them, a JSON object per line; `python -m bench runtime` asks.
 
     `{"prompts": [[token id, ...], ...], "max_tokens": n}` is answered with
@@ -149,7 +171,7 @@ def measure_batches(directory: EngineDirectory, threads: Threads = None) -> None
     """
     try:
         # Every prompt is to be read, as by the peers.
-        with closing(Engine(directory, threads, cache_bytes=0)) as engine:
+        with closing(Engine(directory, threads, cache_bytes=0, speculation=speculation)) as engine:
             for line in timed_batches(engine, sys.stdin):
                 print(line, flush=True)
     except SlipwayError as error:

@@ -9,6 +9,12 @@ from engines.errors import EngineRefused
 from engines.manifest import Manifest
 from runtime.kv_cache import FloatArray
 
+# Most tokens of one sequence in a pass. Later drafts are hardly ever still right, and a page of the cache
+# that is read through every row counts so often in the process's RSS.
+MOST_ROWS = 16
+# Slots that are extended in turn: each takes MOST_ROWS mappings per buffer, of the 65,530 that a process has.
+MOST_EXTENDED = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -18,11 +24,13 @@ class Capabilities:
         is kept need not be read again. copies: a slot can take over what another one holds.
     reserves: a slot takes memory for a sequence of full length when it is first used, on the executor's own
         device; else this machine's memory, as it fills.
+    extends: several tokens of a sequence can be decoded in one pass, and some of them taken back.
     """
 
     appends: bool
     copies: bool
     reserves: bool
+    extends: bool
 
 
 class Executor(Protocol):
@@ -54,6 +62,16 @@ class Executor(Protocol):
 
         Returns the logits after it for each, float32 [vocab], valid until the next call.
         """
+
+    def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
+        """Append up to MOST_ROWS tokens to what a slot holds, in one pass, where it extends.
+
+        Returns the logits after each, float32 [vocab], valid until the next call: what `decode` gives for
+        them one by one.
+        """
+
+    def rewind(self, slot: int, count: int) -> None:
+        """Take back the last `count` tokens of a slot, where it extends."""
 
     def copy(self, source: int, slot: int, length: int) -> None:
         """Make a slot hold the first `length` tokens of another one, where it copies."""

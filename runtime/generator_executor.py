@@ -38,13 +38,13 @@ _DEVICES: dict[Target, _Device] = {
         "DirectML",
         "requirements/directml.txt on Windows",
         og.is_dml_available,
-        Capabilities(appends=False, copies=False, reserves=True),
+        Capabilities(appends=False, copies=False, reserves=True, extends=False),
     ),
     "onnx-cuda": _Device(
         "CUDA",
         "requirements/cuda.txt",
         og.is_cuda_available,
-        Capabilities(appends=True, copies=False, reserves=True),
+        Capabilities(appends=True, copies=False, reserves=True, extends=False),
     ),
 }
 
@@ -117,6 +117,14 @@ class GeneratorExecutor:
         return [
             self._append(self._generators[slot], token) for slot, token in zip(slots, token_ids, strict=True)
         ]
+
+    def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
+        """Not to be had: `capabilities` says so."""
+        raise NotImplementedError("GenAI gives the logits after the last of several tokens alone.")
+
+    def rewind(self, slot: int, count: int) -> None:
+        """Not needed without `extend`."""
+        raise NotImplementedError("What is not extended has nothing to take back.")
 
     def copy(self, source: int, slot: int, length: int) -> None:
         """Not to be had: `capabilities` says so."""

@@ -1,14 +1,17 @@
 """Keys and values of every sequence, one slot each; owned by `executor`."""
 
-import contextlib
 import mmap
 import sys
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.mapped_memory import MappedMemory
+
 FloatArray = NDArray[np.float32]
+
+_ITEM = np.dtype(np.float32).itemsize
 
 
 class KVCache:
@@ -16,19 +19,26 @@ class KVCache:
 
     This is the layout that GroupQueryAttention updates in place when past and present share their memory
     (microsoft/onnxruntime, docs/ContribOperators.md); a slot is contiguous in it, and so is a range of slots.
-
-    The operating system commits memory page by page, so what is resident follows the tokens written, not
-    max_len. NumPy's own allocator would ask for huge pages and make nearly all of it resident at once.
+    max_len is rounded up so that each head of a slot starts a page. What is resident follows the tokens
+    written, not max_len.
     """
 
+    # Whether `Window`s can be had: they need a C library that maps memory where it is told.
+    has_windows = sys.platform == "linux"
+
     def __init__(self, layers: int, slots: int, kv_heads: int, max_len: int, head_size: int) -> None:
-        shape = (slots, kv_heads, max_len, head_size)
-        size = prod(shape) * np.dtype(np.float32).itemsize
-        self._memory = [_reserve(size) for _ in range(2 * layers)]
-        self._kv_heads, self._head_bytes = kv_heads, size // (slots * kv_heads)
-        self._row_bytes = self._head_bytes // max_len
+        self._row_bytes = head_size * _ITEM
+        rows_per_page = mmap.PAGESIZE // gcd(mmap.PAGESIZE, self._row_bytes)
+        max_len = -(-max_len // rows_per_page) * rows_per_page
+        self._slot_shape = (kv_heads, max_len, head_size)
+        self._kv_heads = kv_heads
+        self._head_bytes = max_len * self._row_bytes
+        self._slot_bytes = kv_heads * self._head_bytes
         self.bytes_per_token = 2 * layers * kv_heads * self._row_bytes
-        buffers = [np.frombuffer(memory, dtype=np.float32).reshape(shape) for memory in self._memory]
+        size = slots * self._slot_bytes
+        self._starts = range(0, 2 * layers * size, size)
+        self._memory = MappedMemory(2 * layers * size)
+        buffers = [self._memory.array(start, (slots, *self._slot_shape)) for start in self._starts]
         self.keys: list[FloatArray] = buffers[:layers]
         self.values: list[FloatArray] = buffers[layers:]
 
@@ -39,25 +49,26 @@ class KVCache:
 
     def release(self, slot: int, keep: int = 0) -> None:
         """Give the memory past the first `keep` rows of a slot back to the operating system."""
-        if sys.platform != "linux":
-            return  # elsewhere the pages stay and the slot's next sequence uses them again
-        for head in range(slot * self._kv_heads, (slot + 1) * self._kv_heads):
-            start = _page(head * self._head_bytes + keep * self._row_bytes + mmap.PAGESIZE - 1)
-            end = _page((head + 1) * self._head_bytes)
-            if start < end:
-                for memory in self._memory:
-                    memory.madvise(mmap.MADV_DONTNEED, start, end - start)
+        for start in self._starts:
+            for head in range(self._kv_heads):
+                first = start + slot * self._slot_bytes + head * self._head_bytes
+                self._memory.release(first + keep * self._row_bytes, first + self._head_bytes)
+
+    def window(self, slot: int, rows: int) -> "Window":
+        """A slot as it looks to a batch of `rows` that all are this one sequence."""
+        starts = [start + slot * self._slot_bytes for start in self._starts]
+        return Window(self._memory, starts, (rows, *self._slot_shape))
 
 
-def _page(offset: int) -> int:
-    return offset // mmap.PAGESIZE * mmap.PAGESIZE
+class Window:
+    """One slot's keys and values per layer, float32 [rows, kv_heads, max_len, head_size]: every row is the
+    same memory, so what one row writes at its position, all the others read there.
+    """
 
-
-def _reserve(size: int) -> mmap.mmap:
-    if sys.platform == "win32":
-        return mmap.mmap(-1, size)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # a kernel built without huge pages refuses this advice
-            memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return memory
+    def __init__(self, memory: MappedMemory, starts: list[int], shape: tuple[int, ...]) -> None:
+        rows, *slot = shape
+        self._copies = memory.repeated(starts, prod(slot) * _ITEM, rows)
+        buffers = [self._copies.array(index, shape) for index in range(len(starts))]
+        layers = len(starts) // 2
+        self.keys: list[FloatArray] = buffers[:layers]
+        self.values: list[FloatArray] = buffers[layers:]

@@ -5,11 +5,10 @@ many streams run, each hears of the tokens of several steps at once.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 
 from engines.errors import SlipwayError
 from engines.generation import Delta
-from runtime.sequence import Event
+from runtime.sequence import Event, joined
 
 # Seconds between two messages, for each running stream: a lone one hears of every step, each of sixteen 12
 # times a second.
@@ -61,12 +60,4 @@ def _joined(events: Sequence[Event]) -> list[Event]:
     deltas = [event for event in events if isinstance(event, Delta)]
     if len(deltas) < 2:
         return list(events)
-    joined = Delta(
-        token_count=sum(delta.token_count for delta in deltas),
-        token_ids=tuple(chain.from_iterable(delta.token_ids for delta in deltas)),
-        log_probs=tuple(chain.from_iterable(delta.log_probs for delta in deltas)),
-        finish_reason=deltas[-1].finish_reason,
-        top_log_probs=tuple(chain.from_iterable(delta.top_log_probs for delta in deltas)),
-        cached_tokens=deltas[0].cached_tokens,
-    )
-    return [joined, *events[len(deltas) :]]
+    return [joined(deltas), *events[len(deltas) :]]

@@ -2,6 +2,7 @@
 
     python -m runtime.worker DIR [THREADS]
 
+SLIPWAY_SPECULATION=0 in the environment switches drafts off (see `engine`).
 `messages` come in on standard input and go out on standard output.
 """
 
@@ -53,7 +54,8 @@ class Worker:
         self._asked, self._answers = asked, answers
         self._sending = threading.Lock()  # the main thread and the engine's both send
         self._outbox = Outbox()  # touched by the engine's thread only
-        self._engine = Engine(directory, threads, after_step=self._after_step)
+        speculation = os.environ.get("SLIPWAY_SPECULATION", "1") != "0"
+        self._engine = Engine(directory, threads, after_step=self._after_step, speculation=speculation)
 
     def run(self) -> None:
         """Do what the parent asks until it is gone."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from engines.errors import SlipwayError
 from engines.generation import Delta, SamplingParams
 from runtime.engine import Engine
-from runtime.sequence import Event
+from runtime.sequence import Event, joined
 
 
 class Answer:
@@ -31,9 +31,12 @@ class Answer:
             deltas.append(self.next())
         return deltas
 
-    def exact(self) -> list[Delta]:
-        """The answer without what the prefix cache spared, which depends on who was here before."""
-        return [replace(delta, cached_tokens=None) for delta in self.rest()]
+    def exact(self) -> Delta:
+        """The whole answer, without what the prefix cache spared, which depends on who was here before.
+
+        How many tokens came in a step depends on drafts, and these on how fast the machine is just now.
+        """
+        return replace(joined(self.rest()), cached_tokens=None)
 
     def tokens(self) -> list[int]:
         return [token for delta in self.rest() for token in delta.token_ids]

@@ -29,12 +29,15 @@ class Gateway:
 
     def running_requests(self) -> int:
         """What the engine itself counts."""
+        return self.metric("slipway_running_requests")
+
+    def metric(self, name: str) -> int:
         families = text_string_to_metric_families(httpx.get(self.metrics_url).text)
         (value,) = (
             sample.value
             for family in families
             for sample in family.samples
-            if sample.name == "slipway_running_requests" and sample.labels["model"] == self.model
+            if sample.name == name and sample.labels["model"] == self.model
         )
         return int(value)
 

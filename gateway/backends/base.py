@@ -9,10 +9,15 @@ from engines.generation import Delta, GenerationRequest
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy an engine is, in requests: those in a slot, and those that wait for one."""
+    """How busy an engine is, in requests: those in a slot, and those that wait for one.
+
+    draft_tokens, accepted_tokens: tokens it guessed since it was loaded, and how many of them were right.
+    """
 
     running: int
     waiting: int
+    draft_tokens: int
+    accepted_tokens: int
 
 
 class Backend(Protocol):

@@ -51,4 +51,5 @@ class LocalBackend:
     @property
     def load(self) -> Load | None:
         """What the engine process counts."""
-        return Load(running=self._process.stats.running, waiting=self._process.stats.waiting)
+        stats = self._process.stats
+        return Load(stats.running, stats.waiting, stats.draft_tokens, stats.accepted_tokens)

@@ -322,3 +322,17 @@ def test_the_api_is_documented(gateway: Gateway) -> None:
     name = body["schema"]["$ref"].rsplit("/", 1)[1]
     assert "messages" in document["components"]["schemas"][name]["properties"]
     assert httpx.get(f"{gateway.url}/docs").status_code == 200
+
+
+def test_tokens_guessed_ahead_are_counted_with_those_that_were_right(
+    client: OpenAI, gateway: Gateway
+) -> None:
+    names = ("slipway_draft_tokens_total", "slipway_accepted_draft_tokens_total")
+    before = [gateway.metric(name) for name in names]
+    prompt = "one two three four, " * 12
+    client.completions.create(
+        model=gateway.model, prompt=prompt, max_tokens=100, temperature=0, extra_body={"ignore_eos": True}
+    )
+    assert within(5, lambda: gateway.metric(names[1]) > before[1])
+    drafted, accepted = (gateway.metric(name) - old for name, old in zip(names, before, strict=True))
+    assert 0 < accepted <= drafted

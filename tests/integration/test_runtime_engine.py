@@ -50,7 +50,7 @@ def prompts(engine_dir: Path) -> list[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def alone(engine: Engine, prompts: list[list[int]]) -> list[list[Delta]]:
+def alone(engine: Engine, prompts: list[list[int]]) -> list[Delta]:
     """What each prompt gets when nobody else is there."""
     return [Answer(engine, "alone", prompt, EXACT).exact() for prompt in prompts]
 
@@ -65,7 +65,7 @@ def test_the_capital_of_france_is_paris(engine: Engine, engine_dir: Path, prompt
 
 
 def test_sixteen_at_once_each_get_the_very_logits_they_get_alone_int4(
-    engine: Engine, prompts: list[list[int]], alone: list[list[Delta]]
+    engine: Engine, prompts: list[list[int]], alone: list[Delta]
 ) -> None:
     together = [Answer(engine, f"together-{index}", prompt, EXACT) for index, prompt in enumerate(prompts)]
     assert [answer.exact() for answer in together] == alone
@@ -81,7 +81,7 @@ def test_sixteen_at_once_each_get_the_very_logits_they_get_alone_int8(
 
 
 def test_requests_that_join_while_others_leave_get_the_same_answers(
-    engine: Engine, prompts: list[list[int]], alone: list[list[Delta]]
+    engine: Engine, prompts: list[list[int]], alone: list[Delta]
 ) -> None:
     long_ones = [Answer(engine, f"long-{index}", prompts[index], ENDLESS) for index in range(14)]
     # Every second of them leaves, so the running slots have holes, which the next requests fill.

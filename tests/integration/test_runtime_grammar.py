@@ -88,10 +88,10 @@ def test_eight_schemas_among_free_neighbours_are_each_obeyed_and_change_nobody_e
     alone = [Answer(engine, "alone", ask, sampling).exact() for sampling in every]
     together = [Answer(engine, f"row-{row}", ask, sampling) for row, sampling in enumerate(every)]
     assert [answer.exact() for answer in together] == alone
-    for schema, deltas in zip(SCHEMAS, alone[1:-1], strict=True):
-        document = text(tokenizer, deltas)
+    for schema, answer in zip(SCHEMAS, alone[1:-1], strict=True):
+        document = text(tokenizer, [answer])
         jsonschema.validate(json.loads(document), schema)
-        assert deltas[-1].finish_reason == "stop", document
+        assert answer.finish_reason == "stop", document
 
 
 def test_a_regular_expression_is_matched_by_the_whole_answer(engine: Engine, tokenizer: Tokenizer) -> None:

@@ -13,6 +13,7 @@ from answers import Answer
 
 from engines.generation import SamplingParams
 from runtime.engine import Engine
+from runtime.sequence import joined
 
 EXACT = SamplingParams(max_tokens=16, temperature=0.0, log_probs=True, ignore_eos=True)
 ENDLESS = SamplingParams(max_tokens=2000, temperature=0.0, ignore_eos=True)
@@ -41,14 +42,14 @@ def test_an_answer_from_the_cache_is_the_same_to_the_bit(
 ) -> None:
     directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
     with closing(Engine(directory, cache_bytes=0)) as engine:
-        cold = [Answer(engine, "cold", tokens, EXACT).rest() for tokens in PROMPTS]
-    assert all(deltas[0].cached_tokens == 0 for deltas in cold)
-    expected = [[replace(delta, cached_tokens=None) for delta in deltas] for deltas in cold]
+        cold = [joined(Answer(engine, "cold", tokens, EXACT).rest()) for tokens in PROMPTS]
+    assert all(answer.cached_tokens == 0 for answer in cold)
+    expected = [replace(answer, cached_tokens=None) for answer in cold]
     with closing(Engine(directory)) as engine:
         for tokens, cached, answer in zip(PROMPTS, CACHED, expected, strict=True):
-            first, *others = Answer(engine, "warm", tokens, EXACT).rest()
-            assert first.cached_tokens == cached
-            assert [replace(first, cached_tokens=None), *others] == answer
+            assert joined(Answer(engine, "warm", tokens, EXACT).rest()) == replace(
+                answer, cached_tokens=cached
+            )
         # All at once: prefixes are copied from slots that run, and rows decode among others.
         together = [Answer(engine, f"{index}", tokens, EXACT) for index, tokens in enumerate(PROMPTS * 2)]
         assert [answer.exact() for answer in together] == expected * 2
@@ -85,5 +86,6 @@ def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> Non
 
 
 def resident() -> int:
+    """Each page once: RSS counts one of the cache as often as it is mapped."""
     gc.collect()
-    return psutil.Process().memory_info().rss
+    return psutil.Process().memory_full_info().pss

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.generation import Delta, SamplingParams
-from runtime.sequence import ActiveSequence
+from runtime.sequence import ActiveSequence, joined
 
 VOCAB = 10
 EOS = 0
@@ -93,3 +93,34 @@ def test_every_answer_ends_once_and_says_why(
     stopped = any(tuple(output[-len(stop) :]) == stop for stop in stops)
     ended = len(output) < len(deltas)
     assert deltas[-1].finish_reason == ("stop" if stopped or ended else "length")
+
+
+@given(
+    tokens=st.lists(st.integers(0, VOCAB - 1), min_size=20, max_size=20),
+    drafts=st.lists(st.lists(st.integers(0, VOCAB - 1), max_size=6), min_size=20, max_size=20),
+    right=st.lists(st.integers(0, 6), min_size=20, max_size=20),
+    max_tokens=st.integers(1, 15),
+    stops=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3).map(tuple), max_size=2).map(tuple),
+)
+def test_the_answer_is_the_same_whatever_was_drafted(
+    tokens: list[int],
+    drafts: list[list[int]],
+    right: list[int],
+    max_tokens: int,
+    stops: tuple[tuple[int, ...], ...],
+) -> None:
+    expected = answer(tokens, max_tokens=max_tokens, stop_token_ids=stops, log_probs=True)
+    params = SamplingParams(max_tokens=max_tokens, temperature=0.0, stop_token_ids=stops, log_probs=True)
+    sequence = ActiveSequence((1,), params, (EOS,), on_event=lambda event: None)
+    deltas: list[Delta] = []
+    at = 0
+    for draft, good in zip(drafts, right, strict=True):
+        guess = [*tokens[at : at + good], *draft][: len(tokens) - at - 1]
+        rows = [np.eye(VOCAB, dtype=np.float32)[token] for token in tokens[at : at + len(guess) + 1]]
+        delta, taken = sequence.follow(guess, rows)
+        deltas.append(delta)
+        at += taken
+        assert delta.token_count == len(delta.token_ids) == len(delta.log_probs)
+        if delta.finish_reason:
+            break
+    assert joined(deltas) == joined(expected)

@@ -1,0 +1,88 @@
+"""Drafts from the context, with the real model: the same answers to the bit, in fewer passes."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from answers import Answer
+
+from engines.generation import Delta, SamplingParams
+from runtime.engine import Engine
+from text.tokenizer import Tokenizer
+
+TEXTS = (
+    '{"id": 1, "shape": "circle", "x": 10}\n{"id": 2, "shape": "square", "x": 20}\n{"id": 3,',
+    "A list of shapes:\n1. circle at (12, 40), colour red\n2. square at (30, 25), colour blue\n3.",
+    "Once upon a time, in a small village by the sea, there lived an old fisherman who",
+    "la la la la la la la la",
+)
+GREEDY = SamplingParams(max_tokens=48, temperature=0.0, log_probs=True, ignore_eos=True)
+DRAWN = SamplingParams(
+    max_tokens=32, temperature=0.8, top_p=0.9, repetition_penalty=1.05, seed=7, log_probs=True
+)
+STOPPED = replace(GREEDY, ignore_eos=False, min_tokens=3, top_log_probs=2)
+
+
+@pytest.fixture(scope="module", params=["int4", "int8"])
+def directory(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue("engine_dir" if request.param == "int4" else "int8_engine_dir")
+    return found
+
+
+@pytest.fixture(scope="module")
+def prompts(directory: Path) -> list[list[int]]:
+    tokenizer = Tokenizer.load(directory)
+    return [tokenizer.encode(text) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def expected(directory: Path, prompts: list[list[int]]) -> dict[SamplingParams, list[Delta]]:
+    """Every answer as it is without drafts."""
+    with closing(Engine(directory, speculation=False)) as engine:
+        answers = {
+            sampling: [Answer(engine, "plain", prompt, sampling).exact() for prompt in prompts]
+            for sampling in (GREEDY, DRAWN)
+        }
+        comma = Tokenizer.load(directory).encode(",")[-1]
+        stopped = replace(STOPPED, stop_token_ids=((comma,),))
+        answers[stopped] = [Answer(engine, "plain", prompt, stopped).exact() for prompt in prompts]
+        assert engine.stats.draft_tokens == 0
+    return answers
+
+
+@pytest.fixture(scope="module")
+def engine(directory: Path) -> Iterator[Engine]:
+    with closing(Engine(directory)) as engine:
+        yield engine
+
+
+def test_an_answer_is_the_same_to_the_bit_with_drafts_and_without(
+    engine: Engine, prompts: list[list[int]], expected: dict[SamplingParams, list[Delta]]
+) -> None:
+    for sampling, answers in expected.items():
+        assert [Answer(engine, "drafted", prompt, sampling).exact() for prompt in prompts] == answers
+    assert engine.stats.accepted_tokens > 0
+
+
+def test_an_answer_is_the_same_to_the_bit_beside_others_that_draft_too(
+    engine: Engine, prompts: list[list[int]], expected: dict[SamplingParams, list[Delta]]
+) -> None:
+    for sampling, answers in expected.items():
+        pair = [Answer(engine, f"{copy}", prompts[0], sampling) for copy in range(2)]
+        assert [answer.exact() for answer in pair] == [answers[0]] * 2
+        together = [Answer(engine, f"{index}", prompt, sampling) for index, prompt in enumerate(prompts)]
+        assert [answer.exact() for answer in together] == answers
+
+
+def test_repetitive_output_comes_several_tokens_at_a_time(engine: Engine, prompts: list[list[int]]) -> None:
+    before = engine.stats
+    deltas = Answer(engine, "records", prompts[0], GREEDY).rest()
+    assert sum(delta.token_count for delta in deltas) == GREEDY.max_tokens
+    assert len(deltas) < GREEDY.max_tokens
+    assert all(len(delta.log_probs) == len(delta.token_ids) == delta.token_count for delta in deltas)
+    stats = engine.stats
+    accepted = stats.accepted_tokens - before.accepted_tokens
+    assert accepted == GREEDY.max_tokens - len(deltas), "every token but one a pass was a draft"
+    assert stats.draft_tokens - before.draft_tokens >= accepted
