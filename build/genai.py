@@ -11,7 +11,7 @@ from build.checkpoint import Checkpoint
 from engines.errors import BuildError
 from engines.recipe import Quantization, Target
 
-# Weights share one scale per block; larger blocks are faster and much worse (docs/build.md).
+# Weights share one scale per block; larger blocks are faster and much worse (docs/quantization.md).
 BLOCK_SIZE = 32
 PROVIDERS: dict[Target, str] = {"onnx-cpu": "cpu", "onnx-dml": "dml", "onnx-cuda": "cuda"}
 # What the builder makes; for the CPU `int8` and `int4` go on from there.

@@ -3,7 +3,7 @@
 Starts from the int8 graph that ONNX Runtime GenAI's builder writes (MatMulNBits: int8 weights, one scale for
 each 32) and replaces the projections that read a norm or the attention. The down projection and the lm_head
 stay as they are: the first reads activations whose outliers take the precision of all others, the second
-decides between tokens. What that costs and brings is in docs/build.md.
+decides between tokens. What that costs and brings is in docs/quantization.md.
 """
 
 from pathlib import Path

@@ -20,6 +20,7 @@ from engines.generation import Delta, SamplingParams
 from engines.manifest import open_engine
 from runtime.engine import Engine
 from runtime.executors import Executor, open_executor
+from runtime.sequence import joined
 
 TARGETS = ("onnx-dml", "onnx-cuda")
 LIMITS = {"max_batch_size": 8, "max_input_len": 500, "max_seq_len": 1000}
@@ -52,12 +53,12 @@ def engine(directory: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def alone(engine: Engine) -> list[list[Delta]]:
+def alone(engine: Engine) -> list[Delta]:
     return [Answer(engine, "alone", tokens, EXACT).exact() for tokens in PROMPTS]
 
 
 def test_six_that_join_while_others_leave_get_the_very_logits_they_get_alone(
-    engine: Engine, alone: list[list[Delta]]
+    engine: Engine, alone: list[Delta]
 ) -> None:
     others = [Answer(engine, f"other-{row}", prompt(20, seed=row), ENDLESS) for row in range(5)]
     joined = [Answer(engine, f"early-{row}", tokens, EXACT) for row, tokens in enumerate(PROMPTS[:3])]
@@ -73,12 +74,12 @@ def test_six_that_join_while_others_leave_get_the_very_logits_they_get_alone(
 
 
 def test_log_probabilities_are_those_of_plain_onnxruntime(
-    engine_dir: Path, tmp_path: Path, alone: list[list[Delta]]
+    engine_dir: Path, tmp_path: Path, alone: list[Delta]
 ) -> None:
     with closing(Engine(altered(engine_dir, tmp_path / "slots", limits=LIMITS))) as slots:
-        for tokens, deltas in zip(PROMPTS, alone, strict=True):
+        for tokens, whole in zip(PROMPTS, alone, strict=True):
             first = Answer(slots, "slots", tokens, EXACT).rest()[0]
-            assert deltas[0].log_probs == pytest.approx(first.log_probs, abs=0.05)
+            assert whole.log_probs[:1] == pytest.approx(first.log_probs, abs=0.05)
 
 
 def test_four_more_do_not_wait_for_the_first_four_to_finish(engine: Engine) -> None:
@@ -100,7 +101,7 @@ def test_a_prefix_is_gone_on_with_where_a_generator_can(engine: Engine, director
     warm = [Answer(engine, "warm", tokens, EXACT).rest() for tokens in turns]
     appends = engine.manifest.target == "onnx-cuda"
     assert [deltas[0].cached_tokens for deltas in warm] == [0, 300 if appends else 0]
-    assert [[replace(delta, cached_tokens=None) for delta in deltas] for deltas in warm] == expected
+    assert [replace(joined(deltas), cached_tokens=None) for deltas in warm] == expected
 
 
 def test_sampling_is_the_engines_own(engine: Engine) -> None:
