@@ -51,10 +51,7 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
     data = directory / graph.DATA_NAME
     rewritten = data.with_suffix(".int4")
     with rewritten.open("wb") as sink, progress.step("Searching scales for 4 bits", len(nodes)) as advance:
-        kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
-        with data.open("rb") as source:
-            for tensor in kept:
-                matrices.copy(tensor, source, sink)
+        kept = matrices.keep(model, replaced, data, sink)
         for node in nodes:
             weight = matrices.weight(node, checkpoint)
             quantised, scale = blocks(weight, power[node.input[0]])

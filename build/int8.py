@@ -40,10 +40,7 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
     replaced = {name for group in groups for node in group.nodes for name in node.input[1:]}
     replaced |= {_norm_weight(group.norm) for group in groups if group.norm}
     with rewritten.open("wb") as sink, progress.step("Quantising per row", len(groups)) as advance:
-        kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
-        with data.open("rb") as source:
-            for tensor in kept:
-                matrices.copy(tensor, source, sink)
+        kept = matrices.keep(model, replaced, data, sink)
         for group in groups:
             weights = [matrices.weight(node, checkpoint) for node in group.nodes]
             if group.norm:

@@ -103,16 +103,13 @@ def weight(node: onnx.NodeProto, checkpoint: Checkpoint) -> FloatArray:
     return np.concatenate([checkpoint.weights.read(name).astype(np.float32) for name in names])
 
 
-def copy(tensor: onnx.TensorProto, source: BinaryIO, sink: BinaryIO) -> None:
-    """Move the data of `tensor` from the old file of weights, if it is there, to the new one."""
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
-    info = ExternalDataInfo(tensor)
-    source.seek(info.offset or 0)
-    left = int(info.length)
-    _refer(tensor, sink, left)
-    while left:
-        left -= sink.write(source.read(min(left, _COPIED)))
+def keep(model: onnx.ModelProto, replaced: set[str], data: Path, sink: BinaryIO) -> list[onnx.TensorProto]:
+    """Move what is not `replaced` from the old file of weights to the new one; returns those tensors."""
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
+    with data.open("rb") as source:
+        for tensor in kept:
+            _copy(tensor, source, sink)
+    return kept
 
 
 def store(name: str, array: npt.NDArray[Any], sink: BinaryIO) -> onnx.TensorProto:
@@ -131,3 +128,15 @@ def _refer(tensor: onnx.TensorProto, sink: BinaryIO, length: int) -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", graph.DATA_NAME), ("offset", sink.tell()), ("length", length)):
         tensor.external_data.add(key=key, value=str(value))
+
+
+def _copy(tensor: onnx.TensorProto, source: BinaryIO, sink: BinaryIO) -> None:
+    """Move the data of `tensor`, if it is in a file, and let the tensor mean its new place."""
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return
+    info = ExternalDataInfo(tensor)
+    source.seek(info.offset or 0)
+    left = int(info.length)
+    _refer(tensor, sink, left)
+    while left:
+        left -= sink.write(source.read(min(left, _COPIED)))
