@@ -1,6 +1,6 @@
 """The in-flight batching engine: one thread that prefills and decodes for whoever submits a request.
 
-Used in process by `ensemble` (Triton's Python model) and by `worker`, which is the gateway's engine process.
+Run by `worker`, the engine process of the gateway and of Triton's Python model, and by the commands.
 """
 
 import sys

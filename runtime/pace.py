@@ -1,7 +1,8 @@
 """How many prompt tokens a step may prefill beside its decode, from what both cost here; kept by `engine`."""
 
-# A step that also prefills takes up to three times a decode step, so the gap between the tokens of a running
-# stream stays well under four times the median, and a prompt still gets two thirds of the machine.
+# A step that also prefills takes three times a decode step, up to four where it reads a prompt to its end.
+# So the gap between the tokens of a running stream is bounded, and a prompt still gets two thirds of the
+# machine.
 _DECODE_STEPS_PER_PREFILL = 2
 # A newer figure counts an eighth: a handful of steps follow a change of load, one hiccup does not.
 _WEIGHT = 1 / 8

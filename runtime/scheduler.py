@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from runtime.slots import Place, Slots, TokenIds
 
-# The longest pass over a prompt: a cancelled request is noticed between two. Longer ones read hardly faster
-# (SmolLM2-135M, 2 cores: 128 tokens 1,330 to 1,440 tokens/s, 512 tokens 1,200 to 1,470).
+# The longest pass over a prompt, but for its end: a cancelled request is noticed between two. Longer ones
+# read hardly faster (SmolLM2-135M, 2 cores: 128 tokens 1,330 to 1,440 tokens/s, 512 tokens 1,200 to 1,470).
 LONGEST_CHUNK = 128
 
 
