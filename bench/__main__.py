@@ -16,10 +16,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from bench import prompts, report
 from bench.answer import RequestFailed
 from bench.json_file import JsonFile
+from bench.latency import latency
 from bench.measurement import summarise
 from bench.server import Server
 from bench.serving import http
 from bench.side_by_side import runtime
+from bench.speculation import speculation
 from bench.users import Load, Run, drive
 from bench.users import Progress as Stand
 
@@ -28,11 +30,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_
 
 @app.callback()
 def bench() -> None:
-    """Measure a server under load (`run`), engines side by side (`runtime`), what HTTP costs (`http`)."""
+    """Measure a server under load (`run`), engines side by side (`runtime`), what HTTP costs (`http`).
+
+    Also in process: what drafting gains on repetitive answers (`speculation`), what known prefixes save and
+    long prompts cost (`latency`).
+    """
 
 
 app.command()(runtime)
 app.command()(http)
+app.command()(speculation)
+app.command()(latency)
 
 
 @app.command()

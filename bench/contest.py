@@ -68,7 +68,15 @@ class Figure:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Figure | None":
         """The figure of one value per round; None without any."""
-        return cls(median(values), min(values), max(values)) if values else None
+        return cls.over(values) if values else None
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> "Figure":
+        """The figure of one value per round, one at least."""
+        return cls(median(values), min(values), max(values))
+
+    def __format__(self, form: str) -> str:
+        return f"{self.median:{form}} ({self.low:{form}}-{self.high:{form}})"
 
 
 @dataclass(slots=True)
@@ -141,7 +149,7 @@ def hold(
                 running[entry.name].run(warm_up, WARM_UP_TOKENS)
         for number, point, turn in _schedule(rounds, points):
             batch = prompts(point.requests, point.prompt_tokens)
-            for name in _rotated([entry.name for entry in entries], turn):
+            for name in rotated([entry.name for entry in entries], turn):
                 report(f"round {number + 1}: {name}")
                 if name not in contest.failures:
                     with _dropping_out(contest, name):
@@ -163,7 +171,8 @@ def _schedule(rounds: int, points: Sequence[Point]) -> Iterator[tuple[int, Point
             yield number, point, number * len(points) + index
 
 
-def _rotated(names: list[str], turn: int) -> list[str]:
+def rotated(names: list[str], turn: int) -> list[str]:
+    """The names, from the one on whose turn it is to be first."""
     first = turn % len(names)
     return names[first:] + names[:first]
 

@@ -1,7 +1,7 @@
 """One engine under measurement: a child process that runs batches and says how long they took.
 
-Started by `bench.lineup`'s commands, used by `bench.contest`. The lines are described in `bench.peers.child`;
-our own engine speaks the same (`python -m runtime measure`).
+Used by `bench.contest`, `bench.speculation` and `bench.latency`. The lines are described in
+`bench.peers.child`; our own engine speaks the same and tells more (`python -m runtime measure`).
 """
 
 import json
@@ -44,6 +44,23 @@ class Timing:
     cpu_s: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What our engine made of a batch, told in full (`runtime/measure.py`).
+
+    token_ids, times: of each answer its tokens, and when each came, in seconds from the start.
+    arrived: of each prompt that came meanwhile when it was submitted and when it had its token.
+    drafted, accepted: tokens that were guessed, and how many of them were right.
+    """
+
+    seconds: float
+    token_ids: list[list[int]]
+    times: list[list[float]]
+    arrived: list[tuple[float, float]]
+    drafted: int
+    accepted: int
+
+
 class Contestant:
     """The process of an entry, loaded and waiting for batches."""
 
@@ -74,12 +91,23 @@ class Contestant:
 
         Raises ContestantFailed when the process ends, or an answer does not have exactly `max_tokens` tokens.
         """
-        batch = json.dumps({"prompts": [list(prompt) for prompt in prompts], "max_tokens": max_tokens})
-        try:
-            print(batch, file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            raise ContestantFailed(self._last_words()) from None
-        return timing_of(self._answer(), len(prompts), max_tokens)
+        line = self._asked({"prompts": [list(prompt) for prompt in prompts], "max_tokens": max_tokens})
+        return timing_of(line, len(prompts), max_tokens)
+
+    def ask(self, batch: dict[str, Any]) -> Answers:
+        """Have our own engine run a batch, as `runtime/measure.py` describes it.
+
+        Raises ContestantFailed when the process ends.
+        """
+        line = self._asked(batch)
+        return Answers(
+            _field(line, "seconds"),
+            _field(line, "answers"),
+            _field(line, "times"),
+            [(submitted, came) for submitted, came in _field(line, "arrived")],
+            _field(line, "draft_tokens"),
+            _field(line, "accepted_tokens"),
+        )
 
     def close(self) -> None:
         """End the process and what it started, whatever it is doing."""
@@ -90,6 +118,13 @@ class Contestant:
             self._process.kill()
         self._process.communicate()
         self._stderr.close()
+
+    def _asked(self, batch: dict[str, Any]) -> str:
+        try:
+            print(json.dumps(batch), file=self._process.stdin, flush=True)
+        except BrokenPipeError:
+            raise ContestantFailed(self._last_words()) from None
+        return self._answer()
 
     def _answer(self) -> str:
         line = self._process.stdout.readline()

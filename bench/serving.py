@@ -97,9 +97,7 @@ def _cpu_ms_per_token(contest: Contest, name: str, point: Point) -> dict[str, fl
 
 
 def _cell(figure: Figure | None, form: str) -> str:
-    if figure is None:
-        return "-"
-    return f"{figure.median:{form}} ({figure.low:{form}}-{figure.high:{form}})"
+    return "-" if figure is None else format(figure, form)
 
 
 def _write_json(path: Path, contest: Contest, point: Point) -> None:

@@ -1,23 +1,21 @@
 """The command `python -m bench runtime`: our engine and its peers side by side on this machine."""
 
 import os
-import signal
 from collections.abc import Callable
 from itertools import count, islice
 from pathlib import Path
 from typing import Annotated
 
-import gevent
 import psutil
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tokenizers import Tokenizer
 
 from bench import lineup, prompts, scoreboard
 from bench.contest import Contest, Point, hold
 from bench.contestant import Entry
 from bench.json_file import JsonFile
+from bench.progress import shown
 
 PREFILL_TOKENS = 512
 
@@ -132,19 +130,8 @@ def hold_with_progress(
     make: Callable[[int, int], list[list[int]]],
 ) -> Contest:
     """Hold the contest with a bar in the terminal; Ctrl-C ends it with what was measured."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        total = len(entries) * (1 + rounds * len(points))
-        bar = progress.add_task("starting", total=total, completed=-1)
-        # gevent's loop would print the interrupt before it raised it.
-        on_ctrl_c = gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
-        try:
-            return hold(
-                entries, points, rounds, make, lambda name: progress.update(bar, description=name, advance=1)
-            )
-        finally:
-            on_ctrl_c.cancel()
+    with shown(len(entries) * (1 + rounds * len(points))) as report:
+        return hold(entries, points, rounds, make, report)
 
 
 def _physical_cores() -> int:

@@ -13,7 +13,7 @@ import typer
 
 from engines.errors import EngineFailed, InvalidRequest, SlipwayError
 from engines.generation import Delta, Grammar, SamplingParams
-from runtime.engine import Engine
+from runtime.engine import DEFAULT_CACHE_BYTES, Engine
 from runtime.measure import timed_batches
 from runtime.perplexity import measure
 from runtime.sequence import Event
@@ -161,17 +161,22 @@ def perplexity(
 
 @app.command("measure")
 def measure_batches(
-    directory: EngineDirectory, threads: Threads = None, speculation: Speculation = True
+    directory: EngineDirectory,
+    threads: Threads = None,
+    speculation: Speculation = True,
+    prefix_cache: Annotated[
+        bool, typer.Option("--prefix-cache", help="Keep prompts, as when serving; else each is read afresh.")
+    ] = False,
 ) -> None:
-    """Run batches from standard input and time them, a JSON object per line; `python -m bench runtime` asks.
+    """Run batches from standard input and time them, a JSON object per line; `python -m bench` asks.
 
     `{"prompts": [[token id, ...], ...], "max_tokens": n}` is answered with
-    `{"tokens": [how many came for each], "seconds": s, "session_s": s}`, of which the last is the time spent
-    inside onnxruntime.
+    `{"tokens": [how many came for each], "seconds": s, "session_s": s, ...}`, of which the last is the time
+    spent inside onnxruntime; `runtime/measure.py` tells the rest.
     """
     try:
-        # Every prompt is to be read, as by the peers.
-        with closing(Engine(directory, threads, cache_bytes=0, speculation=speculation)) as engine:
+        cache_bytes = DEFAULT_CACHE_BYTES if prefix_cache else 0
+        with closing(Engine(directory, threads, cache_bytes=cache_bytes, speculation=speculation)) as engine:
             for line in timed_batches(engine, sys.stdin):
                 print(line, flush=True)
     except SlipwayError as error:

@@ -1,24 +1,47 @@
-"""Timed batches in process, one JSON object per line: how `python -m bench runtime` measures this engine.
+"""Timed batches in process, one JSON object per line: how `python -m bench` measures this engine.
 
 out, once:       {"ready": "name and version"}
-in, per batch:   {"prompts": [[token id, ...], ...], "max_tokens": n}
-out, per batch:  {"tokens": [number of output tokens of each prompt], "seconds": s, "session_s": s}
+in, per batch:   {"prompts": [[token id, ...], ...], "max_tokens": n,
+                  "ignore_eos": true, "arrivals": [[token id, ...], ...], "arrive_after": n}
+out, per batch:  {"tokens": [number of output tokens of each prompt], "seconds": s, "session_s": s,
+                  "answers": [[token id, ...], ...], "times": [[s, ...], ...], "arrived": [[s, s], ...],
+                  "draft_tokens": n, "accepted_tokens": n}
 
 The seconds run from the prompts, as token ids, to the last token of the last answer; session_s is how many of
-them the engine was inside onnxruntime. Answers are greedy and go past end-of-sequence. Called by the command
-`measure`.
+them the engine was inside onnxruntime. times: when each token of each answer came, seconds from the start;
+those of one pass came at once. Answers are greedy and go past end-of-sequence, unless ignore_eos is false.
+
+arrivals: prompts that come while the others are answered, one output token each, one after another: the first
+when each of `prompts` has arrive_after tokens, the next when the one before has its token, none any more once
+an answer has ended. arrived: when each of those that came was submitted, and when it had its token.
+
+Called by the command `measure`.
 """
 
 import json
 import queue
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from engines.errors import SlipwayError
 from engines.generation import SamplingParams
 from runtime.engine import Engine
 from runtime.sequence import Event
+
+_Events = queue.SimpleQueue[tuple[int, Event, float]]
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One request's tokens and when each came, as the clock says."""
+
+    submitted: float
+    token_ids: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    ended: bool = False
 
 
 def timed_batches(engine: Engine, batches: Iterable[str]) -> Iterator[str]:
@@ -29,29 +52,62 @@ def timed_batches(engine: Engine, batches: Iterable[str]) -> Iterator[str]:
     manifest = engine.manifest
     yield json.dumps({"ready": f"slipway {manifest.versions['slipway']}, {manifest.quantization}"})
     for line in batches:
-        batch = json.loads(line)
-        session_s, started = engine.session_s, time.perf_counter()
-        tokens = _run(engine, batch["prompts"], batch["max_tokens"])
-        seconds, session_s = time.perf_counter() - started, engine.session_s - session_s
-        yield json.dumps({"tokens": tokens, "seconds": seconds, "session_s": session_s})
+        yield json.dumps(_timed(engine, json.loads(line)))
 
 
-def _run(engine: Engine, prompts: list[list[int]], max_tokens: int) -> list[int]:
-    """Submit all prompts at once and count the tokens of each answer."""
-    events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
-    sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
-    for index, prompt in enumerate(prompts):
-        engine.submit(str(index), prompt, sampling, partial(_put, events, index))
-    tokens = [0] * len(prompts)
-    running = len(prompts)
-    while running:
-        index, event = events.get()
+def _timed(engine: Engine, batch: dict[str, Any]) -> dict[str, object]:
+    session_s, stats, started = engine.session_s, engine.stats, time.perf_counter()
+    answers, arrived = _run(engine, batch)
+    seconds, session_s = time.perf_counter() - started, engine.session_s - session_s
+    return {
+        "tokens": [len(answer.token_ids) for answer in answers],
+        "seconds": seconds,
+        "session_s": session_s,
+        "answers": [answer.token_ids for answer in answers],
+        "times": [[at - started for at in answer.times] for answer in answers],
+        "arrived": [[answer.submitted - started, answer.times[0] - started] for answer in arrived],
+        "draft_tokens": engine.stats.draft_tokens - stats.draft_tokens,
+        "accepted_tokens": engine.stats.accepted_tokens - stats.accepted_tokens,
+    }
+
+
+def _run(engine: Engine, batch: dict[str, Any]) -> tuple[list[_Answer], list[_Answer]]:
+    """The answers to the prompts, submitted at once, and to those that arrived meanwhile."""
+    events: _Events = queue.SimpleQueue()
+    prompts, arrivals = batch["prompts"], batch.get("arrivals", [])
+    sampling = SamplingParams(
+        max_tokens=batch["max_tokens"], temperature=0.0, ignore_eos=batch.get("ignore_eos", True)
+    )
+    one_token = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True)
+    answers: list[_Answer] = []
+
+    def submit(prompt: list[int], sampling: SamplingParams) -> None:
+        on_event = partial(_put, events, len(answers))
+        answers.append(_Answer(time.perf_counter()))
+        engine.submit(str(len(answers)), prompt, sampling, on_event)
+
+    for prompt in prompts:
+        submit(prompt, sampling)
+    streams = answers[:]
+    while not all(answer.ended for answer in answers):
+        index, event, at = events.get()
         if isinstance(event, SlipwayError):
             raise event
-        tokens[index] += event.token_count
-        running -= event.finish_reason is not None
-    return tokens
+        answer = answers[index]
+        answer.token_ids += event.token_ids
+        answer.times += [at] * event.token_count
+        answer.ended = event.finish_reason is not None
+        came = len(answers) - len(streams)
+        if (
+            came < len(arrivals)
+            and (came == 0 or answers[-1].ended)
+            and all(len(stream.token_ids) >= batch["arrive_after"] for stream in streams)
+            and not any(stream.ended for stream in streams)
+        ):
+            submit(arrivals[came], one_token)
+    return streams, answers[len(streams) :]
 
 
-def _put(events: "queue.SimpleQueue[tuple[int, Event]]", index: int, event: Event) -> None:
-    events.put((index, event))
+def _put(events: _Events, index: int, event: Event) -> None:
+    """Note when it happened, in the engine's thread."""
+    events.put((index, event, time.perf_counter()))

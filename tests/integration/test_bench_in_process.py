@@ -1,0 +1,54 @@
+"""`python -m bench speculation` and `latency` as a user runs them, on the real engine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from servers import ROOT
+
+
+def bench(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_speculation_gives_the_same_answers_in_fewer_passes(engine_dir: Path, tmp_path: Path):
+    result = tmp_path / "result.json"
+    done = bench("speculation", engine_dir, "--rounds", 1, "--max-tokens", 24, "--json", result)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "", "nothing but the table where nobody watches"
+    assert "on : off" in done.stdout
+
+    written = json.loads(result.read_text())
+    figures = written["figures"]
+    assert written["changed"] == []
+    assert figures["shapes"]["per_pass"] > 1
+    assert figures["prose"]["tokens"] == 3 * 24
+    assert '"colour": ' in written["answers"]["shapes: JSON"]
+    assert {sample["drafted"] for sample in written["samples"] if sample["way"] == "off"} == {0}
+
+
+def test_latency_reads_a_known_prefix_once_and_prompts_beside_streams(engine_dir: Path, tmp_path: Path):
+    result = tmp_path / "result.json"
+    short = ("--prefix-tokens", 256, "--stream-tokens", 128, "--prompt-tokens", 100)
+    done = bench("latency", engine_dir, "--rounds", 1, *short, "--streams", 2, "--json", result)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "TTFT seen : cold" in done.stdout
+    assert "2 streams, p99 : median undisturbed" in done.stdout
+
+    written = json.loads(result.read_text())
+    assert len(written["prefixes"]) == len(written["gaps"]) == 1
+    assert all(each["cold_s"] > min(each["seen_s"]) for each in written["prefixes"])
+    for each in written["gaps"]:
+        assert each["undisturbed_s"]
+        assert each["beside_prompts_s"]
+        assert each["ttft_s"]
+
+
+def test_an_engine_that_is_not_there_is_named():
+    for command in ("speculation", "latency"):
+        done = bench(command, "engines/nothing")
+        assert done.returncode == 2
+        assert "engines/nothing/tokenizer.json is missing" in " ".join(done.stderr.split())
