@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -84,6 +84,40 @@ def engine(
 
     with _one_sentence():
         print(engine_build.build(recipe, checkpoint, output, repository, force))
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="The merged checkpoint that save_pretrained wrote.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    quantization: Annotated[
+        Literal["none", "int8", "int4"],
+        typer.Option(help="What trtllm-build makes of the projections: int8 is W8A16, int4 is W4A16."),
+    ] = "none",
+    dtype: Annotated[
+        Literal["bfloat16", "float16"] | None,
+        typer.Option(help="Of the weights written; GPUs before Ampere need float16. [default: as they are]"),
+    ] = None,
+    tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs that share each matrix.")] = 1,
+    pipeline_parallel: Annotated[
+        int, typer.Option(min=1, help="GPUs, or groups, that share the layers.")
+    ] = 1,
+) -> None:
+    """Write a checkpoint for `trtllm-build` of TensorRT-LLM 1.2.1: config.json and a file for each GPU.
+
+    One GPU: `python -m build convert checkpoints/my-model trtllm/my-model`. Two that share each matrix: add
+    `--tensor-parallel 2`.
+
+    Needs no GPU and little memory, whatever the model's size. The weights are written unquantised in every
+    case: trtllm-build quantises them for the GPU it runs on. What cannot be shared or quantised is refused
+    before anything is written; a checkpoint converted before takes its place only when this one is whole.
+    """
+    from build import convert as conversion
+    from build.mapping import Mapping
+
+    with _one_sentence():
+        mapping = Mapping(tensor_parallel, pipeline_parallel)
+        print(conversion.convert(checkpoint, output, quantization, dtype, mapping))
 
 
 @app.command()

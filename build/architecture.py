@@ -31,6 +31,7 @@ class _Config(BaseModel):
     vocab_size: int = Field(gt=0)
     max_position_embeddings: int = Field(gt=0)
     hidden_act: str = "silu"
+    rms_norm_eps: float = Field(1e-6, gt=0)
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     mlp_bias: bool = False
@@ -45,6 +46,7 @@ class Architecture:
     name: the class in transformers. context: tokens it can attend over, prompt and answer together.
     sliding_window: set when the model attends over that many tokens only; it bounds `context`, because the
         engines attend over everything, and up to there both are the same.
+    norm_epsilon: what the norms add to the mean square.
     qkv_bias: on the q, k and v projections; output_bias: on the o projection; mlp_bias: on gate, up, down.
     """
 
@@ -56,6 +58,7 @@ class Architecture:
     kv_heads: int
     head_dim: int
     vocab_size: int
+    norm_epsilon: float
     context: int
     sliding_window: int | None
     tied: bool
@@ -95,6 +98,7 @@ class Architecture:
             kv_heads=config.num_key_value_heads or config.num_attention_heads,
             head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
             vocab_size=config.vocab_size,
+            norm_epsilon=config.rms_norm_eps,
             context=min(config.max_position_embeddings, window or config.max_position_embeddings),
             sliding_window=window,
             tied=config.tie_word_embeddings,

@@ -1,4 +1,7 @@
-"""A merged Hugging Face checkpoint: opened lazily, checked against itself; read by `engine` and `summary`."""
+"""A merged Hugging Face checkpoint: opened lazily, checked against itself.
+
+Read by `engine`, `convert` and `summary`.
+"""
 
 import math
 from collections import Counter
@@ -61,12 +64,15 @@ class Checkpoint:
         """
         for size, bad in self.weights.non_finite():
             if bad is not None:
-                raise CheckpointError(
-                    f"{self.directory / self.weights.tensors[bad].file}: {bad} holds NaN or infinity; the "
-                    "training diverged or the merge overflowed (fp16): go back to an earlier checkpoint, or "
-                    "merge in bfloat16."
-                )
+                raise self.not_finite(bad)
             yield size
+
+    def not_finite(self, name: str) -> CheckpointError:
+        """What to raise when the tensor `name` holds NaN or infinity."""
+        return CheckpointError(
+            f"{self.directory / self.weights.tensors[name].file}: {name} holds NaN or infinity; the training "
+            "diverged or the merge overflowed (fp16): go back to an earlier checkpoint, or merge in bfloat16."
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""The place of one engine, engines/NAME: built beside it, put there whole or not at all; used by `engine`."""
+"""The place of one engine or converted checkpoint: built beside it, put there whole or not at all.
+
+Used by `engine` and `convert`.
+"""
 
 import shutil
 import tempfile

@@ -1,6 +1,6 @@
 """What a person sees while they wait: a bar in a terminal, one plain line per step elsewhere.
 
-Called by `engine`, `genai` and `sample`. All of it goes to stderr; results go to stdout.
+Called by `engine`, `convert`, `genai` and `sample`. All of it goes to stderr; results go to stdout.
 """
 
 import os

@@ -1,12 +1,13 @@
 """The tensors of a checkpoint, memory-mapped, in one safetensors file or many; opened by `checkpoint`."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  registers bfloat16 with NumPy, without which safetensors cannot hand it out
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
@@ -16,22 +17,26 @@ from engines.errors import CheckpointError
 
 INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pth", ".pt")
-_ITEM_SIZES = {"BF16": 2, "F16": 2, "F32": 4}
-_CHUNK = 64 << 20
+DTYPES: dict[str, npt.DTypeLike] = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32}
+_CHUNK = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where a tensor is, and what its header says. dtype: safetensors' name, one of BF16, F16, F32."""
+    """Where a tensor is, and what its header says.
+
+    dtype: safetensors' name, one of BF16, F16, F32. start: its first byte in the file.
+    """
 
     file: str
     shape: tuple[int, ...]
     dtype: str
+    start: int
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return math.prod(self.shape) * _ITEM_SIZES[self.dtype]
+        return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
 
 
 class Weights:
@@ -44,9 +49,7 @@ class Weights:
         self.files = sorted(set(named.values())) if named is not None else [_only_file(directory)]
         self._shards = {name: _open(directory / name) for name in self.files}
         self.tensors = {
-            tensor: _header(directory / name, shard, tensor)
-            for name, shard in self._shards.items()
-            for tensor in shard.keys()  # noqa: SIM118  not a mapping
+            name: tensor for file in self._shards for name, tensor in _header(directory / file).items()
         }
         if named is not None:
             self._check_index(named)
@@ -57,13 +60,32 @@ class Weights:
         array: npt.NDArray[Any] = self._shards[self.tensors[name].file].get_tensor(name)
         return array
 
+    def pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """One tensor in pieces of whole rows, up to 16 MiB (or one row): yields the first row and the piece.
+
+        Each is valid until the next is asked for. Read, not mapped: pages of a mapped file count as the
+        process's memory. Raises CheckpointError when the file became shorter since it was opened.
+        """
+        tensor = self.tensors[name]
+        dtype = np.dtype(DTYPES[tensor.dtype])
+        rows = tensor.shape[0]
+        step = min(rows, max(1, _CHUNK * rows // tensor.size))
+        buffer = np.empty((step, *tensor.shape[1:]), dtype)
+        path = self.directory / tensor.file
+        with path.open("rb") as stream:
+            stream.seek(tensor.start)
+            for first in range(0, rows, step):
+                piece = buffer[: rows - first]
+                if stream.readinto(piece.reshape(-1).view(np.uint8).data) != piece.nbytes:
+                    raise CheckpointError(
+                        f"{path} became shorter while it was read; copy or download it again."
+                    )
+                yield first, piece
+
     def non_finite(self) -> Iterator[tuple[int, str | None]]:
-        """Read all tensors in pieces of up to 64 MiB (or one row): yields bytes read, and the name if bad."""
-        for name, tensor in self.tensors.items():
-            rows = self._shards[tensor.file].get_slice(name)
-            step = max(1, _CHUNK * tensor.shape[0] // tensor.size)
-            for start in range(0, tensor.shape[0], step):
-                piece = rows[start : min(start + step, tensor.shape[0])]
+        """Read all tensors: yields the bytes read in each step, and the tensor's name if one is bad."""
+        for name in self.tensors:
+            for _, piece in self.pieces(name):
                 yield piece.nbytes, None if np.isfinite(piece).all() else name
 
     def _check_index(self, named: dict[str, str]) -> None:
@@ -129,11 +151,19 @@ def _open(path: Path) -> Any:
         ) from None
 
 
-def _header(path: Path, shard: Any, name: str) -> Tensor:
-    entry = shard.get_slice(name)
-    if entry.get_dtype() not in _ITEM_SIZES:
-        raise CheckpointError(
-            f"{path}: {name} is {entry.get_dtype()}; supported are {', '.join(_ITEM_SIZES)}: give the "
-            "unquantised checkpoint."
-        )
-    return Tensor(path.name, tuple(entry.get_shape()), entry.get_dtype())
+def _header(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that safetensors has opened, so that it is known to be well-formed."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        entries = json.loads(stream.read(length))
+    entries.pop("__metadata__", None)
+    for name, entry in entries.items():
+        if entry["dtype"] not in DTYPES:
+            raise CheckpointError(
+                f"{path}: {name} is {entry['dtype']}; supported are {', '.join(DTYPES)}: give the "
+                "unquantised checkpoint."
+            )
+    return {
+        name: Tensor(path.name, tuple(entry["shape"]), entry["dtype"], 8 + length + entry["data_offsets"][0])
+        for name, entry in entries.items()
+    }

@@ -195,6 +195,14 @@ def test_head_dim_may_differ_from_hidden_size_over_heads(folder: Path) -> None:
     assert "q_proj.weight has shape [64, 64]" in _refusal(folder)
 
 
+def test_a_file_that_becomes_shorter_while_it_is_read_is_named(folder: Path) -> None:
+    checkpoint = Checkpoint.open(folder)
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=f"{path} became shorter"):
+        list(checkpoint.check_finite())
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32])
 def test_a_number_that_is_none_is_found_wherever_it_is(folder: Path, value: float, dtype: Any) -> None:

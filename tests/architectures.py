@@ -1,0 +1,63 @@
+"""Tiny models of every supported architecture, their numbers computed, not drawn: the same in any library.
+
+Needs NumPy alone, because the script that asks NVIDIA's exporter about them runs where Slipway does not
+(golden/modelopt_checkpoints.py).
+"""
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+_SHARED: dict[str, Any] = {
+    "vocab_size": 262,  # neither 4 nor 8 ranks share it evenly
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+}
+_LLAMA3_ROPE = {
+    "rope_theta": 500000.0,
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    },
+}
+
+
+def _config(family: str, **changes: Any) -> dict[str, Any]:
+    names = {"architectures": [f"{family}ForCausalLM"], "model_type": family.lower()}
+    return {**names, **_SHARED, **changes}
+
+
+# config.json of each, as transformers 4 writes it.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "llama-2": _config("Llama", num_key_value_heads=4),
+    "llama-3": _config("Llama", rope_theta=500000.0),
+    "llama-3.1": _config("Llama", **_LLAMA3_ROPE),
+    "llama-3.2": _config("Llama", **_LLAMA3_ROPE, tie_word_embeddings=True),
+    "llama-biases": _config("Llama", attention_bias=True, mlp_bias=True),
+    "mistral": _config("Mistral", head_dim=32, sliding_window=None),
+    "qwen2": _config("Qwen2", rms_norm_eps=1e-6, rope_theta=1000000.0, use_sliding_window=False),
+    "qwen2.5-tied": _config("Qwen2", rms_norm_eps=1e-6, rope_theta=1000000.0, tie_word_embeddings=True),
+    "deepseek-coder": _config(
+        "Llama", num_key_value_heads=4, rope_theta=100000.0, rope_scaling={"type": "linear", "factor": 4.0}
+    ),
+}
+
+
+def numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """What the tensor `name` holds, float32 between -1 and 1 (Knuth's multiplicative hash of the index)."""
+    index = np.arange(np.prod(shape), dtype=np.uint64) + zlib.crc32(name.encode())
+    hashed = (index * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
+    return (hashed.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(shape)

@@ -1,0 +1,44 @@
+"""Converted checkpoints against those of NVIDIA's exporter (golden/modelopt_checkpoints.py), bit by bit."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import converted
+import pytest
+from architectures import CONFIGS
+from safetensors.numpy import load_file
+
+from build.convert import convert
+from build.mapping import Mapping
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "modelopt"
+
+
+def _described(path: Path) -> dict[str, str]:
+    return {
+        name: f"{list(array.shape)} {array.dtype} {hashlib.sha256(array.tobytes()).hexdigest()[:32]}"
+        for name, array in load_file(path).items()
+    }
+
+
+@pytest.mark.parametrize("split", [f"tp{tensor}-pp{stages}" for stages in (1, 2) for tensor in (1, 2, 4)])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_rank_is_the_one_that_nvidias_exporter_writes(kind: str, split: str, tmp_path: Path) -> None:
+    exported = json.loads((GOLDEN / f"{kind}.json").read_text())[split]
+    converted.write_checkpoint(tmp_path / "checkpoint", CONFIGS[kind])
+    output = tmp_path / "output"
+    convert(tmp_path / "checkpoint", output, "none", "bfloat16", Mapping(int(split[2]), int(split[-1])))
+    assert len(exported["ranks"]) == len(list(output.glob("rank*.safetensors")))
+    for rank, tensors in enumerate(exported["ranks"]):
+        assert _described(output / f"rank{rank}.safetensors") == tensors
+
+    theirs = exported["config"]
+    ours = json.loads((output / "config.json").read_text())
+    del ours["producer"]
+    if theirs.get("rotary_scaling"):
+        theirs["rotary_scaling"].pop("type", None)  # the older name of rope_type, beside it
+    shared = ours.keys() & theirs.keys()
+    assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
+    if "qwen" not in kind:  # of which the exporter, without tensorrt_llm, writes the tensors alone
+        assert {key for key in ours if key not in theirs and ours[key]} <= {"attn_bias", "mlp_bias"}
