@@ -1,6 +1,6 @@
 """From a merged Hugging Face checkpoint to one that trtllm-build reads; called by the command.
 
-Every number passes once, in pieces of 16 MiB at most, from the checkpoint to the files of all ranks that
+Every number passes once, in pieces of 1 MiB or a row, from the checkpoint to the files of all ranks that
 hold it, so that memory depends neither on the model nor on the number of ranks.
 """
 
@@ -64,7 +64,7 @@ def convert(directory: Path, output: Path, form: Form, dtype: Dtype | None, mapp
     algorithm = values["quantization"]["quant_algo"]
     later = f", which trtllm-build will quantise ({algorithm})" if algorithm else ""
     files = "1 rank" if len(ranks) == 1 else f"{len(ranks)} ranks"
-    return f"{output} is ready: {size / 1e9:.3g} GB of {dtype} in {files}{later}."
+    return f"{output} is ready: {size / 1e6:,.0f} MB of {dtype} in {files}{later}."
 
 
 def _write_tensors(
@@ -154,6 +154,6 @@ def _check_room(output: Path, size: int) -> None:
     free = shutil.disk_usage(parent).free
     if free < size:
         raise BuildError(
-            f"The converted checkpoint takes {size / 1e9:.1f} GB and {parent} has {free / 1e9:.1f} GB free; "
-            "make room or name a folder on another disk."
+            f"The converted checkpoint takes {size / 1e6:,.0f} MB and {parent} has {free / 1e6:,.0f} MB "
+            "free; make room or name a folder on another disk."
         )

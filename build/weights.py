@@ -18,7 +18,9 @@ from engines.errors import CheckpointError
 INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pth", ".pt")
 DTYPES: dict[str, npt.DTypeLike] = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32}
-_CHUNK = 16 << 20
+# Stays in a core's cache between the steps that each piece goes through, and its memory is used again
+# without asking the system: at 16 MiB converting took about twice the processor time.
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Weights:
         return array
 
     def pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """One tensor in pieces of whole rows, up to 16 MiB (or one row): yields the first row and the piece.
+        """One tensor in pieces of whole rows, up to 1 MiB (or one row): yields the first row and the piece.
 
         Each is valid until the next is asked for. Read, not mapped: pages of a mapped file count as the
         process's memory. Raises CheckpointError when the file became shorter since it was opened.
@@ -69,7 +71,7 @@ class Weights:
         tensor = self.tensors[name]
         dtype = np.dtype(DTYPES[tensor.dtype])
         rows = tensor.shape[0]
-        step = min(rows, max(1, _CHUNK * rows // tensor.size))
+        step = min(rows, max(1, _PIECE * rows // tensor.size))
         buffer = np.empty((step, *tensor.shape[1:]), dtype)
         path = self.directory / tensor.file
         with path.open("rb") as stream:

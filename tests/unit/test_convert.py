@@ -225,13 +225,14 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path) -> 
 
 def test_a_full_disk_is_found_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     converted.write_checkpoint(tmp_path / "checkpoint", LLAMA)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 8, 100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 8, 10_000))
     message = _refused(tmp_path)
-    assert "0.0 GB free" in message
+    assert "takes 0 MB" in message
+    assert "has 0 MB free" in message
 
 
 def test_memory_depends_neither_on_the_model_nor_on_its_largest_tensor(tmp_path: Path) -> None:
-    config = LLAMA | {"vocab_size": 65536, "hidden_size": 1024, "num_attention_heads": 8}
+    config = LLAMA | {"vocab_size": 16384, "hidden_size": 1024, "num_attention_heads": 8}
     converted.write_checkpoint(tmp_path / "checkpoint", config, np.float16, lambda _, shape: np.zeros(shape))
     tracemalloc.start()
     try:
@@ -239,4 +240,4 @@ def test_memory_depends_neither_on_the_model_nor_on_its_largest_tensor(tmp_path:
         held = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert held < 64 << 20  # half the embedding, a quarter of the model
+    assert held < 8 << 20  # a quarter of the embedding, an eighth of the model
