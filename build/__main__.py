@@ -4,12 +4,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from engines.errors import SlipwayError
+from engines.errors import RecipeError, SlipwayError
+
+if TYPE_CHECKING:
+    from build.gpu import Gpu
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -121,6 +124,47 @@ def convert(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="A recipe with target tensorrt-llm.")],
+    gpu: Annotated[str | None, typer.Option(help="The GPU, such as 4050, 'RTX 4090' or H200.")] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Memory of a GPU that is not known, or what is free on it: 6GB.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="The model's config.json, when the checkpoint is not here yet.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, sizes in bytes.")] = False,
+) -> None:
+    """Say whether a TensorRT-LLM engine fits a GPU: weights, KV cache, how many sequences of which length.
+
+    Takes a second and no GPU: of the checkpoint only config.json is read. When the engine cannot be, the
+    reason is one sentence on stderr with the numbers, the exit status is 1, and a recipe that fits is shown.
+    """
+    import json
+
+    from build import plan as engine_plan
+    from build import plan_page
+    from build.architecture import FILE_NAME, Architecture
+    from engines.recipe import read_recipe
+
+    with _one_sentence():
+        wanted = read_recipe(recipe)
+        device = _gpu(gpu, gpu_memory)
+        path = config or wanted.checkpoint / FILE_NAME
+        if config is None and not path.is_file():
+            raise RecipeError(
+                f"{path} is not there; give --config with the model's {FILE_NAME}, all that a plan reads."
+            )
+        made = engine_plan.make(wanted, Architecture.read_file(path), device)
+        if as_json:
+            print(json.dumps(plan_page.as_json(made), indent=2))
+        else:
+            plan_page.show(made, Console())
+        if made.refusal:
+            raise RecipeError(made.refusal)
+
+
+@app.command()
 def repository(
     engine: Annotated[Path, typer.Argument(help="A built engine, such as engines/smollm2-135m-int4.")],
     repository: RepositoryOption = Path("model_repository"),
@@ -159,6 +203,17 @@ def perplexity(
         if output:
             score.save(output)
         print(score)
+
+
+def _gpu(name: str | None, memory: str | None) -> "Gpu":
+    from build import gpu
+
+    if name:
+        found = gpu.find(name)
+        return found.with_memory(gpu.memory_size(memory)) if memory else found
+    if memory:
+        return gpu.Gpu(f"a GPU of {memory}", gpu.memory_size(memory), None)
+    raise RecipeError("Which GPU? Give --gpu with its name, such as 4050 or H200, or --gpu-memory 6GB.")
 
 
 @contextmanager

@@ -74,7 +74,11 @@ class Architecture:
         Raises CheckpointError when it is missing, names no supported architecture, or describes a model that
         the engines would compute differently.
         """
-        path = directory / FILE_NAME
+        return cls.read_file(directory / FILE_NAME)
+
+    @classmethod
+    def read_file(cls, path: Path) -> Self:
+        """`read`, of a config.json that lies anywhere."""
         values = json_file.read(path)
         name = _supported_name(values, path)
         try:

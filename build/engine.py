@@ -42,6 +42,12 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
     recipe, the checkpoint or what came out of the build is not right.
     """
     recipe = read_recipe(recipe_file)
+    if recipe.target == "tensorrt-llm":
+        raise RecipeError(
+            f"{recipe_file}: engines for target tensorrt-llm are compiled by trtllm-build in NVIDIA's "
+            "container, on the GPU that serves them, and not by this command; what works here is `python -m "
+            f"build plan {recipe_file} --gpu NAME`, which says what fits, and `python -m build convert`."
+        )
     destination = Destination(output / recipe.name)
     with destination.locked():
         opened = Checkpoint.open(checkpoint or recipe.checkpoint)
@@ -62,11 +68,13 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
 def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
     """The manifest of the engine to be, but for the files that only the build makes."""
     template = _chat_template(recipe, checkpoint)
-    limits = recipe.limits.fitted(checkpoint.architecture.context, recipe.target)
+    limits = recipe.limits_for(checkpoint.architecture.context)
+    kv_cache = recipe.kv_cache.fitted(recipe.target)
     method = _QUANTISERS[recipe.quantization].METHOD if recipe.target == "onnx-cpu" else genai.METHOD
     settings = {
-        **recipe.model_dump(mode="json", exclude={"checkpoint", "limits", "chat"}),
-        "limits": limits.model_dump(),
+        **recipe.model_dump(mode="json", include={"name", "target", "quantization"}),
+        "kv_cache": kv_cache.model_dump(),
+        "limits": limits.model_dump(exclude_none=True),
         "chat": recipe.chat.model_dump(exclude={"template"}),
         "template": template,
         "method": method,
@@ -80,7 +88,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
         quantization=recipe.quantization,
         method=method,
         limits=limits,
-        kv_cache=recipe.kv_cache,
+        kv_cache=kv_cache,
         chat=Chat(system=recipe.chat.system, stop=recipe.chat.stop),
         eos_token_ids=checkpoint.eos_token_ids,
         vocab_size=checkpoint.architecture.vocab_size,

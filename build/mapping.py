@@ -34,13 +34,13 @@ class Mapping:
         reason = _obstacle(model, self.tensor)
         if reason is not None:
             raise BuildError(
-                f"--tensor-parallel {self.tensor} does not suit the model: {reason}; give "
+                f"A tensor parallelism of {self.tensor} does not suit the model: {reason}; give "
                 f"{_listed([n for n in range(1, model.heads + 1) if _obstacle(model, n) is None])}."
             )
         if model.layers % self.pipeline:
             raise BuildError(
-                f"--pipeline-parallel {self.pipeline} does not suit the model: {model.layers} layers cannot "
-                "be dealt out evenly; give "
+                f"A pipeline parallelism of {self.pipeline} does not suit the model: {model.layers} layers "
+                "cannot be dealt out evenly; give "
                 f"{_listed([n for n in range(1, model.layers + 1) if model.layers % n == 0])}."
             )
 

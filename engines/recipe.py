@@ -1,19 +1,42 @@
 """A recipe (engines/NAME.yaml): which checkpoint becomes which engine; read by `build`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from engines.errors import RecipeError
 
-Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda"]
-Quantization = Literal["int4", "int8"]
+Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda", "tensorrt-llm"]
+Quantization = Literal["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"]
+CacheQuantization = Literal["none", "int8", "fp8"]
+Dtype = Literal["bfloat16", "float16"]
 Positive = Annotated[int, Field(gt=0)]
+QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
+    # The integer products of int8 are kernels of the CPU.
+    "onnx-cpu": ("int4", "int8"),
+    "onnx-dml": ("int4",),
+    "onnx-cuda": ("int4",),
+    "tensorrt-llm": get_args(Quantization),
+}
 DEFAULT_MAX_SEQ_LEN = 8192
-# On a GPU every sequence in flight reserves max_seq_len tokens of its memory, and has a step of its own.
-DEFAULT_MAX_BATCH_SIZE: dict[Target, int] = {"onnx-cpu": 16, "onnx-dml": 4, "onnx-cuda": 4}
+# In ONNX engines for a GPU every sequence in flight reserves max_seq_len tokens of its memory, and has a step
+# of its own; TensorRT-LLM pages its KV cache, and only the buffers of its decoder grow with the batch.
+DEFAULT_MAX_BATCH_SIZE: dict[Target, int] = {
+    "onnx-cpu": 16,
+    "onnx-dml": 4,
+    "onnx-cuda": 4,
+    "tensorrt-llm": 64,
+}
+# Both as upstream has them: trtllm-build's --max_num_tokens, and KvCacheConfig's freeGpuMemoryFraction.
+DEFAULT_MAX_NUM_TOKENS = 8192
+DEFAULT_MEMORY_SHARE: dict[Target, float] = {
+    "onnx-cpu": 0.5,
+    "onnx-dml": 0.5,
+    "onnx-cuda": 0.5,
+    "tensorrt-llm": 0.9,
+}
 
 
 class Section(BaseModel):
@@ -26,11 +49,14 @@ class Limits(Section):
     """What an engine holds, in sequences and tokens.
 
     max_input_len: longest prompt. max_seq_len: longest prompt and answer together.
+    max_num_tokens: of all sequences in one step of a TensorRT-LLM engine; None in an ONNX engine, where the
+        runtime chooses.
     """
 
     max_batch_size: Positive
     max_input_len: Positive
     max_seq_len: Positive
+    max_num_tokens: Positive | None = None
 
 
 class RequestedLimits(Section):
@@ -39,6 +65,7 @@ class RequestedLimits(Section):
     max_batch_size: Positive | None = None
     max_input_len: Positive | None = None
     max_seq_len: Positive | None = None
+    max_num_tokens: Positive | None = None
 
     @model_validator(mode="after")
     def input_fits_sequence(self) -> Self:
@@ -69,10 +96,20 @@ class RequestedLimits(Section):
                 f"limits.max_input_len {max_input_len} must be below max_seq_len, which is {max_seq_len} "
                 "here; lower it or raise max_seq_len."
             )
+        max_batch_size = self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target]
+        max_num_tokens = None
+        if target == "tensorrt-llm":
+            max_num_tokens = self.max_num_tokens or max(DEFAULT_MAX_NUM_TOKENS, max_batch_size)
+            if max_num_tokens < max_batch_size:
+                raise RecipeError(
+                    f"limits.max_num_tokens {max_num_tokens} is less than max_batch_size {max_batch_size}, "
+                    "but a step has at least one token of every sequence; raise one or lower the other."
+                )
         return Limits(
-            max_batch_size=self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target],
+            max_batch_size=max_batch_size,
             max_input_len=max_input_len,
             max_seq_len=max_seq_len,
+            max_num_tokens=max_num_tokens,
         )
 
 
@@ -84,6 +121,30 @@ class KVCache(Section):
     """
 
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class RequestedKVCache(Section):
+    """KVCache as a recipe gives it.
+
+    memory_share: None follows the target. quantization: of the keys and values of a TensorRT-LLM engine.
+    """
+
+    memory_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    quantization: CacheQuantization = "none"
+
+    def fitted(self, target: Target) -> KVCache:
+        """The KV cache of an engine for `target`."""
+        return KVCache(memory_share=self.memory_share or DEFAULT_MEMORY_SHARE[target])
+
+
+class Parallel(Section):
+    """How many GPUs share a TensorRT-LLM engine.
+
+    tensor: parts that every matrix is cut into. pipeline: stages that the layers are dealt out to.
+    """
+
+    tensor: Positive = 1
+    pipeline: Positive = 1
 
 
 class Chat(Section):
@@ -107,22 +168,62 @@ class RequestedChat(Chat):
 
 
 class Recipe(Section):
-    """One engine to build."""
+    """One engine to build.
+
+    dtype: of what is not quantised in a TensorRT-LLM engine, activations and KV cache among it.
+    """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
     checkpoint: Path
     target: Target
     quantization: Quantization
+    dtype: Dtype = "bfloat16"
     limits: RequestedLimits = RequestedLimits()
-    kv_cache: KVCache = KVCache()
+    kv_cache: RequestedKVCache = RequestedKVCache()
+    parallel: Parallel = Parallel()
     chat: RequestedChat = RequestedChat()
 
     @model_validator(mode="after")
     def quantization_suits_target(self) -> Self:
-        """The integer products of int8 are kernels of the CPU."""
-        if self.quantization == "int8" and self.target != "onnx-cpu":
-            raise ValueError(f"quantization int8 is for target onnx-cpu; give int4 for {self.target}")
+        """Each target has kernels for some quantizations only."""
+        allowed = QUANTIZATIONS[self.target]
+        if self.quantization not in allowed:
+            suits = [target for target, forms in QUANTIZATIONS.items() if self.quantization in forms]
+            raise ValueError(
+                f"quantization {self.quantization} is for target {', '.join(suits)}; "
+                f"give {' or '.join(allowed)} for {self.target}"
+            )
         return self
+
+    @model_validator(mode="after")
+    def fields_suit_target(self) -> Self:
+        """What only TensorRT-LLM engines have is an error elsewhere, not an option without effect."""
+        if self.target != "tensorrt-llm":
+            for key, given in (
+                ("dtype", "dtype" in self.model_fields_set),
+                ("parallel", "parallel" in self.model_fields_set),
+                ("limits.max_num_tokens", self.limits.max_num_tokens is not None),
+                ("kv_cache.quantization", "quantization" in self.kv_cache.model_fields_set),
+            ):
+                if given:
+                    raise ValueError(f"{key} is for target tensorrt-llm; leave it out for {self.target}")
+        return self
+
+    def limits_for(self, context: int) -> Limits:
+        """The limits of this engine for a model of `context` positions.
+
+        Raises RecipeError when a given limit does not fit the model or the other fields.
+        """
+        limits = self.limits.fitted(context, self.target)
+        tokens = limits.max_num_tokens
+        if self.kv_cache.quantization == "int8" and tokens is not None and limits.max_input_len > tokens:
+            # tensorrt_llm/builder.py, build(): "Paged Context FMHA doesn't work with int8 kv cache".
+            raise RecipeError(
+                f"kv_cache.quantization int8 rules out reading a prompt in chunks, so limits.max_input_len "
+                f"{limits.max_input_len} must not exceed max_num_tokens, which is {tokens} here; lower the "
+                "one or raise the other, or give kv_cache.quantization fp8 or none."
+            )
+        return limits
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -131,14 +131,14 @@ def _refused(tmp_path: Path, form: Form = "none", mapping: Mapping = ONE, dtype:
 @pytest.mark.parametrize(
     ("changes", "mapping", "words"),
     [
-        ({}, Mapping(3), ["--tensor-parallel 3", "4 attention heads", "3 ranks", "give 1, 2 or 4."]),
+        ({}, Mapping(3), ["tensor parallelism of 3", "4 attention heads", "3 ranks", "give 1, 2 or 4."]),
         (
             {"num_attention_heads": 12, "num_key_value_heads": 3, "head_dim": 16},
             Mapping(2),
             ["3 heads for keys and values", "2 ranks", "give 1, 3, 6 or 12."],
         ),
         ({"intermediate_size": 98}, Mapping(4), ["intermediate_size 98", "4 parts", "give 1 or 2."]),
-        ({}, Mapping(1, 3), ["--pipeline-parallel 3", "2 layers", "give 1 or 2."]),
+        ({}, Mapping(1, 3), ["pipeline parallelism of 3", "2 layers", "give 1 or 2."]),
         ({"num_attention_heads": 1, "num_key_value_heads": 1}, Mapping(2), ["1 attention heads", "give 1."]),
     ],
 )

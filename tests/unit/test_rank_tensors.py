@@ -172,7 +172,7 @@ def test_what_passes_the_check_can_be_laid_out_and_what_is_advised_passes(
     except BuildError as error:
         advised = str(error).rsplit("give ", 1)[1].rstrip(".").replace(" or ", ", ").split(", ")
         for number in map(int, advised):
-            (Mapping(number) if "--tensor" in str(error) else Mapping(1, number)).check(model)
+            (Mapping(number) if "A tensor" in str(error) else Mapping(1, number)).check(model)
     else:
         for rank in range(parts * stages):
             for tensor in rank_tensors(model, Mapping(parts, stages), rank):

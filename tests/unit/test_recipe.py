@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from build.engine import build
 from engines.errors import RecipeError
-from engines.recipe import RequestedLimits, read_recipe
+from engines.recipe import Recipe, RequestedLimits, read_recipe
 
 ROOT = Path(__file__).parents[2]
 GOOD = "name: a\ncheckpoint: c\ntarget: onnx-cpu\nquantization: int4\n"
@@ -46,7 +47,19 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         ),
         (
             GOOD.replace("cpu", "dml").replace("int4", "int8"),
-            "the recipe: quantization int8 is for target onnx-cpu; give int4 for onnx-dml.",
+            "the recipe: quantization int8 is for target onnx-cpu, tensorrt-llm; give int4 for onnx-dml.",
+        ),
+        (
+            GOOD.replace("int4", "fp8"),
+            "quantization fp8 is for target tensorrt-llm; give int4 or int8 for onnx",
+        ),
+        (GOOD + "dtype: float16\n", "dtype is for target tensorrt-llm; leave it out for onnx-cpu"),
+        (GOOD + "parallel:\n  tensor: 2\n", "parallel is for target tensorrt-llm; leave it out"),
+        (GOOD + "limits:\n  max_num_tokens: 9\n", "limits.max_num_tokens is for target tensorrt-llm"),
+        (GOOD + "kv_cache:\n  quantization: int8\n", "kv_cache.quantization is for target tensorrt-llm"),
+        (
+            GOOD.replace("onnx-cpu", "tensorrt-llm") + "parallel:\n  data: 2\n",
+            "r.yaml:6: parallel.data: unknown key; allowed here: tensor, pipeline.",
         ),
         ("name: [", "is not YAML"),
         ("- a\n", "must be a mapping with the keys name, checkpoint"),
@@ -95,3 +108,35 @@ def test_more_than_the_model_can_hold_is_refused_with_both_lengths() -> None:
 def test_a_prompt_limit_above_the_models_context_is_refused() -> None:
     with pytest.raises(RecipeError, match="max_input_len 4096 must be below max_seq_len, which is 2048"):
         RequestedLimits(max_input_len=4096).fitted(2048, "onnx-cpu")
+
+
+def _trtllm(**fields: object) -> Recipe:
+    values = {"name": "a", "checkpoint": "c", "target": "tensorrt-llm", "quantization": "none"}
+    return Recipe.model_validate(values | fields)
+
+
+def test_a_tensorrt_llm_recipe_follows_upstreams_defaults() -> None:
+    recipe = _trtllm()
+    limits = recipe.limits_for(131072)
+    assert (limits.max_batch_size, limits.max_seq_len, limits.max_num_tokens) == (64, 8192, 8192)
+    assert recipe.kv_cache.fitted(recipe.target).memory_share == 0.9
+    assert _trtllm(limits={"max_batch_size": 9000}).limits_for(4096).max_num_tokens == 9000
+
+
+def test_a_step_that_cannot_hold_a_token_of_every_sequence_is_refused() -> None:
+    with pytest.raises(RecipeError, match="max_num_tokens 32 is less than max_batch_size 64"):
+        _trtllm(limits={"max_num_tokens": 32}).limits_for(4096)
+
+
+def test_an_int8_kv_cache_reads_prompts_in_one_piece() -> None:
+    asked = {"kv_cache": {"quantization": "int8"}, "limits": {"max_num_tokens": 1024}}
+    with pytest.raises(RecipeError, match="max_input_len 4095 must not exceed max_num_tokens, which is 1024"):
+        _trtllm(**asked).limits_for(4096)
+    asked["limits"]["max_input_len"] = 1024
+    assert _trtllm(**asked).limits_for(4096).max_input_len == 1024
+
+
+def test_a_tensorrt_llm_recipe_is_not_built_by_the_onnx_builder(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="compiled by trtllm-build in NVIDIA's container"):
+        build(ROOT / "engines" / "llama-3.2-1b.yaml", None, tmp_path, tmp_path / "models", force=False)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,179 @@
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers import ROOT
+
+from build import gpu, plan
+from build.architecture import Architecture
+from engines.errors import BuildError, RecipeError
+from engines.recipe import Recipe, read_recipe
+
+CONFIGS = ROOT / "tests" / "configs"
+MODELS = {path.stem: Architecture.read_file(path) for path in CONFIGS.glob("*.json")}
+CASES = [
+    ("llama-3.2-1b", "llama-3.2-1b", "4050", 8192, 9),
+    ("llama-3.2-3b-int4", "llama-3.2-3b", "4050", 8192, 2),
+    ("llama-3-8b-persona", "llama-3-8b", "L4", 8192, 10),
+    ("deepseek-coder-1.3b", "deepseek-coder-1.3b", "4050", 1024, 12),
+    ("llama-2-7b-chat", "llama-2-7b-chat", "A100 40GB", 4096, 10),
+]
+PAGE = (ROOT / "docs" / "tensorrt-llm.md").read_text()
+COMMANDS = sorted(set(re.findall(r"python -m (build plan engines/.*?)(?:`|\n)", PAGE)))
+
+
+def recipe(**fields: Any) -> Recipe:
+    values = {"name": "mine", "checkpoint": "c", "target": "tensorrt-llm", "quantization": "none"}
+    return Recipe.model_validate(values | fields)
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "build", "plan", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("name", "model", "card", "length", "count"), CASES)
+def test_the_recipes_that_ship_fit_the_gpus_they_are_for(
+    name: str, model: str, card: str, length: int, count: int
+) -> None:
+    made = plan.make(read_recipe(ROOT / "engines" / f"{name}.yaml"), MODELS[model], gpu.find(card))
+    assert made.refusal is None
+    assert made.chosen.sequences(length) == count
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_page_works(command: str) -> None:
+    ran = subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=ROOT, check=False)
+    assert ran.returncode == 0
+
+
+def test_the_page_walks_every_case() -> None:
+    assert [name for name, *_ in CASES if not any(f"/{name}.yaml" in line for line in COMMANDS)] == []
+
+
+def test_16_bits_of_a_3b_model_do_not_fit_6_gb_and_the_sentence_says_why_and_what_does() -> None:
+    made = plan.make(recipe(), MODELS["llama-3.2-3b"], gpu.find("4050"))
+    assert made.refusal is not None
+    for words in ("RTX 4050 Laptop 6GB", "(none) take 6.72 GiB", "2.73 GiB too much", "quantization int8"):
+        assert words in made.refusal
+    assert made.suggestion is not None
+    assert (made.suggestion.quantization, made.suggestion.limits.max_num_tokens) == ("int8", 2048)
+
+
+def test_a_suggestion_keeps_what_it_need_not_change() -> None:
+    asked = recipe(chat={"system": "너는 선비다."}, limits={"max_seq_len": 4096, "max_input_len": 4000})
+    suggested = plan.make(asked, MODELS["llama-2-7b-chat"], gpu.find("4050")).suggestion
+    assert suggested is not None
+    assert suggested.chat == asked.chat
+    limits = suggested.limits_for(4096)
+    assert limits.max_input_len < limits.max_seq_len < 4096
+
+
+def test_more_gpus_are_the_last_resort() -> None:
+    suggested = plan.make(recipe(), MODELS["llama-3-8b"], gpu.find("3050")).suggestion
+    assert suggested is not None
+    assert (suggested.parallel.tensor, suggested.quantization) == (2, "int4")
+
+
+def test_what_no_recipe_can_do_names_the_memory_it_takes() -> None:
+    made = plan.make(recipe(), MODELS["llama-3-8b"], gpu.Gpu("tiny", 1 << 30, None))
+    assert made.suggestion is None
+    assert made.refusal is not None
+    assert made.refusal.endswith("parallel.tensor 8 needs GPUs of 1.32 GiB.")
+
+
+def test_a_quantization_without_kernels_is_refused_with_one_that_has_them() -> None:
+    made = plan.make(recipe(quantization="fp8"), MODELS["llama-3-8b"], gpu.find("A100 80GB"))
+    assert made.refusal is not None
+    assert "fp8 needs compute capability 8.9 or newer, and A100 80GB has 8.0" in made.refusal
+    assert made.suggestion is not None
+    assert made.suggestion.quantization == "int8"
+    old = plan.make(recipe(), MODELS["llama-3-8b"], gpu.find("T4"))
+    assert old.refusal is not None
+    assert old.refusal.endswith("take a newer GPU.")
+
+
+def test_matrices_that_weight_only_kernels_cannot_cut_are_refused() -> None:
+    # 11008 / 128 heads of tensor parallelism 4 is 2752, no multiple of 128, AWQ's group.
+    asked = recipe(quantization="int4-awq", parallel={"tensor": 4})
+    made = plan.make(asked, MODELS["llama-2-7b-chat"], gpu.find("H200"))
+    assert "int4-awq needs matrices whose sides are multiples of 128" in (made.refusal or "")
+
+
+def test_a_model_that_cannot_be_shared_so_is_refused() -> None:
+    with pytest.raises(BuildError, match="32 attention heads cannot be dealt out evenly to 3 ranks"):
+        plan.make(recipe(parallel={"tensor": 3}), MODELS["llama-3-8b"], gpu.find("H200"))
+
+
+def test_a_recipe_for_onnx_is_sent_to_inspect() -> None:
+    with pytest.raises(RecipeError, match=r"for target onnx-cpu; a plan is for tensorrt-llm.*build inspect"):
+        plan.make(recipe(target="onnx-cpu", quantization="int4"), MODELS["llama-3-8b"], gpu.find("H200"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(MODELS)),
+    size=st.integers(2, 40),
+    form=st.sampled_from(["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"]),
+    length=st.integers(2, 4096),
+)
+def test_every_suggestion_fits_when_it_is_planned_itself(
+    name: str, size: int, form: str, length: int
+) -> None:
+    card = gpu.Gpu("any", size << 30, (8, 6))
+    asked = recipe(quantization=form, limits={"max_seq_len": length})
+    made = plan.make(asked, MODELS[name], card)
+    assert (made.refusal is None) == plan.fits(asked, MODELS[name], card)
+    if made.suggestion:
+        again = plan.make(made.suggestion, MODELS[name], card)
+        assert again.refusal is None
+        assert again.chosen.weights + again.chosen.activations < again.chosen.visible
+
+
+@given(free=st.integers(0, 1 << 36), length=st.integers(1, 8192))
+def test_the_sequences_that_fit_take_no_more_than_their_share(free: int, length: int) -> None:
+    per_token = 131072
+    budget = plan.Budget("none", free, 0, 0, 0, 0, 0, per_token, 0.9)
+    assert budget.sequences(length) * length * per_token <= 0.9 * free
+    assert budget.kv_tokens % 32 == 0
+
+
+def test_the_command_shows_the_plan_and_the_recipe_that_fits(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\ncheckpoint: c\ntarget: tensorrt-llm\nquantization: none\n")
+    config = str(CONFIGS / "llama-3.2-3b.json")
+    ran = _run(str(path), "--config", config, "--gpu", "4050")
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+    assert "about" in ran.stdout
+    suggested = tmp_path / "fits.yaml"
+    suggested.write_text(ran.stdout.split("a recipe that fits\n")[1])
+    again = _run(str(suggested), "--config", config, "--gpu", "4050", "--json")
+    assert again.returncode == 0, again.stderr
+    answer = json.loads(again.stdout)
+    assert answer["fits"]
+    assert answer["gpu"]["capability"] == "8.9"
+    assert answer["quantization"] == yaml.safe_load(suggested.read_text())["quantization"] == "int8"
+    assert [item["quantization"] for item in answer["budgets"]][:3] == ["none", "int8", "int4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Which GPU? Give --gpu with its name"),
+        (("--gpu", "4050"), "llama-2-7b-chat/config.json is not there; give --config"),
+        (("--gpu-memory", "lots"), "--gpu-memory 'lots' is not a size"),
+    ],
+)
+def test_the_command_says_what_it_needs(arguments: tuple[str, ...], words: str) -> None:
+    ran = _run("engines/llama-2-7b-chat.yaml", *arguments)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert words in ran.stderr
