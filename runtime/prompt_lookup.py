@@ -5,13 +5,19 @@ guess that what followed them there follows again. Every token that then comes, 
 the guess was right, so how far guesses can be trusted is known without paying for it.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 # Places where the last two tokens stood before that are compared; the longest match counts.
 _MOST_PLACES = 16
 _LONGEST_COMPARED = 16
-# Guesses are told apart by how many tokens before them matched: 0, 1, 2, 3-4, 5-8, 9-16, more.
+# After a miss, a match of two tokens elsewhere says less than that this place has been the right one: the two
+# are often digits of a number.
+_LONGER_ELSEWHERE = 3
+# Guesses are told apart by how many tokens before them matched: 0, 1, 2, 3-4, 5-8, 9-16, more; and by how the
+# guess of the token that is copied came out: in a list, what changed in one line changes in the next.
 _CLASS_ENDS = (0, 1, 2, 4, 8, 16)
+_NOT_GUESSED, _RIGHT, _WRONG = _OUTCOMES = range(3)
 # One guess counts this much less than the next one of its class, so a change of content is noticed.
 _FORGET = 15 / 16
 # Before anything is known, a guess is as likely right as wrong; that belief weighs as much as one guess.
@@ -23,13 +29,15 @@ class PromptLookup:
 
     def __init__(self, token_ids: Sequence[int]) -> None:
         self._tokens: list[int] = []
+        self._outcomes: list[int] = []  # of the guess of each token
         self._places: dict[tuple[int, int], list[int]] = {}  # after which positions a pair of tokens ends
         self._source: int | None = None  # position of the guessed next token
         self._matched = 0  # tokens before it that match
-        self._right = [_PRIOR * _PRIOR_WEIGHT] * (len(_CLASS_ENDS) + 1)
-        self._judged = [_PRIOR_WEIGHT] * (len(_CLASS_ENDS) + 1)
+        kinds = len(_OUTCOMES) * (len(_CLASS_ENDS) + 1)
+        self._right = [_PRIOR * _PRIOR_WEIGHT] * kinds
+        self._judged = [_PRIOR_WEIGHT] * kinds
         for token in token_ids[:-1]:
-            self._push(token)
+            self._push(token, _NOT_GUESSED)
         self.append(token_ids[-1])
 
     def __len__(self) -> int:
@@ -37,47 +45,55 @@ class PromptLookup:
 
     def append(self, token: int) -> None:
         """The sequence goes on with `token`."""
-        hit = self._source is not None and self._tokens[self._source] == token
+        outcome = _NOT_GUESSED
         if self._source is not None:
-            self._judge(hit)
+            hit = self._tokens[self._source] == token
+            self._judge(_kind(self._matched, self._outcomes[self._source]), hit)
+            outcome = _RIGHT if hit else _WRONG
             # After a miss the place may still be the right one with another value in it.
             self._source += 1
             self._matched = self._matched + 1 if hit else 0
-        if not hit:
+        if outcome != _RIGHT:
             self._look_up(token)
-        self._push(token)
+        self._push(token, outcome)
 
     def draft(self, most: int) -> list[int]:
         """The guessed next tokens, none if the sequence does not repeat itself."""
-        if self._source is None:
-            return []
-        # A sequence that repeats its very end is copied from the draft itself, round after round.
-        period = len(self._tokens) - self._source
-        draft = self._tokens[self._source : self._source + most]
-        while len(draft) < most:
-            draft.append(draft[-period])
-        return draft
+        return self._from_source(self._tokens, most)
 
     def chances(self, most: int) -> list[float]:
         """How likely the first token of `draft` is right, the first two are, and so on."""
         chances: list[float] = []
         chance = 1.0
-        for matched in range(self._matched, self._matched + most if self._source is not None else 0):
-            kind = _class(matched)
+        for further, outcome in enumerate(self._from_source(self._outcomes, most)):
+            kind = _kind(self._matched + further, outcome)
             chance *= self._right[kind] / self._judged[kind]
             chances.append(chance)
         return chances
 
-    def _judge(self, hit: bool) -> None:
-        kind = _class(self._matched)
+    def _from_source(self, values: list[int], most: int) -> list[int]:
+        """What stands in `values`, one for each token, where the next tokens are copied from."""
+        if self._source is None:
+            return []
+        # A sequence that repeats its very end is copied from the draft itself, round after round.
+        period = len(values) - self._source
+        copied = values[self._source : self._source + most]
+        while len(copied) < most:
+            copied.append(copied[-period])
+        return copied
+
+    def _judge(self, kind: int, hit: bool) -> None:
         self._right[kind] = self._right[kind] * _FORGET + hit
         self._judged[kind] = self._judged[kind] * _FORGET + 1
 
     def _look_up(self, token: int) -> None:
-        """Move to the longest match of the sequence with `token` at its end; of equals, the latest."""
+        """Move to the longest match of the sequence with `token` at its end; of equals, the latest.
+
+        Stay after a miss if none is long enough.
+        """
         if not self._tokens:
             return
-        longest = 0
+        longest = 0 if self._source is None else _LONGER_ELSEWHERE - 1
         for place in reversed(self._places.get((self._tokens[-1], token), ())[-_MOST_PLACES:]):
             length = self._match(place - 2) + 2
             if length > longest:
@@ -92,14 +108,12 @@ class PromptLookup:
             length += 1
         return length
 
-    def _push(self, token: int) -> None:
+    def _push(self, token: int, outcome: int) -> None:
         if self._tokens:
             self._places.setdefault((self._tokens[-1], token), []).append(len(self._tokens) + 1)
         self._tokens.append(token)
+        self._outcomes.append(outcome)
 
 
-def _class(matched: int) -> int:
-    for kind, end in enumerate(_CLASS_ENDS):
-        if matched <= end:
-            return kind
-    return len(_CLASS_ENDS)
+def _kind(matched: int, outcome: int) -> int:
+    return len(_OUTCOMES) * bisect_left(_CLASS_ENDS, matched) + outcome

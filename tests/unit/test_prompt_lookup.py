@@ -30,6 +30,24 @@ def test_after_another_value_the_draft_goes_on_behind_it() -> None:
     assert lookup.draft(2) == [7, 8]
 
 
+def test_two_tokens_elsewhere_do_not_lead_away_from_lines_that_go_on() -> None:
+    lookup = looked_up([5, 6, 1, 7, 8, 9, 4, 2, 3, 9, 5, 6])
+    for token in (4, 2):
+        lookup.append(token)
+    assert lookup.draft(3) == [8, 9, 4]
+
+
+def test_what_changed_in_one_line_is_expected_to_change_in_the_next() -> None:
+    lookup = looked_up([5, 6, 1, 7, 8, 9])
+    for value in range(20, 26):
+        for token in (5, 6, value, 7, 8, 9):
+            lookup.append(token)
+    _, two_that_stay, changing = lookup.chances(3)
+    assert lookup.draft(3) == [5, 6, 25]
+    assert two_that_stay > 0.9
+    assert changing < 0.1
+
+
 def test_nothing_is_drafted_before_anything_repeats() -> None:
     lookup = looked_up([1, 2, 3, 4])
     assert lookup.draft(8) == []
