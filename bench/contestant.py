@@ -9,13 +9,15 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf, isfinite
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
+ROUNDING = 1e-3
 
 
 class ContestantFailed(Exception):
@@ -24,11 +26,15 @@ class ContestantFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What takes part: a name, the command of its process, and whether it is ours or a peer."""
+    """What takes part: a name, the command of its process, and whether it is ours or a peer.
+
+    may_lose: share of perplexity it may lose to the checkpoint for its speed to count.
+    """
 
     name: str
     command: tuple[str, ...]
     ours: bool
+    may_lose: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,15 @@ class Contestant:
             _field(line, "accepted_tokens"),
         )
 
+    def foretell(self, windows: Sequence[Sequence[int]]) -> Iterator[list[float]]:
+        """The log-probability of each token but the first of each window, a window at a time.
+
+        Raises ContestantFailed when the process ends, or an answer is not a log-probability for each token.
+        """
+        self._ask({"windows": [list(window) for window in windows]})
+        for window in windows:
+            yield log_probs_of(self._answer(), len(window) - 1)
+
     def close(self) -> None:
         """End the process and what it started, whatever it is doing."""
         if hasattr(os, "killpg"):
@@ -119,12 +134,15 @@ class Contestant:
         self._process.communicate()
         self._stderr.close()
 
-    def _asked(self, batch: dict[str, Any]) -> str:
+    def _asked(self, what: dict[str, Any]) -> str:
+        self._ask(what)
+        return self._answer()
+
+    def _ask(self, what: dict[str, Any]) -> None:
         try:
-            print(json.dumps(batch), file=self._process.stdin, flush=True)
+            print(json.dumps(what), file=self._process.stdin, flush=True)
         except BrokenPipeError:
             raise ContestantFailed(self._last_words()) from None
-        return self._answer()
 
     def _answer(self) -> str:
         line = self._process.stdout.readline()
@@ -151,6 +169,20 @@ def timing_of(line: str, prompts: int, max_tokens: int) -> Timing:
     seconds = float(_field(line, "seconds"))
     also = json.loads(line)
     return Timing(seconds, also.get("session_s"), also.get("cpu_s", {}))
+
+
+def log_probs_of(line: str, tokens: int) -> list[float]:
+    """The log-probabilities in an answer line.
+
+    Raises ContestantFailed unless there is one for each of `tokens` tokens: a number not above 0, but for
+    rounding.
+    """
+    log_probs = [float(value) for value in _field(line, "log_probs")]
+    if len(log_probs) != tokens:
+        raise ContestantFailed(f"it foretold {len(log_probs)} tokens instead of {tokens}")
+    if wrong := [value for value in log_probs if not (isfinite(value) and value < ROUNDING)]:
+        raise ContestantFailed(f"it gave a token the log-probability {wrong[0]}")
+    return log_probs
 
 
 def _field(line: str, name: str) -> Any:

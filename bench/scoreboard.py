@@ -11,39 +11,61 @@ from rich.text import Text
 
 from bench import environment
 from bench.contest import Contest, Figure, Point
+from bench.contestant import Entry
+from bench.reading import Reading
 
 
 def table(contest: Contest, threads: int, left_out: dict[str, str]) -> RenderableType:
-    """Tokens/s of everyone at every point, our ratios to the best peer, and who is missing and why."""
+    """Quality and tokens/s of everyone, our ratios to the best peer, and who is missing and why."""
     first = contest.points[0]
     rounds = len({sample.round for sample in contest.samples})
     title = f"tokens/s, median of {rounds} (lowest-highest) · {threads} threads · "
     title += f"{first.prompt_tokens} tokens in, {first.max_tokens} out"
+    if contest.checkpoint_perplexity is not None:
+        title += f" · perplexity: times the checkpoint's {contest.checkpoint_perplexity:.2f}"
     board = Table(box=box.SIMPLE)
     board.add_column("requests at once", style="bold", overflow="fold")
+    if contest.checkpoint_perplexity is not None:
+        board.add_column("perplexity", justify="right")
     for point in contest.points:
         board.add_column(_heading(point), justify="right")
     for entry in contest.entries:
-        figures = [contest.throughput(entry.name, point) for point in contest.points]
-        board.add_row(entry.name, *(_cell(figure, "{:.0f}") for figure in figures))
+        cells = [_cell(contest.throughput(entry.name, point), "{:.0f}") for point in contest.points]
+        row = [entry.name, *_quality(contest, entry), *cells]
+        board.add_row(*row, style=None if contest.counts(entry) else "dim")
     for entry in contest.entries:
         ratios = [contest.ratio(entry.name, point) for point in contest.points]
         if entry.ours and any(ratios):
-            board.add_row(f"{entry.name} : best peer", *(_cell(ratio, "{:.2f}") for ratio in ratios))
-    remarks = [Text(f"{name} is out: {reason}", style="red") for name, reason in contest.failures.items()]
+            blank = [""] * len(_quality(contest, entry))
+            board.add_row(f"{entry.name} : best peer", *blank, *(_cell(ratio, "{:.2f}") for ratio in ratios))
+    remarks = [
+        Text(
+            f"{entry.name} loses more than {entry.may_lose:.0%}: its speed does not count.",
+            style="red",
+        )
+        for entry in contest.entries
+        if not contest.counts(entry)
+    ]
+    remarks += [Text(f"{name} is out: {reason}", style="red") for name, reason in contest.failures.items()]
     remarks += [Text(f"{name} is left out: {how}.", style="yellow") for name, how in left_out.items()]
     if contest.interrupted:
         remarks.append(Text("Interrupted: these are the figures up to then.", style="yellow"))
     return Group(Text(title, style="bold"), board, *remarks)
 
 
-def write_json(path: Path, contest: Contest, threads: int, left_out: dict[str, str]) -> None:
+def write_json(
+    path: Path, contest: Contest, threads: int, left_out: dict[str, str], reading: Reading | None
+) -> None:
     """Write the figures, who took part, the environment and every sample."""
     figures = [
         {
             "name": entry.name,
             "ours": entry.ours,
             "version": contest.versions.get(entry.name),
+            "perplexity": contest.perplexities.get(entry.name),
+            "loss": contest.loss(entry.name),
+            "may_lose": entry.may_lose,
+            "counts": contest.counts(entry),
             "points": [
                 {
                     **asdict(point),
@@ -58,6 +80,8 @@ def write_json(path: Path, contest: Contest, threads: int, left_out: dict[str, s
     ]
     document = {
         "figures": figures,
+        "checkpoint_perplexity": contest.checkpoint_perplexity,
+        "text_tokens": reading.tokens if reading else 0,
         "threads": threads,
         "failures": contest.failures,
         "left_out": left_out,
@@ -70,6 +94,14 @@ def write_json(path: Path, contest: Contest, threads: int, left_out: dict[str, s
 
 def _heading(point: Point) -> str:
     return f"prefill {point.prompt_tokens}" if point.is_prefill else str(point.requests)
+
+
+def _quality(contest: Contest, entry: Entry) -> list[str]:
+    """The cell of its perplexity over the checkpoint's, if there is one; ✗ when its speed does not count."""
+    if contest.checkpoint_perplexity is None:
+        return []
+    loss = contest.loss(entry.name)
+    return ["-" if loss is None else f"{1 + loss:.4f}{'' if contest.counts(entry) else ' ✗'}"]
 
 
 def _cell(figure: Figure | None, form: str) -> str:

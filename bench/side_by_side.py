@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from bench import lineup, prompts, scoreboard
+from bench import lineup, prompts, reading, scoreboard
 from bench.contest import Contest, Point, hold
 from bench.contestant import Entry
 from bench.json_file import JsonFile
 from bench.progress import shown
+from bench.reading import Reading
 
 PREFILL_TOKENS = 512
 
@@ -37,19 +38,41 @@ def runtime(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            exists=True, file_okay=False, help="The model for transformers; the sample's if not given."
+            exists=True,
+            file_okay=False,
+            help="The model for transformers, and what quality is held against; the sample's if not given.",
         ),
     ] = None,
     gguf: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="The model for OpenVINO GenAI and llama.cpp, which take part once for each; the sample's "
+            "Q4_1 and Q8_0 if not given.",
+        ),
+    ] = None,
+    llama_server: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="The model for OpenVINO GenAI and llama.cpp; the sample's Q4_1 if not given.",
+            help="A build of llama.cpp's llama-server; the one in .cache/peers if not given.",
         ),
     ] = None,
-    llama_server: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A build of llama.cpp's llama-server.")
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality/--no-quality", help="With --peers: read a text first, and let no speed count without."
+        ),
+    ] = True,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Which UTF-8 text; the first 4,096 tokens of docs/ if not given.",
+        ),
     ] = None,
     concurrency: Annotated[
         list[int] | None, typer.Option(min=1, help="Requests at once, once for each; 1, 4, 8 and 16.")
@@ -66,12 +89,18 @@ def runtime(
     """Run engines side by side on this machine: same prompts, lengths and threads, interleaved.
 
     Prints tokens/s (prefill included) for each number of requests at once, prefill tokens/s of a prompt of
-    512 tokens, and our ratio to the best peer. It says nothing about quality. Ctrl-C prints what was
-    measured so far.
+    512 tokens, and our ratio to the best peer. With --peers everyone first foretells the same text: its
+    perplexity over that of the checkpoint in fp32 stands beside its speed, and a speed counts only for who
+    loses at most 1 % (int8, and engines that are not quantized) or 6 % (int4, and peers on other files than
+    our engines). Ctrl-C prints what was measured so far.
+
+    - `python -m bench runtime engines/smollm2-135m-int4 --peers --without transformers`
+    - `... --rounds 1 --no-quality` for a quick look at speed
+    - `... --gguf model-Q4_0.gguf --gguf model-Q4_1.gguf --text book.txt`
     """
     folders = tuple(engines or [Path("engines/smollm2-135m-int4")])
     tokenizer = tokenizer_of(folders[0])
-    if not peers and (without or checkpoint or gguf or llama_server):
+    if not peers and (without or checkpoint or gguf or llama_server or text or not quality):
         raise typer.BadParameter("what is said about peers counts only with it.", param_hint="--peers")
     if unknown := sorted(set(without or []) - set(lineup.PEERS)):
         raise typer.BadParameter(
@@ -82,20 +111,29 @@ def runtime(
     materials = lineup.Materials(
         folders,
         checkpoint or lineup.sample_checkpoint(folders),
-        gguf or lineup.sample_gguf(folders),
-        llama_server,
+        tuple(gguf or lineup.sample_ggufs(folders)),
+        llama_server or lineup.installed_llama_server(),
         slots=max(point.requests for point in points),
-        length=max(point.prompt_tokens + point.max_tokens for point in points),
+        length=max(reading.WINDOW, *(point.prompt_tokens + point.max_tokens for point in points)),
         threads=threads or _physical_cores(),
     )
-    entries, left_out = lineup.ours(materials), {}
+    entries, left_out, read = lineup.ours(materials), {}, None
     if peers:
         rivals, left_out = lineup.peers(materials, frozenset(without or []))
         entries += rivals
-    contest = hold_with_progress(entries, points, rounds, prompt_maker(tokenizer, seed))
+        if not quality:
+            left_out["quality"] = "you said so (--no-quality)"
+        elif against := lineup.checkpoint(materials):
+            read = Reading(_windows(text, tokenizer), against)
+        else:
+            left_out["quality"] = (
+                "name the checkpoint the engine was built from with --checkpoint; `make setup` installs "
+                "transformers, which reads it"
+            )
+    contest = hold_with_progress(entries, points, rounds, prompt_maker(tokenizer, seed), read)
     Console().print(scoreboard.table(contest, materials.threads, left_out))
     if json_file:
-        scoreboard.write_json(json_file, contest, materials.threads, left_out)
+        scoreboard.write_json(json_file, contest, materials.threads, left_out, read)
     if not contest.samples:
         Console(stderr=True).print("Nothing was measured.", style="red")
         raise typer.Exit(1)
@@ -109,6 +147,13 @@ def tokenizer_of(engine: Path) -> Path:
     if not tokenizer.is_file():
         raise typer.BadParameter(f"{tokenizer} is missing: build the engine with `make engine`.")
     return tokenizer
+
+
+def _windows(text: Path | None, tokenizer: Path) -> list[list[int]]:
+    try:
+        return reading.windows_of(text, tokenizer)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--text") from None
 
 
 def prompt_maker(tokenizer_file: Path, seed: int) -> Callable[[int, int], list[list[int]]]:
@@ -128,10 +173,14 @@ def hold_with_progress(
     points: list[Point],
     rounds: int,
     make: Callable[[int, int], list[list[int]]],
+    read: Reading | None = None,
 ) -> Contest:
     """Hold the contest with a bar in the terminal; Ctrl-C ends it with what was measured."""
-    with shown(len(entries) * (1 + rounds * len(points))) as report:
-        return hold(entries, points, rounds, make, report)
+    steps = len(entries) * (1 + rounds * len(points))
+    if read:
+        steps += 1 + (len(entries) + 1) * len(read.windows)
+    with shown(steps) as report:
+        return hold(entries, points, rounds, make, report, read)
 
 
 def _physical_cores() -> int:

@@ -13,9 +13,9 @@ import typer
 
 from engines.errors import EngineFailed, InvalidRequest, SlipwayError
 from engines.generation import Delta, Grammar, SamplingParams
+from runtime import perplexity as engine_perplexity
 from runtime.engine import DEFAULT_CACHE_BYTES, Engine
-from runtime.measure import timed_batches
-from runtime.perplexity import measure
+from runtime.measure import replies
 from runtime.sequence import Event
 from text.detokenizer import Detokenizer
 from text.perplexity import Score, read_text
@@ -151,7 +151,7 @@ def perplexity(
         expected = Score.load(reference) if reference else None
         token_ids = Tokenizer.load(directory).encode(read_text(text))
         with typer.progressbar(length=len(token_ids), label="Reading", file=sys.stderr) as bar:
-            score = measure(directory, token_ids, threads, bar.update, on_cpu)
+            score = engine_perplexity.measure(directory, token_ids, threads, bar.update, on_cpu)
         print(score)
         if expected:
             print(score.against(expected))
@@ -168,16 +168,22 @@ def measure_batches(
         bool, typer.Option("--prefix-cache", help="Keep prompts, as when serving; else each is read afresh.")
     ] = False,
 ) -> None:
-    """Run batches from standard input and time them, a JSON object per line; `python -m bench` asks.
+    """Do what standard input asks and time it, a JSON object per line; `python -m bench` asks.
 
     `{"prompts": [[token id, ...], ...], "max_tokens": n}` is answered with
     `{"tokens": [how many came for each], "seconds": s, "session_s": s, ...}`, of which the last is the time
-    spent inside onnxruntime; `runtime/measure.py` tells the rest.
+    spent inside onnxruntime. `{"windows": [[token id, ...], ...]}` is answered with a line for each window,
+    `{"log_probs": [...]}`, the logarithm of the probability of each token but the first.
+    `runtime/measure.py` tells the rest.
     """
+
+    def read(windows: list[list[int]]) -> Iterator[Score]:
+        return engine_perplexity.read(directory, windows, threads, lambda _: None, on_cpu=False)
+
     try:
         cache_bytes = DEFAULT_CACHE_BYTES if prefix_cache else 0
         with closing(Engine(directory, threads, cache_bytes=cache_bytes, speculation=speculation)) as engine:
-            for line in timed_batches(engine, sys.stdin):
+            for line in replies(engine, sys.stdin, read):
                 print(line, flush=True)
     except SlipwayError as error:
         _fail(error)

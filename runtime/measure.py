@@ -1,4 +1,4 @@
-"""Timed batches in process, one JSON object per line: how `python -m bench` measures this engine.
+"""Timed batches and foretold texts, one JSON object per line: how `python -m bench` measures this engine.
 
 out, once:       {"ready": "name and version"}
 in, per batch:   {"prompts": [[token id, ...], ...], "max_tokens": n,
@@ -6,6 +6,8 @@ in, per batch:   {"prompts": [[token id, ...], ...], "max_tokens": n,
 out, per batch:  {"tokens": [number of output tokens of each prompt], "seconds": s, "session_s": s,
                   "answers": [[token id, ...], ...], "times": [[s, ...], ...], "arrived": [[s, s], ...],
                   "draft_tokens": n, "accepted_tokens": n}
+in, per text:    {"windows": [[token id, ...], ...]}
+out, per window: {"log_probs": [natural logarithm of the probability of each token but the first]}
 
 The seconds run from the prompts, as token ids, to the last token of the last answer; session_s is how many of
 them the engine was inside onnxruntime. times: when each token of each answer came, seconds from the start;
@@ -21,7 +23,7 @@ Called by the command `measure`.
 import json
 import queue
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,6 +32,7 @@ from engines.errors import SlipwayError
 from engines.generation import SamplingParams
 from runtime.engine import Engine
 from runtime.sequence import Event
+from text.perplexity import Score
 
 _Events = queue.SimpleQueue[tuple[int, Event, float]]
 
@@ -44,15 +47,23 @@ class _Answer:
     ended: bool = False
 
 
-def timed_batches(engine: Engine, batches: Iterable[str]) -> Iterator[str]:
-    """The lines for the batches, each as soon as its batch is done.
+def replies(
+    engine: Engine, asked: Iterable[str], read: Callable[[list[list[int]]], Iterator[Score]]
+) -> Iterator[str]:
+    """The lines for what is asked, each as soon as it is known.
 
+    read: scores the windows of a text, in order.
     Raises the SlipwayError with which a request was refused or ended.
     """
     manifest = engine.manifest
     yield json.dumps({"ready": f"slipway {manifest.versions['slipway']}, {manifest.quantization}"})
-    for line in batches:
-        yield json.dumps(_timed(engine, json.loads(line)))
+    for line in asked:
+        batch = json.loads(line)
+        if "windows" in batch:
+            for score in read(batch["windows"]):
+                yield json.dumps({"log_probs": score.log_probs.tolist()})
+        else:
+            yield json.dumps(_timed(engine, batch))
 
 
 def _timed(engine: Engine, batch: dict[str, Any]) -> dict[str, object]:

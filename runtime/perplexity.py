@@ -1,6 +1,6 @@
-"""The perplexity of a text, by the executor that serves; called by the command."""
+"""The perplexity of a text, by the executor that serves; called by the commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +19,27 @@ def measure(
     advance: Callable[[int], None],
     on_cpu: bool,
 ) -> Score:
-    """Let the engine in `directory` foretell a text, token by token, as many windows at once as it has slots.
+    """Let the engine in `directory` foretell a text.
 
-    Its graph computes the logits of the last token alone, and decoding is what it does all day. advance: told
-    how many tokens each step foretold. on_cpu: run an engine built for a GPU on the CPU.
+    advance: told how many tokens each step foretold. on_cpu: run an engine built for a GPU on the CPU.
     Raises EngineRefused for an engine that must not be served, InvalidRequest for a text it cannot read.
     """
+    return Score.joined(list(read(directory, windows(token_ids), threads, advance, on_cpu)))
+
+
+def read(
+    directory: Path,
+    pieces: Sequence[Sequence[int]],
+    threads: int | None,
+    advance: Callable[[int], None],
+    on_cpu: bool,
+) -> Iterator[Score]:
+    """The score of each piece of a text, in order, read token by token, as many at once as there are slots.
+
+    The graph computes the logits of the last token alone, and decoding is what it does all day. pieces: of
+    one length, but the last may be shorter. Else as `measure`.
+    """
     manifest = open_engine(directory)
-    pieces = windows(token_ids)
     limits = manifest.limits
     longest = max(map(len, pieces))
     if longest > limits.max_seq_len:
@@ -36,13 +49,13 @@ def measure(
         )
     slots = min(limits.max_batch_size, len(pieces))
     executor = open_executor(directory, manifest, slots, longest, threads or physical_cores(), on_cpu)
-    scores = []
     for start in range(0, len(pieces), slots):
-        scores += _read(executor, pieces[start : start + slots], advance)
-    return Score.joined(scores)
+        yield from _together(executor, pieces[start : start + slots], advance)
 
 
-def _read(executor: Executor, pieces: Sequence[Sequence[int]], advance: Callable[[int], None]) -> list[Score]:
+def _together(
+    executor: Executor, pieces: Sequence[Sequence[int]], advance: Callable[[int], None]
+) -> list[Score]:
     """The score of each piece, one to a slot; all are of one length, but the last may be shorter."""
     logits = [executor.prefill(slot, piece[:1]).copy() for slot, piece in enumerate(pieces)]
     steps = []

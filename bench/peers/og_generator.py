@@ -1,11 +1,15 @@
 """ONNX Runtime GenAI's `og.Generator` on one of our engines: a static batch, all rows end together."""
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime_genai as og
 
 from bench.peers import child
+
+NEVER = -1e9
 
 
 def load(threads: int, engine: str) -> child.Peer:
@@ -27,7 +31,34 @@ def load(threads: int, engine: str) -> child.Peer:
             generator.generate_next_token()
         return [len(generator.get_sequence(row)) - len(prompts[row]) for row in range(len(prompts))]
 
-    return child.Peer(f"onnxruntime-genai {og.__version__}", generate)
+    def foretell(windows: list[list[int]]) -> Iterator[list[float]]:
+        for length in sorted({len(window) for window in windows}, reverse=True):
+            yield from _foretell(model, np.array([each for each in windows if len(each) == length], np.int32))
+
+    return child.Peer(f"onnxruntime-genai {og.__version__}", generate, foretell)
+
+
+def _foretell(model: og.Model, windows: npt.NDArray[np.int32]) -> list[list[float]]:
+    """The log-probabilities of windows of one length, int32 [rows, tokens], which decode as one batch.
+
+    A batch takes no more tokens once it has begun, so each is forced: all others get a logit that none has.
+    """
+    rows, length = windows.shape
+    params = og.GeneratorParams(model)
+    params.set_search_options(do_sample=False, batch_size=rows, min_length=length, max_length=length)
+    generator = og.Generator(model, params)
+    generator.append_tokens(windows[:, :1])
+    log_probs = np.empty((rows, length - 1))
+    for position in range(1, length):
+        logits, came = generator.get_logits()[:, -1], (np.arange(rows), windows[:, position])
+        highest = logits.max(axis=-1)
+        log_probs[:, position - 1] = logits[came] - highest
+        log_probs[:, position - 1] -= np.log(np.exp(logits - highest[:, None]).sum(axis=-1, dtype=np.float64))
+        forced = np.full((rows, 1, logits.shape[-1]), NEVER, np.float32)
+        forced[came[0], 0, came[1]] = 0
+        generator.set_logits(forced)
+        generator.generate_next_token()
+    return log_probs.tolist()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """OpenVINO GenAI's continuous batching on a GGUF file as it is."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import openvino as ov
 import openvino_genai
@@ -11,17 +13,29 @@ def load(threads: int, gguf: str) -> child.Peer:
     """Load the GGUF file `gguf`; it is converted in memory."""
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.enable_prefix_caching = False  # every prompt is new
-    pipeline = openvino_genai.LLMPipeline(
-        gguf, "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=threads
+    pipeline = openvino_genai.ContinuousBatchingPipeline(
+        gguf, scheduler, "CPU", {"INFERENCE_NUM_THREADS": threads}
     )
 
     def generate(prompts: list[list[int]], max_tokens: int) -> list[int]:
-        ids = np.array(prompts, dtype=np.int64)
-        inputs = openvino_genai.TokenizedInputs(ov.Tensor(ids), ov.Tensor(np.ones_like(ids)))
         greedy = openvino_genai.GenerationConfig(max_new_tokens=max_tokens, ignore_eos=True, do_sample=False)
-        return [len(answer) for answer in pipeline.generate(inputs, greedy).tokens]
+        answers = pipeline.generate([_tensor(prompt) for prompt in prompts], [greedy] * len(prompts))
+        return [len(answer.m_generation_ids[0]) for answer in answers]
 
-    return child.Peer(f"openvino-genai {openvino_genai.__version__}", generate)
+    def foretell(windows: list[list[int]]) -> Iterator[list[float]]:
+        # With echo, an answer begins with its prompt; the first token was not foretold.
+        echo = openvino_genai.GenerationConfig(max_new_tokens=1, echo=True, logprobs=1, ignore_eos=True)
+        for number, window in enumerate(windows):
+            handle = pipeline.add_request(number, _tensor(window), echo)
+            while pipeline.has_non_finished_requests():
+                pipeline.step()
+            yield handle.read_all()[0].generated_log_probs[1 : len(window)]
+
+    return child.Peer(f"openvino-genai {openvino_genai.__version__}", generate, foretell)
+
+
+def _tensor(token_ids: list[int]) -> ov.Tensor:
+    return ov.Tensor(np.array([token_ids], dtype=np.int64))
 
 
 if __name__ == "__main__":

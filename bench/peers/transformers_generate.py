@@ -1,4 +1,6 @@
-"""`generate` of transformers on the checkpoint, in the precision it was saved in: what people start from."""
+"""transformers on the checkpoint: what people start from, and in fp32 what all quality is held against."""
+
+from collections.abc import Iterator
 
 import torch
 import transformers
@@ -6,11 +8,11 @@ import transformers
 from bench.peers import child
 
 
-def load(threads: int, checkpoint: str) -> child.Peer:
-    """Load the merged checkpoint folder `checkpoint`."""
+def load(threads: int, checkpoint: str, precision: str = "auto") -> child.Peer:
+    """Load the merged checkpoint folder `checkpoint`; in `auto`, the precision it was saved in."""
     torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
-    model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=precision).eval()
 
     @torch.inference_mode()
     def generate(prompts: list[list[int]], max_tokens: int) -> list[int]:
@@ -26,8 +28,15 @@ def load(threads: int, checkpoint: str) -> child.Peer:
         )
         return [len(answer) - ids.shape[1] for answer in answers]
 
-    precision = str(model.dtype).removeprefix("torch.")
-    return child.Peer(f"transformers {transformers.__version__}, {precision}", generate)
+    @torch.inference_mode()
+    def foretell(windows: list[list[int]]) -> Iterator[list[float]]:
+        for window in windows:
+            ids = torch.tensor(window)
+            log_probs = model(ids[None]).logits[0, :-1].float().log_softmax(-1)
+            yield log_probs.gather(-1, ids[1:, None])[:, 0].tolist()
+
+    computed = str(model.dtype).removeprefix("torch.")
+    return child.Peer(f"transformers {transformers.__version__}, {computed}", generate, foretell)
 
 
 if __name__ == "__main__":

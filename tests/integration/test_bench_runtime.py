@@ -5,15 +5,20 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from math import exp
 from pathlib import Path
 
+import pytest
 from servers import ROOT
 
 from bench.contest import Point, hold
 from bench.contestant import Entry
+from bench.reading import WINDOW, Reading
 
 SHORT = ("--prompt-tokens", "32", "--max-tokens", "8", "--concurrency", "1", "--concurrency", "3")
-QUICK_PEERS = ("--peers", "--without", "transformers", "--without", "OpenVINO GenAI")
+NO_SPEED = ("--prompt-tokens", "8", "--max-tokens", "2", "--concurrency", "1", "--rounds", "1")
+QUICK_PEERS = ("--peers", *(f"--without={peer}" for peer in ("transformers", "OpenVINO GenAI", "llama.cpp")))
 POINTS = [Point(1, 4, 8), Point(2, 4, 8)]
 
 
@@ -36,9 +41,23 @@ def scripted(name: str, body: str) -> Entry:
     return Entry(name, (sys.executable, "-c", script), ours=False)
 
 
+def foretelling(name: str, body: str) -> Entry:
+    """A contestant that runs `body` for the windows of a text, and batches as `scripted`."""
+    script = (
+        "import json, sys\n"
+        "print(json.dumps({'ready': 'scripted'}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    batch = json.loads(line)\n"
+        f"    if {body}: continue\n"
+        "    tokens = [batch['max_tokens']] * len(batch['prompts'])\n"
+        "    print(json.dumps({'tokens': tokens, 'seconds': 0.5}), flush=True)\n"
+    )
+    return Entry(name, (sys.executable, "-c", script), ours=False)
+
+
 def test_our_engine_and_a_peer_run_the_same_work(engine_dir: Path, tmp_path: Path):
     result = tmp_path / "result.json"
-    done = bench(engine_dir, *QUICK_PEERS, *SHORT, "--rounds", 2, "--json", result)
+    done = bench(engine_dir, *QUICK_PEERS, "--no-quality", *SHORT, "--rounds", 2, "--json", result)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "nothing but the table where nobody watches"
     assert "transformers is left out" in done.stdout
@@ -56,6 +75,25 @@ def test_our_engine_and_a_peer_run_the_same_work(engine_dir: Path, tmp_path: Pat
     assert len(written["samples"]) == 2 * 2 * 3, "two rounds, two contestants, three points"
     assert not written["failures"]
     assert written["environment"]["cores"] > 0
+
+
+def test_quality_on_the_same_text_stands_beside_speed(
+    int8_engine_dir: Path, checkpoint_dir: Path, tmp_path: Path
+):
+    result, text = tmp_path / "result.json", tmp_path / "text"
+    text.write_text((ROOT / "docs" / "gateway.md").read_text()[:2500])
+    reading = ("--checkpoint", checkpoint_dir, "--text", text)
+    done = bench(int8_engine_dir, *QUICK_PEERS, *NO_SPEED, *reading, "--json", result)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(result.read_text())
+    ours, peer = written["figures"]
+    assert written["text_tokens"] > WINDOW, "more than one window"
+    # It runs the same graph on the same weights, read by other code.
+    assert ours["loss"] == pytest.approx(peer["loss"], abs=0.01)
+    # So short a text gives no exact figure: 1 % is what int8 may lose of a long one.
+    assert -0.02 < ours["loss"] < 0.04
+    assert ours["counts"] == (ours["loss"] <= 0.01)
+    assert f"{1 + ours['loss']:.4f}" in done.stdout
 
 
 def test_ctrl_c_prints_what_was_measured(engine_dir: Path, tmp_path: Path):
@@ -91,6 +129,43 @@ def test_options_for_peers_without_peers_are_refused(engine_dir: Path):
     done = bench(engine_dir, "--without", "transformers")
     assert done.returncode == 2
     assert "counts only with it" in " ".join(done.stderr.split())
+
+
+def test_without_the_checkpoint_it_says_that_quality_was_not_measured(engine_dir: Path, tmp_path: Path):
+    (tmp_path / "own-model").symlink_to(engine_dir)
+    done = bench(tmp_path / "own-model", *QUICK_PEERS, *NO_SPEED)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "quality is left out: name the checkpoint the engine was built from with --checkpoint" in said
+
+
+def test_who_cannot_foretell_is_out_and_who_does_it_badly_does_not_count():
+    answers = "'windows' in batch and ([print(json.dumps({'log_probs': [%s] * (len(each) - 1)})) "
+    answers += "for each in batch['windows']], sys.stdout.flush())"
+    entries = [
+        replace(foretelling("good", answers % -1.0), may_lose=0.01),
+        replace(foretelling("bad", answers % -1.1), may_lose=0.06),
+        replace(
+            foretelling("mute", "'windows' in batch and sys.exit('no log-probabilities')"), may_lose=0.06
+        ),
+    ]
+    reading = Reading([[1, 2, 3], [4, 5]], foretelling("checkpoint", answers % -1.0))
+    seen: list[str] = []
+    contest = hold(entries, POINTS, 1, lambda count, length: [[1] * length] * count, seen.append, reading)
+    assert contest.checkpoint_perplexity == pytest.approx(exp(1))
+    assert contest.loss("good") == 0
+    assert contest.loss("bad") == pytest.approx(exp(0.1) - 1)
+    assert contest.failures == {"mute": "no log-probabilities"}
+    assert contest.best_peer(POINTS[0]) == "good"
+    assert seen[:4] == ["loading checkpoint", "checkpoint reads", "checkpoint reads", "loading good"]
+
+
+def test_without_the_checkpoints_own_score_every_speed_counts_and_the_reason_is_told():
+    broken = Entry("checkpoint", (sys.executable, "-c", "import a_package_that_is_not_there"), ours=False)
+    reading = Reading([[1, 2]], broken)
+    contest = hold([scripted("a", "pass")], POINTS, 1, lambda n, m: [[1] * m] * n, lambda _: None, reading)
+    assert "a_package_that_is_not_there" in contest.failures["checkpoint"]
+    assert contest.best_peer(POINTS[0]) == "a"
 
 
 def test_who_dies_or_miscounts_is_out_and_the_others_go_on():

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contest import Contest, Figure, Point, Sample
-from bench.contestant import ContestantFailed, Entry, Timing, timing_of
+from bench.contestant import ContestantFailed, Entry, Timing, log_probs_of, timing_of
 
 FOUR = Point(requests=4, prompt_tokens=128, max_tokens=100)
 PREFILL = Point(requests=1, prompt_tokens=512, max_tokens=1)
@@ -58,6 +59,34 @@ def test_who_dropped_out_has_no_figures_and_is_no_ones_best_peer():
     assert held.best_peer(FOUR) == "slow"
 
 
+def read(held: Contest, **perplexities: float) -> Contest:
+    """The contest after a text whose perplexity is 10 by the checkpoint; peers may lose 6 %, ours 1 %."""
+    held.entries = [replace(entry, may_lose=0.01 if entry.ours else 0.06) for entry in ENTRIES]
+    held.checkpoint_perplexity = 10.0
+    held.perplexities = perplexities
+    return held
+
+
+def test_a_peer_that_lost_quality_is_no_ones_best_peer():
+    held = read(contest({"ours": [1.0], "fast": [2.0], "slow": [4.0]}), ours=10.05, fast=10.7, slow=10.5)
+    assert held.best_peer(FOUR) == "slow"
+    assert held.ratio("ours", FOUR) == Figure(4.0, 4.0, 4.0)
+    assert held.ratio("fast", FOUR) is None
+    assert held.throughput("fast", FOUR) is not None, "it is still shown"
+
+
+def test_our_own_speed_does_not_count_either_when_quality_was_lost():
+    held = read(contest({"ours": [1.0], "fast": [2.0]}), ours=10.2, fast=10.0)
+    assert held.ratio("ours", FOUR) is None
+    assert held.loss("ours") == pytest.approx(0.02)
+
+
+def test_without_a_text_every_speed_counts():
+    held = read(contest({"ours": [1.0], "fast": [2.0]}))
+    held.checkpoint_perplexity = None
+    assert held.ratio("ours", FOUR) == Figure(2.0, 2.0, 2.0)
+
+
 def test_without_peers_there_is_no_ratio():
     assert contest({"ours": [1.0]}).ratio("ours", FOUR) is None
 
@@ -88,3 +117,23 @@ def test_answers_of_another_length_are_found_out(tokens: list[int]):
 def test_a_line_that_is_no_answer_is_named(line: str):
     with pytest.raises(ContestantFailed, match="is not JSON with 'tokens' in it"):
         timing_of(line, prompts=1, max_tokens=8)
+
+
+def test_a_foretold_window_gives_a_log_probability_for_each_token_but_the_first():
+    assert log_probs_of('{"log_probs": [-0.5, 0, -20.25]}', tokens=3) == [-0.5, 0.0, -20.25]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"log_probs": [-0.5]}', "foretold 1 tokens instead of 2"),
+        ('{"log_probs": [-0.5, NaN]}', "log-probability nan"),
+        ('{"log_probs": [-0.5, -Infinity]}', "log-probability -inf"),
+        ('{"log_probs": [-0.5, 0.9]}', "log-probability 0.9"),
+        ('{"tokens": [1], "seconds": 0.5}', "is not JSON with 'log_probs' in it"),
+    ],
+    ids=["too few", "no number", "impossible token", "a probability above 1", "another answer"],
+)
+def test_what_is_no_log_probability_is_found_out(line: str, says: str):
+    with pytest.raises(ContestantFailed, match=says):
+        log_probs_of(line, tokens=2)
