@@ -53,6 +53,8 @@ def convert(directory: Path, output: Path, form: Form, dtype: Dtype | None, mapp
     dtype = dtype or _native(checkpoint)
     size = 2 * sum(prod(tensor.shape) for tensors in ranks for tensor in tensors)
     _check_room(output, size)
+    for hint in checkpoint.hints():
+        progress.say(f"Note: {hint}")
     destination = Destination(output)
     with destination.locked(), destination.workplace() as work:
         made = work / "checkpoint"
@@ -105,7 +107,7 @@ def _cast(piece: npt.NDArray[Any], dtype: Dtype, checkpoint: Checkpoint, source:
     exponents = numbers.view(np.uint16) & _EXPONENTS[dtype]
     if exponents.max() < _EXPONENTS[dtype]:
         return numbers
-    if not np.isfinite(piece).all():
+    if dtype == "bfloat16" or not np.isfinite(piece).all():  # bfloat16 has the range of fp32
         raise checkpoint.not_finite(source)
     largest = np.abs(piece.astype(np.float64)).max()
     raise CheckpointError(

@@ -68,10 +68,13 @@ def test_qwen2_says_what_its_loader_asks_for(tmp_path: Path) -> None:
     assert config["seq_length"] == 8192
 
 
-def test_an_engine_cannot_outgrow_a_sliding_window(tmp_path: Path) -> None:
+def test_an_engine_cannot_outgrow_a_sliding_window(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     converted.write_checkpoint(tmp_path / "checkpoint", CONFIGS["mistral"] | {"sliding_window": 128})
     convert(tmp_path / "checkpoint", tmp_path / "output", "none", None, ONE)
     assert _config(tmp_path / "output")["max_position_embeddings"] == 128
+    assert "attends over 128 tokens" in capsys.readouterr().err
 
 
 # --- quantization ---
@@ -201,6 +204,14 @@ def test_a_number_that_float16_cannot_hold_names_the_dtype_that_can(tmp_path: Pa
     with pytest.raises(CheckpointError, match=r"model.norm.weight holds 9.83e\+04, .*--dtype bfloat16"):
         convert(source, tmp_path / "output", "none", "float16", ONE)
     assert not (tmp_path / "output").exists()
+
+
+def test_a_number_at_the_end_of_fp32_rounds_to_infinity_and_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "checkpoint"
+    converted.write_checkpoint(source, LLAMA)
+    _spoil(source, "model.norm.weight", float(np.finfo(np.float32).max), np.float32)
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight holds NaN or infinity"):
+        convert(source, tmp_path / "output", "none", None, ONE)
 
 
 # --- the place ---
