@@ -52,7 +52,7 @@ def test_what_cannot_be_done_is_one_sentence(checkpoint_dir: Path, tmp_path: Pat
     assert process.returncode == 1
     assert said == ""
     assert sentence == (
-        "--tensor-parallel 2 does not suit the model: 9 attention heads cannot be dealt out evenly to 2 "
-        "ranks; give 1 or 3.\n"
+        "A tensor parallelism of 2 does not suit the model: 9 attention heads cannot be dealt out evenly to "
+        "2 ranks; give 1 or 3.\n"
     )
     assert list(tmp_path.iterdir()) == []
