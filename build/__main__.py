@@ -12,6 +12,7 @@ from rich.console import Console
 from engines.errors import RecipeError, SlipwayError
 
 if TYPE_CHECKING:
+    from build.architecture import Architecture
     from build.gpu import Gpu
 
 app = typer.Typer(
@@ -76,16 +77,35 @@ def engine(
     output: Annotated[Path, typer.Option(help="The engine becomes a folder in here.")] = Path("engines"),
     repository: RepositoryOption = Path("model_repository"),
     force: Annotated[bool, typer.Option("--force", help="Build even when nothing changed.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the commands that make a TensorRT-LLM engine; run nothing."),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="With --dry-run: the config.json of a checkpoint that is not here yet."),
+    ] = None,
 ) -> None:
     """Build the engine of a recipe: OUTPUT/NAME, and the Triton models that serve it.
 
     The checkpoint is checked and quantised, the result read back and made to generate; only then does it
     take its place, so a build that fails or is killed leaves the engine before it as it was. Does nothing
     when recipe, checkpoint and versions are those of the last build.
+
+    Engines for TensorRT-LLM are compiled in NVIDIA's container: `--dry-run` prints how.
     """
     from build import engine as engine_build
+    from build.trtllm_build import commands
+    from engines.recipe import read_recipe
 
     with _one_sentence():
+        if dry_run:
+            wanted = read_recipe(recipe)
+            folder = checkpoint or wanted.checkpoint
+            print(commands(wanted, _architecture(folder, config), folder, output))
+            return
+        if config:
+            raise RecipeError("--config is for --dry-run; a build reads the whole checkpoint (--checkpoint).")
         print(engine_build.build(recipe, checkpoint, output, repository, force))
 
 
@@ -144,18 +164,12 @@ def plan(
 
     from build import plan as engine_plan
     from build import plan_page
-    from build.architecture import FILE_NAME, Architecture
     from engines.recipe import read_recipe
 
     with _one_sentence():
         wanted = read_recipe(recipe)
         device = _gpu(gpu, gpu_memory)
-        path = config or wanted.checkpoint / FILE_NAME
-        if config is None and not path.is_file():
-            raise RecipeError(
-                f"{path} is not there; give --config with the model's {FILE_NAME}, all that a plan reads."
-            )
-        made = engine_plan.make(wanted, Architecture.read_file(path), device)
+        made = engine_plan.make(wanted, _architecture(wanted.checkpoint, config), device)
         if as_json:
             print(json.dumps(plan_page.as_json(made), indent=2))
         else:
@@ -214,6 +228,18 @@ def _gpu(name: str | None, memory: str | None) -> "Gpu":
     if memory:
         return gpu.Gpu(f"a GPU of {memory}", gpu.memory_size(memory), None)
     raise RecipeError("Which GPU? Give --gpu with its name, such as 4050 or H200, or --gpu-memory 6GB.")
+
+
+def _architecture(checkpoint: Path, config: Path | None) -> "Architecture":
+    """What `config`, or else the checkpoint's config.json, says; nothing else of the checkpoint is read."""
+    from build.architecture import FILE_NAME, Architecture
+
+    path = config or checkpoint / FILE_NAME
+    if config is None and not path.is_file():
+        raise RecipeError(
+            f"{path} is not there; give --config with the model's {FILE_NAME}, all that is read."
+        )
+    return Architecture.read_file(path)
 
 
 @contextmanager

@@ -45,8 +45,8 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
     if recipe.target == "tensorrt-llm":
         raise RecipeError(
             f"{recipe_file}: engines for target tensorrt-llm are compiled by trtllm-build in NVIDIA's "
-            "container, on the GPU that serves them, and not by this command; what works here is `python -m "
-            f"build plan {recipe_file} --gpu NAME`, which says what fits, and `python -m build convert`."
+            "container, on the GPU that serves them, and not by this command; --dry-run prints the commands "
+            "that do it, and `python -m build plan` says what fits a GPU."
         )
     destination = Destination(output / recipe.name)
     with destination.locked():

@@ -24,6 +24,8 @@ OLDEST = (8, 0)
 # Matrix") of TensorRT-LLM 1.2 and docs/source/reference/support-matrix.md of 0.18 for plain INT8 and INT4.
 _FIRST: dict[Quantization, tuple[int, int]] = {"fp8": (8, 9)}
 _LAST: dict[Quantization, int] = {"int8": 9, "int4": 9, "int4-awq": 9, "int8-sq": 9}
+# "INT8/INT4 quantization is not supported on SM>=100" and below 120 (build() in tensorrt_llm/builder.py).
+_WITHOUT_INTEGERS = range(10, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Gpu:
         """Why the GPU cannot run an engine so quantised, or None."""
         if self.capability is None:
             return None
+        if quantization in _LAST and self.capability[0] in _WITHOUT_INTEGERS:
+            return f"TensorRT-LLM 1.2.1 has no {quantization} for compute capability {self.capability_text}"
         first = _FIRST.get(quantization, OLDEST)
         if self.capability >= first:
             return None

@@ -8,12 +8,11 @@ from build import trtllm_memory as memory
 from build.architecture import Architecture
 from build.gpu import Gpu
 from build.mapping import Mapping
+from build.trtllm_build import CONVERTIBLE
 from engines.errors import BuildError, RecipeError
 from engines.recipe import Limits, Quantization, Recipe
 
 GIB = 1 << 30
-# Forms that `convert` writes, the closest to the original first; the others need a calibration.
-BUILDABLE: tuple[Quantization, ...] = ("none", "int8", "int4")
 _SHORTEST = 1024  # tokens; no sequence shorter than this is suggested
 _NUM_TOKENS = (4096, 2048, 1024)
 _BATCH_SIZES = (16, 4)
@@ -187,7 +186,10 @@ def _fitting(recipe: Recipe, model: Architecture, gpu: Gpu, limits: Limits) -> I
 def _candidates(recipe: Recipe, model: Architecture, limits: Limits) -> Iterator[Recipe]:
     """Fewer tokens in a step, then fewer sequences, a smaller form, a shorter context, and last more GPUs."""
     assert limits.max_num_tokens is not None
-    forms = [recipe.quantization, *(form for form in BUILDABLE if form not in ("none", recipe.quantization))]
+    forms = [
+        recipe.quantization,
+        *(form for form in CONVERTIBLE if form not in ("none", recipe.quantization)),
+    ]
     batches = [limits.max_batch_size, *(size for size in _BATCH_SIZES if size < limits.max_batch_size)]
     tokens = [limits.max_num_tokens, *(count for count in _NUM_TOKENS if count < limits.max_num_tokens)]
     lengths = [limits.max_seq_len]

@@ -7,7 +7,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from build.plan import BUILDABLE, Budget, Plan, gib, mapping_of
+from build.plan import Budget, Plan, gib, mapping_of
+from build.trtllm_build import CONVERTIBLE
 from engines.recipe import Recipe
 
 _SHORT = 1024
@@ -46,7 +47,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
                 "kv_tokens": budget.kv_tokens,
                 "sequences": {length: budget.sequences(length) for length in _lengths(plan)},
                 "obstacle": plan.gpu.obstacle(budget.quantization),
-                "needs_calibration": budget.quantization not in BUILDABLE,
+                "needs_calibration": budget.quantization not in CONVERTIBLE,
             }
             for budget in plan.budgets
         ],
@@ -75,21 +76,15 @@ def notes(plan: Plan) -> list[str]:
             f"max_batch_size is {batch}, and {count} sequences of {plan.limits.max_seq_len:,} tokens fit; "
             "more run when they are shorter, or wait."
         )
-    if plan.model.tied:
-        table = plan.model.embedding_weights * 2 / mapping_of(plan.recipe).tensor
-        found.append(
-            f"the embedding is also the lm_head; {gib(table)} are counted for each, and an engine may hold "
-            "them once."
-        )
     if not plan.gpu.listed(plan.recipe.quantization):
         found.append(
             f"NVIDIA lists no {plan.recipe.quantization} kernels for compute capability "
             f"{plan.gpu.capability_text} (features/quantization.md of TensorRT-LLM); try the build before "
             "you count on it, or give fp8 or none."
         )
-    if plan.recipe.kv_cache.quantization != "none" or plan.recipe.quantization not in BUILDABLE:
+    if plan.recipe.kv_cache.quantization != "none" or plan.recipe.quantization not in CONVERTIBLE:
         found.append(
-            f"Slipway converts {', '.join(BUILDABLE)} today; a form that needs a calibration, and a "
+            f"Slipway converts {', '.join(CONVERTIBLE)} today; a form that needs a calibration, and a "
             "quantised KV cache, it can only plan."
         )
     return found
@@ -118,7 +113,7 @@ def _facts(plan: Plan) -> Table:
         (
             "KV cache",
             f"{budget.kv_per_token / 1024:,.0f} KiB a token "
-            f"({plan.recipe.dtype if cache == 'none' else cache}), {share} of what is left",
+            f"({(plan.recipe.dtype or '16 bits') if cache == 'none' else cache}), {share} of what is left",
         ),
     ):
         table.add_row(name, value)

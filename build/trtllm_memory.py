@@ -36,10 +36,9 @@ def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mappi
 
     The matrices of the layers are quantised; embedding, lm_head (its rows padded to a multiple of the ranks),
     norms and biases stay in 16 bits (exclude_modules in tensorrt_llm/models/modeling_utils.py; ModelOpt's
-    exporter leaves the same out). Tied embeddings count as two tables, as the engine of issue 1188 has
-    them; one whose embedding is split like its lm_head may hold them once. Scales: one of 2 bytes per
-    output for int8 and int4, of 4 bytes for int8-sq, one of 2 bytes per 128 inputs for int4-awq, whose inputs
-    have one more each.
+    exporter leaves the same out). An lm_head that equals the embedding is held once, because our command
+    leaves the GEMM plugin out for it (`trtllm_build`). Scales: one of 2 bytes per output for int8 and int4,
+    of 4 bytes for int8-sq, one of 2 bytes per 128 inputs for int4-awq, whose inputs have one more each.
     """
     tensor = mapping.tensor
     layer = 2 * model.hidden_size * _ITEM
@@ -58,7 +57,7 @@ def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mappi
     if model.mlp_bias:
         layer += (2 * model.intermediate_size // tensor + model.hidden_size) * _ITEM
     table = -(-model.vocab_size // tensor) * model.hidden_size * _ITEM
-    tables = 2 * table if mapping.pipeline == 1 else table
+    tables = table if model.tied or mapping.pipeline > 1 else 2 * table
     return len(mapping.layers(model, 0)) * layer + tables + model.hidden_size * _ITEM
 
 

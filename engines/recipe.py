@@ -99,7 +99,9 @@ class RequestedLimits(Section):
         max_batch_size = self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target]
         max_num_tokens = None
         if target == "tensorrt-llm":
-            max_num_tokens = self.max_num_tokens or max(DEFAULT_MAX_NUM_TOKENS, max_batch_size)
+            # More than all sequences have is never used (check_max_num_tokens in tensorrt_llm/_common.py).
+            usable = min(DEFAULT_MAX_NUM_TOKENS, max_batch_size * max_seq_len)
+            max_num_tokens = self.max_num_tokens or max(usable, max_batch_size)
             if max_num_tokens < max_batch_size:
                 raise RecipeError(
                     f"limits.max_num_tokens {max_num_tokens} is less than max_batch_size {max_batch_size}, "
@@ -170,14 +172,15 @@ class RequestedChat(Chat):
 class Recipe(Section):
     """One engine to build.
 
-    dtype: of what is not quantised in a TensorRT-LLM engine, activations and KV cache among it.
+    dtype: of what is not quantised in a TensorRT-LLM engine, activations and KV cache among it; None follows
+        the checkpoint.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
     checkpoint: Path
     target: Target
     quantization: Quantization
-    dtype: Dtype = "bfloat16"
+    dtype: Dtype | None = None
     limits: RequestedLimits = RequestedLimits()
     kv_cache: RequestedKVCache = RequestedKVCache()
     parallel: Parallel = Parallel()
@@ -200,7 +203,7 @@ class Recipe(Section):
         """What only TensorRT-LLM engines have is an error elsewhere, not an option without effect."""
         if self.target != "tensorrt-llm":
             for key, given in (
-                ("dtype", "dtype" in self.model_fields_set),
+                ("dtype", self.dtype is not None),
                 ("parallel", "parallel" in self.model_fields_set),
                 ("limits.max_num_tokens", self.limits.max_num_tokens is not None),
                 ("kv_cache.quantization", "quantization" in self.kv_cache.model_fields_set),
@@ -216,12 +219,15 @@ class Recipe(Section):
         """
         limits = self.limits.fitted(context, self.target)
         tokens = limits.max_num_tokens
-        if self.kv_cache.quantization == "int8" and tokens is not None and limits.max_input_len > tokens:
-            # tensorrt_llm/builder.py, build(): "Paged Context FMHA doesn't work with int8 kv cache".
+        cache = self.kv_cache.quantization
+        # build() in tensorrt_llm/builder.py switches paged context FMHA off for both.
+        whole = cache == "int8" or (cache == "fp8" and self.quantization != "fp8")
+        if whole and tokens is not None and limits.max_input_len > tokens:
             raise RecipeError(
-                f"kv_cache.quantization int8 rules out reading a prompt in chunks, so limits.max_input_len "
-                f"{limits.max_input_len} must not exceed max_num_tokens, which is {tokens} here; lower the "
-                "one or raise the other, or give kv_cache.quantization fp8 or none."
+                f"kv_cache.quantization {cache} with quantization {self.quantization} rules out reading a "
+                f"prompt in chunks, so limits.max_input_len {limits.max_input_len} must not exceed "
+                f"max_num_tokens, which is {tokens} here; lower the one or raise the other, or give "
+                "kv_cache.quantization none."
             )
         return limits
 

@@ -20,14 +20,14 @@ from engines.recipe import Recipe, read_recipe
 CONFIGS = ROOT / "tests" / "configs"
 MODELS = {path.stem: Architecture.read_file(path) for path in CONFIGS.glob("*.json")}
 CASES = [
-    ("llama-3.2-1b", "llama-3.2-1b", "4050", 8192, 9),
-    ("llama-3.2-3b-int4", "llama-3.2-3b", "4050", 8192, 2),
+    ("llama-3.2-1b", "llama-3.2-1b", "4050", 8192, 10),
+    ("llama-3.2-3b-int4", "llama-3.2-3b", "4050", 8192, 3),
     ("llama-3-8b-persona", "llama-3-8b", "L4", 8192, 10),
     ("deepseek-coder-1.3b", "deepseek-coder-1.3b", "4050", 1024, 12),
     ("llama-2-7b-chat", "llama-2-7b-chat", "A100 40GB", 4096, 10),
 ]
 PAGE = (ROOT / "docs" / "tensorrt-llm.md").read_text()
-COMMANDS = sorted(set(re.findall(r"python -m (build plan engines/.*?)(?:`|\n)", PAGE)))
+COMMANDS = sorted(set(re.findall(r"python -m (build (?:plan|engine) engines/.*?)(?:`|\n)", PAGE)))
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -62,10 +62,10 @@ def test_the_page_walks_every_case() -> None:
 def test_16_bits_of_a_3b_model_do_not_fit_6_gb_and_the_sentence_says_why_and_what_does() -> None:
     made = plan.make(recipe(), MODELS["llama-3.2-3b"], gpu.find("4050"))
     assert made.refusal is not None
-    for words in ("RTX 4050 Laptop 6GB", "(none) take 6.72 GiB", "2.73 GiB too much", "quantization int8"):
+    for words in ("RTX 4050 Laptop 6GB", "(none) take 5.98 GiB", "2.00 GiB too much", "quantization int8"):
         assert words in made.refusal
     assert made.suggestion is not None
-    assert (made.suggestion.quantization, made.suggestion.limits.max_num_tokens) == ("int8", 2048)
+    assert (made.suggestion.quantization, made.suggestion.limits.max_num_tokens) == ("int8", 4096)
 
 
 def test_a_suggestion_keeps_what_it_need_not_change() -> None:

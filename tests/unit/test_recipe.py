@@ -121,6 +121,7 @@ def test_a_tensorrt_llm_recipe_follows_upstreams_defaults() -> None:
     assert (limits.max_batch_size, limits.max_seq_len, limits.max_num_tokens) == (64, 8192, 8192)
     assert recipe.kv_cache.fitted(recipe.target).memory_share == 0.9
     assert _trtllm(limits={"max_batch_size": 9000}).limits_for(4096).max_num_tokens == 9000
+    assert _trtllm(limits={"max_batch_size": 1}).limits_for(4096).max_num_tokens == 4096
 
 
 def test_a_step_that_cannot_hold_a_token_of_every_sequence_is_refused() -> None:
@@ -134,6 +135,13 @@ def test_an_int8_kv_cache_reads_prompts_in_one_piece() -> None:
         _trtllm(**asked).limits_for(4096)
     asked["limits"]["max_input_len"] = 1024
     assert _trtllm(**asked).limits_for(4096).max_input_len == 1024
+
+
+def test_an_fp8_kv_cache_reads_prompts_in_chunks_beside_fp8_weights_only() -> None:
+    asked = {"kv_cache": {"quantization": "fp8"}, "limits": {"max_num_tokens": 1024}}
+    assert _trtllm(quantization="fp8", **asked).limits_for(4096).max_input_len == 4095
+    with pytest.raises(RecipeError, match=r"kv_cache\.quantization fp8 with quantization none rules out"):
+        _trtllm(**asked).limits_for(4096)
 
 
 def test_a_tensorrt_llm_recipe_is_not_built_by_the_onnx_builder(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def qwen_coder(tmp_path: Path) -> Architecture:
         "num_attention_heads": 14,
         "num_key_value_heads": 2,
         "max_position_embeddings": 32768,
+        "tie_word_embeddings": False,  # it is tied, but the engine of that issue held both tables
     }
     tiny.write_config(tmp_path, **values)
     return Architecture.read(tmp_path)
@@ -51,8 +52,7 @@ def qwen_coder(tmp_path: Path) -> Architecture:
 def test_the_configs_are_those_of_the_published_models(name: str, parameters: int) -> None:
     architecture = model(name)
     assert sum(math.prod(shape) for shape in architecture.tensors().values()) == parameters
-    tied_again = architecture.embedding_weights if architecture.tied else 0
-    assert memory.weight_bytes(architecture, "none", ONE) == 2 * (parameters + tied_again)
+    assert memory.weight_bytes(architecture, "none", ONE) == 2 * parameters
 
 
 def test_engines_of_public_logs_have_the_size_the_formula_says(qwen_coder: Architecture) -> None:
@@ -98,3 +98,10 @@ def test_ranks_together_hold_at_least_the_whole_model(tensor: int, pipeline: int
         rank = memory.weight_bytes(architecture, form, mapping)
         assert whole <= rank * mapping.world_size
         assert rank <= whole
+
+
+def test_a_table_that_two_pipeline_stages_need_is_on_both() -> None:
+    architecture = model("llama-3.2-1b")
+    halves = memory.weight_bytes(architecture, "none", Mapping(1, 2))
+    table = 2 * architecture.embedding_weights
+    assert 2 * halves >= memory.weight_bytes(architecture, "none", ONE) + table
