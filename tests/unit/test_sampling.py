@@ -92,7 +92,7 @@ def test_a_negative_seed_is_as_good_as_any() -> None:
 def test_log_probabilities_are_those_of_the_raw_logits(logits: np.ndarray) -> None:
     values = [log_probability(logits, token) for token in range(logits.size)]
     assert math.fsum(math.exp(value) for value in values) == pytest.approx(1.0)
-    assert int(np.argmax(values)) == int(logits.argmax())
+    assert values[int(logits.argmax())] == max(values)  # logits closer than a float64 sum can tell are even
 
 
 @given(logits_of_any_kind, st.integers(1, 20))
