@@ -197,7 +197,7 @@ def _end_group(group: int) -> None:
     [
         ({"limits": {"max_seq_len": 512}}, "max_seq_len 512 is more than the model's context of 256"),
         ({"chat": {"template": "nowhere.jinja"}}, "chat.template nowhere.jinja cannot be read"),
-        ({"quantization": "int3"}, "quantization: Input should be 'int4' or 'int8'"),
+        ({"quantization": "int3"}, "quantization: Input should be 'none', 'int8', 'int4'"),
     ],
 )
 def test_a_recipe_that_cannot_be_built_is_refused_at_once(
