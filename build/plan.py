@@ -98,7 +98,8 @@ def make(recipe: Recipe, model: Architecture, gpu: Gpu) -> Plan:
     refusal = _unsuitable(recipe, model, gpu) or _shortage(chosen, limits)
     suggestion = None
     if refusal:
-        suggestion = next(_fitting(recipe, model, gpu, limits), None)
+        candidates = _candidates(recipe, model, limits)
+        suggestion = next((candidate for candidate in candidates if fits(candidate, model, gpu)), None)
         subject = f"{recipe.name} cannot be served by {_gpus(recipe, gpu)}"
         refusal = f"{subject}: {refusal}; {_way_out(recipe, suggestion, model, gpu)}."
     return Plan(recipe, model, gpu, limits, budgets, refusal, suggestion)
@@ -173,23 +174,13 @@ def _shortage(budget: Budget, limits: Limits) -> str | None:
     return f"{taken}leaves {share} for the KV cache, but {one}"
 
 
-def _fitting(recipe: Recipe, model: Architecture, gpu: Gpu, limits: Limits) -> Iterator[Recipe]:
-    """Recipes that fit, those that give up least first."""
-    for candidate in _candidates(recipe, model, limits):
-        try:
-            if fits(candidate, model, gpu):
-                yield candidate
-        except RecipeError:  # these limits contradict another field of the recipe
-            continue
-
-
 def _candidates(recipe: Recipe, model: Architecture, limits: Limits) -> Iterator[Recipe]:
-    """Fewer tokens in a step, then fewer sequences, a smaller form, a shorter context, and last more GPUs."""
+    """Recipes that give up more and more.
+
+    First tokens in a step, then sequences, the form, the context, and last one GPU for several.
+    """
     assert limits.max_num_tokens is not None
-    forms = [
-        recipe.quantization,
-        *(form for form in CONVERTIBLE if form not in ("none", recipe.quantization)),
-    ]
+    forms = [recipe.quantization, *(form for form in CONVERTIBLE if form != recipe.quantization)]
     batches = [limits.max_batch_size, *(size for size in _BATCH_SIZES if size < limits.max_batch_size)]
     tokens = [limits.max_num_tokens, *(count for count in _NUM_TOKENS if count < limits.max_num_tokens)]
     lengths = [limits.max_seq_len]
@@ -203,14 +194,23 @@ def _candidates(recipe: Recipe, model: Architecture, limits: Limits) -> Iterator
             for form in forms:
                 for batch in batches:
                     for count in tokens:
-                        if count >= batch:
-                            yield _changed(recipe, tensor, length, form, batch, count)
+                        candidate = _changed(recipe, tensor, length, form, batch, count)
+                        if _consistent(candidate, model):
+                            yield candidate
 
 
 def _possible(mapping: Mapping, model: Architecture) -> bool:
     try:
         mapping.check(model)
     except BuildError:
+        return False
+    return True
+
+
+def _consistent(recipe: Recipe, model: Architecture) -> bool:
+    try:
+        recipe.limits_for(model.context)
+    except RecipeError:
         return False
     return True
 
@@ -248,7 +248,8 @@ def _way_out(recipe: Recipe, suggestion: Recipe | None, model: Architecture, gpu
         return f"the recipe that is printed fits, with {changed}, and holds {holds}"
     if gpu.obstacle("none"):
         return "take a newer GPU"
-    *_, smallest = _candidates(recipe, model, recipe.limits_for(model.context))
+    candidates = _candidates(recipe, model, recipe.limits_for(model.context))
+    smallest = min(candidates, key=lambda candidate: _needed(candidate, model, gpu))
     changed, needed = ", ".join(changes(recipe, smallest, model.context)), _needed(smallest, model, gpu)
     return f"no smaller form fits either: even {changed} needs GPUs of {gib(needed)}"
 

@@ -95,7 +95,12 @@ def test_a_quantization_without_kernels_is_refused_with_one_that_has_them() -> N
     assert made.refusal is not None
     assert "fp8 needs compute capability 8.9 or newer, and A100 80GB has 8.0" in made.refusal
     assert made.suggestion is not None
-    assert made.suggestion.quantization == "int8"
+    assert made.suggestion.quantization == "none"
+    blackwell = plan.make(recipe(quantization="int8"), MODELS["llama-3-8b"], gpu.find("B200"))
+    assert "TensorRT-LLM 1.2.1 has no int8 for compute capability 10.0" in (blackwell.refusal or "")
+    assert blackwell.suggestion == recipe(
+        limits={"max_batch_size": 64, "max_seq_len": 8192, "max_num_tokens": 8192}
+    )
     old = plan.make(recipe(), MODELS["llama-3-8b"], gpu.find("T4"))
     assert old.refusal is not None
     assert old.refusal.endswith("take a newer GPU.")
