@@ -39,7 +39,9 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
     """Rewrite `directory`/model.onnx and its weights; holds one matrix in memory at a time."""
     model = onnx.load(directory / graph.FILE_NAME, load_external_data=False)
     outer = graph.outer_layers(checkpoint.architecture)
-    groups = [group for group in matrices.groups(model) if not outer.match(group.nodes[0].name)]
+    groups = [
+        group for group in matrices.groups(model) if not (group.is_down or outer.match(group.nodes[0].name))
+    ]
     sources = [group.source for group in groups]
     power = matrices.watch(
         directory, model, sources, checkpoint, lambda values: np.square(values).mean(axis=0)

@@ -1,11 +1,12 @@
 """int8 for CPUs by our own quantiser: integer products of weights and activations; called by `engine`.
 
 Starts from the int8 graph that ONNX Runtime GenAI's builder writes (MatMulNBits: int8 weights, one scale for
-each 32) and replaces the projections that read a norm or the attention. The down projection and the lm_head
-stay as they are: the first reads activations whose outliers take the precision of all others, the second
-decides between tokens. What that costs and brings is in docs/quantization.md.
+each 32) and replaces the projections. Two kinds stay as they are: the lm_head, which decides between tokens,
+and the down projections of the outermost layers and of those with massive activations, which take the
+precision of all others in a row. What that costs and brings is in docs/quantization.md.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,36 +20,77 @@ from build.checkpoint import Checkpoint
 # SmoothQuant's migration strength. 0.5, its authors' choice, lost 0.9 % of perplexity on the sample where
 # 0.6 lost 0.2 %.
 SMOOTHING = 0.6
+# The same in front of down projections, where stronger smoothing lost more.
+_DOWN_SMOOTHING = 0.5
+# How many times the median of all an activation is that counts as massive. A thousand in the paper that
+# named them (Sun et al. 2024, arXiv 2402.17762), where the outermost layers have some too.
+_MASSIVE = 500
 # What the manifest says was done.
 METHOD = (
-    f"integer products per row, smoothing {SMOOTHING}; weight-only 8 bits in down projections and lm_head"
+    f"integer products per row, smoothing {SMOOTHING}, {_DOWN_SMOOTHING} in down projections; "
+    "8 bits in blocks in the lm_head and in down projections of outer layers and massive activations"
 )
 
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """What was seen of activations: the largest absolute value of each channel, and the median of all."""
+
+    peaks: FloatArray
+    median: float
+
+    @classmethod
+    def of(cls, values: FloatArray) -> "Activations":
+        """values: float32 [tokens, channels]."""
+        absolute = np.abs(values)
+        return cls(absolute.max(axis=0), float(np.median(absolute)))
+
+    @property
+    def massive(self) -> bool:
+        """Whether a few are so large that a row scaled by them keeps little of the others."""
+        return bool(self.peaks.max() > _MASSIVE * self.median)
 
 
 def quantise(directory: Path, checkpoint: Checkpoint) -> None:
     """Rewrite `directory`/model.onnx and its weights; holds one group's weights in memory at a time."""
     model = onnx.load(directory / graph.FILE_NAME, load_external_data=False)
     groups = matrices.groups(model)
-    sources = [group.source for group in groups if group.norm]
-    peaks = matrices.watch(directory, model, sources, checkpoint, lambda values: np.abs(values).max(axis=0))
+    seen = matrices.watch(directory, model, [group.source for group in groups], checkpoint, Activations.of)
+    outer = graph.outer_layers(checkpoint.architecture)
+    projected = {node.output[0] for group in groups for node in group.nodes}
+
+    def in_blocks(down: matrices.Group) -> bool:
+        # Where a bias comes in between, nothing can be divided in the up projection.
+        smoothable = not projected.isdisjoint(down.maker.input)
+        return bool(outer.match(down.nodes[0].name)) or seen[down.source].massive or not smoothable
+
+    groups = [group for group in groups if not (group.is_down and in_blocks(group))]
+    downs = {
+        group.source: smoothing(seen[group.source].peaks, _weights(group, checkpoint, {}), _DOWN_SMOOTHING)
+        for group in groups
+        if group.is_down
+    }
+    # Before a down projection the up projection's outputs are divided, which multiply what the gate lets by.
+    divided = {name: downs[group.source] for group in groups if group.is_down for name in group.maker.input}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made: dict[str, list[onnx.NodeProto]] = {}
     data = directory / graph.DATA_NAME
     rewritten = data.with_suffix(".int8")
     replaced = {name for group in groups for node in group.nodes for name in node.input[1:]}
-    replaced |= {_norm_weight(group.norm) for group in groups if group.norm}
+    replaced |= {name for group in groups if (name := _norm_weight(group.maker))}
     with rewritten.open("wb") as sink, progress.step("Quantising per row", len(groups)) as advance:
         kept = matrices.keep(model, replaced, data, sink)
         for group in groups:
-            weights = [matrices.weight(node, checkpoint) for node in group.nodes]
-            if group.norm:
-                scales = smoothing(peaks[group.source], weights)
-                norm = _norm_weight(group.norm)
+            weights = _weights(group, checkpoint, divided)
+            if norm := _norm_weight(group.maker):
+                scales = smoothing(seen[group.source].peaks, weights, SMOOTHING)
                 smoothed = numpy_helper.to_array(tensors[norm], str(directory)) / scales
                 kept.append(numpy_helper.from_array(smoothed, norm))
                 weights = [weight * scales for weight in weights]
+            elif group.is_down:
+                weights = [weight * downs[group.source] for weight in weights]
             made[group.nodes[0].name] = activations(group.source)
             for node, weight in zip(group.nodes, weights, strict=True):
                 quantised, scale = per_channel(weight)
@@ -65,15 +107,26 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
     rewritten.replace(data)
 
 
-def smoothing(peaks: FloatArray, weights: list[FloatArray]) -> FloatArray:
+def _weights(
+    group: matrices.Group, checkpoint: Checkpoint, divided: dict[str, FloatArray]
+) -> list[FloatArray]:
+    """The matrices of a group, float32 [out, in]; divided: what the outputs of that name are divided by."""
+    return [
+        matrices.weight(node, checkpoint) / divided.get(node.output[0], np.ones(1, np.float32))[:, None]
+        for node in group.nodes
+    ]
+
+
+def smoothing(peaks: FloatArray, weights: list[FloatArray], strength: float) -> FloatArray:
     """What to divide each channel of the activations by, and multiply its weights with, float32 [in].
 
-    peaks: largest absolute activation of each channel. weights: the matrices that read them, [out, in]. Takes
-    outliers from the activations to the weights, where a channel's scale does not harm the others
-    (SmoothQuant, arXiv 2211.10438, equation 4), about a geometric mean of 1.
+    peaks: largest absolute activation of each channel. weights: the matrices that read them, [out, in].
+    strength: how much is taken from the activations, 0 to 1. Outliers go from the activations to the weights,
+    where a channel's scale does not harm the others (SmoothQuant, arXiv 2211.10438, equation 4), about a
+    geometric mean of 1.
     """
     widest = np.max([np.abs(weight).max(axis=0) for weight in weights], axis=0)
-    logs = SMOOTHING * _log(peaks) - (1 - SMOOTHING) * _log(widest)
+    logs = strength * _log(peaks) - (1 - strength) * _log(widest)
     scales: FloatArray = np.exp(logs - logs.mean()).astype(np.float32)
     return scales
 
@@ -89,8 +142,10 @@ def _log(values: FloatArray) -> FloatArray:
     return np.log(np.maximum(values, max(float(values.max()), 1e-30) * 1e-5))
 
 
-def _norm_weight(norm: onnx.NodeProto) -> str:
-    return str(norm.input[matrices.NORMS[norm.op_type]])
+def _norm_weight(maker: onnx.NodeProto) -> str | None:
+    """The weight of a norm; None for what is none."""
+    index = matrices.NORMS.get(maker.op_type)
+    return None if index is None else str(maker.input[index])
 
 
 def activations(source: str) -> list[onnx.NodeProto]:

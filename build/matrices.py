@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,37 +27,40 @@ NORMS = {
 }  # which input is its weight
 _CALIBRATION = Path(__file__).with_name("calibration.txt")
 _CALIBRATION_TOKENS = 1024
-_MATRIX = re.compile(r"/model/layers\.(\d+)/(?:attn|mlp)/(qkv|q|k|v|o|gate|up)_proj/MatMul")
+_MATRIX = re.compile(r"/model/layers\.(\d+)/(?:attn|mlp)/(qkv|q|k|v|o|gate|up|down)_proj/MatMul")
 _COPIED = 16 << 20
 _ALIGNMENT = 4096
 
 FloatArray = npt.NDArray[np.float32]
+Summary = TypeVar("Summary")
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Projections that read the same activations, so that these are quantised once.
 
-    source: name of the activations. norm: the node that makes them, None for the attention's output.
+    source: name of the activations. maker: the node that makes them: a norm, the attention, or in front of a
+    down projection the product with what the up projection gives.
     """
 
     source: str
     nodes: tuple[onnx.NodeProto, ...]
-    norm: onnx.NodeProto | None
+    maker: onnx.NodeProto
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is a down projection."""
+        return "/down_proj/" in self.nodes[0].name
 
 
 def groups(model: onnx.ModelProto) -> list[Group]:
-    """The projections that read a norm or the attention, by what they read, in the order of the graph."""
+    """The projections of all layers, by what they read, in the order of the graph."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         if node.op_type == "MatMulNBits" and _MATRIX.match(node.name):
             readers.setdefault(node.input[0], []).append(node)
-    found = []
-    for source, nodes in readers.items():
-        maker = made_by[source]
-        found.append(Group(source, tuple(nodes), maker if maker.op_type in NORMS else None))
-    return found
+    return [Group(source, tuple(nodes), made_by[source]) for source, nodes in readers.items()]
 
 
 def watch(
@@ -65,8 +68,8 @@ def watch(
     model: onnx.ModelProto,
     sources: list[str],
     checkpoint: Checkpoint,
-    summary: Callable[[FloatArray], FloatArray],
-) -> dict[str, FloatArray]:
+    summary: Callable[[FloatArray], Summary],
+) -> dict[str, Summary]:
     """What the graph in `directory` computes under the names `sources` while it reads the calibration text.
 
     summary: makes of the values of one, float32 [tokens, channels], what is returned of it.
@@ -96,7 +99,7 @@ def weight(node: onnx.NodeProto, checkpoint: Checkpoint) -> FloatArray:
     found = _MATRIX.match(node.name)
     assert found
     layer, kind = found.groups()
-    block = "mlp" if kind in ("gate", "up") else "self_attn"
+    block = "mlp" if kind in ("gate", "up", "down") else "self_attn"
     names = [
         f"model.layers.{layer}.{block}.{part}_proj.weight" for part in (kind if kind == "qkv" else [kind])
     ]

@@ -73,13 +73,16 @@ class Scheduler:
         """The next part of the prompt being read, if one is; it counts as read.
 
         budget: how many tokens of it, at least 2 * SHORTEST_CHUNK; half as many again where the prompt then
-            ends, because a pass of its own would cost more. Passed over where prompts are read whole.
+            ends, because a pass of its own would cost more. Passed over by prompts short enough for one pass,
+            which splitting would make slower for everyone in the end, and where prompts are read whole.
         """
         if self._reading is None:
             return None
         request_id, start = self._reading, self._read
         length = len(self._prompts[request_id])
-        tokens = min(budget, LONGEST_CHUNK) if self._in_chunks else length
+        tokens = min(budget, LONGEST_CHUNK)
+        if (start == self._cached and length - start <= LONGEST_CHUNK) or not self._in_chunks:
+            tokens = length - start
         stop = length if length - start <= tokens + tokens // 2 else start + tokens
         self._read = stop
         last = stop == length

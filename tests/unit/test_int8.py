@@ -101,7 +101,7 @@ def test_smoothing_changes_nothing_but_where_the_outliers_are() -> None:
     weights, x = [_random(20, 50), _random(30, 50)], _random(40, 50)
     x[:, 7] *= 300
     x[:, 9] = 0  # a channel that is never used
-    scales = int8.smoothing(np.abs(x).max(axis=0), weights)
+    scales = int8.smoothing(np.abs(x).max(axis=0), weights, int8.SMOOTHING)
     for weight in weights:
         np.testing.assert_allclose((x / scales) @ (weight * scales).T, x @ weight.T, rtol=1e-3, atol=1e-2)
     peaks, smoothed = np.abs(x).max(axis=0), np.abs(x / scales).max(axis=0)
@@ -112,7 +112,17 @@ def test_smoothing_wins_back_what_outliers_cost() -> None:
     weight, x = _random(64, 576), _random(1, 32, 576)
     x[..., 11] *= 200
     exact = x @ weight.T
-    scales = int8.smoothing(np.abs(x[0]).max(axis=0), [weight])
+    scales = int8.smoothing(np.abs(x[0]).max(axis=0), [weight], int8.SMOOTHING)
     plain = np.abs(_quantised(weight)(x) - exact).mean()
     smoothed = np.abs(_quantised(weight * scales)(x / scales) - exact).mean()
     assert smoothed < plain / 3
+
+
+def test_activations_are_massive_where_a_few_leave_the_others_no_precision() -> None:
+    x = _random(32, 576)
+    assert not int8.Activations.of(x).massive
+    x[0, 3] = 2000
+    seen = int8.Activations.of(x)
+    assert seen.massive
+    assert seen.peaks.shape == (576,)
+    assert seen.peaks[3] == 2000
