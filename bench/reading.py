@@ -48,7 +48,9 @@ def windows_of(text: Path | None, tokenizer_file: Path) -> list[list[int]]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{text} is not UTF-8 text ({error}).") from None
     else:
-        written = "\n".join(page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md")))
+        pages = [page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md"))]
+        # llama.cpp's server says nothing of a token that is a part of a character.
+        written = "\n".join(pages).encode("ascii", "ignore").decode("ascii")
     ids = Tokenizer.from_file(str(tokenizer_file)).encode(written, add_special_tokens=False).ids
     pieces = [ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW)]
     pieces = [piece for piece in pieces if len(piece) > 1]

@@ -71,7 +71,7 @@ def runtime(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Which UTF-8 text; the first 4,096 tokens of docs/ if not given.",
+            help="Which UTF-8 text; the first 4,096 tokens of docs/, its ASCII characters, if not given.",
         ),
     ] = None,
     concurrency: Annotated[

@@ -87,6 +87,8 @@ def _foretell(url: str, before: list[int], token: int, slot: int) -> float:
         "n_probs": 1,
     }
     answer = _post(f"{url}/completion", {**body, "id_slot": slot, "cache_prompt": True})
+    if "completion_probabilities" not in answer:
+        sys.exit(f"it says nothing of token {token}, which is a part of a character: give an ASCII --text")
     (chosen,) = answer["completion_probabilities"]
     if chosen["id"] != token:
         sys.exit(f"{url} answers with token {chosen['id']} in spite of a bias of {CERTAIN:g} for {token}")
