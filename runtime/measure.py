@@ -25,7 +25,6 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from engines.errors import SlipwayError
@@ -33,8 +32,6 @@ from engines.generation import SamplingParams
 from runtime.engine import Engine
 from runtime.sequence import Event
 from text.perplexity import Score
-
-_Events = queue.SimpleQueue[tuple[int, Event, float]]
 
 
 @dataclass(slots=True)
@@ -45,6 +42,16 @@ class _Answer:
     token_ids: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     ended: bool = False
+    error: SlipwayError | None = None
+
+    def add(self, event: Event) -> None:
+        """Note what happened, and when; called in the engine's thread."""
+        if isinstance(event, SlipwayError):
+            self.error = event
+        else:
+            self.token_ids += event.token_ids
+            self.times += [time.perf_counter()] * event.token_count
+            self.ended = event.finish_reason is not None
 
 
 def replies(
@@ -84,7 +91,7 @@ def _timed(engine: Engine, batch: dict[str, Any]) -> dict[str, object]:
 
 def _run(engine: Engine, batch: dict[str, Any]) -> tuple[list[_Answer], list[_Answer]]:
     """The answers to the prompts, submitted at once, and to those that arrived meanwhile."""
-    events: _Events = queue.SimpleQueue()
+    changed: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
     prompts, arrivals = batch["prompts"], batch.get("arrivals", [])
     sampling = SamplingParams(
         max_tokens=batch["max_tokens"], temperature=0.0, ignore_eos=batch.get("ignore_eos", True)
@@ -93,21 +100,24 @@ def _run(engine: Engine, batch: dict[str, Any]) -> tuple[list[_Answer], list[_An
     answers: list[_Answer] = []
 
     def submit(prompt: list[int], sampling: SamplingParams) -> None:
-        on_event = partial(_put, events, len(answers))
-        answers.append(_Answer(time.perf_counter()))
+        answer = _Answer(time.perf_counter())
+        answers.append(answer)
+
+        def on_event(event: Event) -> None:
+            answer.add(event)
+            # Whoever wakes up takes a core from the next pass, so this thread sleeps while it may.
+            if arrivals or answer.ended or answer.error:
+                changed.put(answer)
+
         engine.submit(str(len(answers)), prompt, sampling, on_event)
 
     for prompt in prompts:
         submit(prompt, sampling)
     streams = answers[:]
     while not all(answer.ended for answer in answers):
-        index, event, at = events.get()
-        if isinstance(event, SlipwayError):
-            raise event
-        answer = answers[index]
-        answer.token_ids += event.token_ids
-        answer.times += [at] * event.token_count
-        answer.ended = event.finish_reason is not None
+        answer = changed.get()
+        if answer.error:
+            raise answer.error
         came = len(answers) - len(streams)
         if (
             came < len(arrivals)
@@ -117,8 +127,3 @@ def _run(engine: Engine, batch: dict[str, Any]) -> tuple[list[_Answer], list[_An
         ):
             submit(arrivals[came], one_token)
     return streams, answers[len(streams) :]
-
-
-def _put(events: _Events, index: int, event: Event) -> None:
-    """Note when it happened, in the engine's thread."""
-    events.put((index, event, time.perf_counter()))

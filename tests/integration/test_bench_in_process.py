@@ -25,7 +25,7 @@ def test_speculation_gives_the_same_answers_in_fewer_passes(engine_dir: Path, tm
     assert written["changed"] == []
     assert figures["shapes"]["per_pass"] > 1
     assert figures["prose"]["tokens"] == 3 * 24
-    assert '"colour": ' in written["answers"]["shapes: JSON"]
+    assert '"x": ' in written["answers"]["shapes: JSON"]
     assert {sample["drafted"] for sample in written["samples"] if sample["way"] == "off"} == {0}
 
 
