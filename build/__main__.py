@@ -92,7 +92,8 @@ def engine(
     take its place, so a build that fails or is killed leaves the engine before it as it was. Does nothing
     when recipe, checkpoint and versions are those of the last build.
 
-    Engines for TensorRT-LLM are compiled in NVIDIA's container: `--dry-run` prints how.
+    Engines for TensorRT-LLM are compiled in NVIDIA's container, on the GPU that serves them; elsewhere the
+    line to paste is printed. `--dry-run` prints the commands that it takes.
     """
     from build import engine as engine_build
     from build.trtllm_build import commands

@@ -3,55 +3,36 @@
 import hashlib
 import json
 import platform
-import subprocess
-import sys
 import tomllib
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
-from build import drafts, genai, graph, int4, int8, progress
+from build import progress
 from build.checkpoint import Checkpoint
 from build.destination import Destination
+from build.maker import Facts, maker_of
 from engines import manifest
 from engines.errors import BuildError, EngineRefused, RecipeError
 from engines.manifest import FileDigest, Manifest
-from engines.recipe import Chat, Quantization, Recipe, Target, read_recipe
-from ensemble.repository import write_repository
+from engines.recipe import Chat, Recipe, read_recipe
+from ensemble.repository import CHECKOUT, write_repository
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-_BITS: dict[Quantization, int] = {"int8": 8, "int4": 4}
-# For the CPU the builder's graph is where these start from; for GPUs it stays as it is.
-_QUANTISERS = {"int8": int8, "int4": int4}
-_BUILT_WITH = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
-# Oldest onnxruntime that runs what the builder writes (8-bit MatMulNBits); DirectML's newest is 1.24.
-# For GPUs the package goes by another name, and the executor asks the one that is there for the device.
-_REQUIRES: dict[Target, dict[str, str]] = {
-    "onnx-cpu": {"onnxruntime": ">=1.24"},
-    "onnx-dml": {},
-    "onnx-cuda": {},
-}
 
 
 def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: Path, force: bool) -> str:
     """Build `output`/NAME unless it is there already, lay out its Triton models, and say what was done.
 
     checkpoint: takes the place of the recipe's. Raises SlipwayError, and nothing is put in place, when the
-    recipe, the checkpoint or what came out of the build is not right.
+    recipe, the checkpoint or what came out of the build is not right, or this machine cannot build it.
     """
     recipe = read_recipe(recipe_file)
-    if recipe.target == "tensorrt-llm":
-        raise RecipeError(
-            f"{recipe_file}: engines for target tensorrt-llm are compiled by trtllm-build in NVIDIA's "
-            "container, on the GPU that serves them, and not by this command; --dry-run prints the commands "
-            "that do it, and `python -m build plan` says what fits a GPU."
-        )
+    words = [str(recipe_file), *(("--checkpoint", str(checkpoint)) if checkpoint else ())]
+    facts = maker_of(recipe.target).facts(recipe, words)
     destination = Destination(output / recipe.name)
     with destination.locked():
         opened = Checkpoint.open(checkpoint or recipe.checkpoint)
-        planned = _plan(recipe, opened)
+        planned = _plan(recipe, opened, facts)
         reason = "--force" if force else _reason_to_build(destination.directory, planned)
         if reason is None:
             done = f"{destination.directory} is up to date; nothing to build (--force builds it again)."
@@ -65,28 +46,26 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
     return f"{done}\nIts Triton models are in {repository}."
 
 
-def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
+def _plan(recipe: Recipe, checkpoint: Checkpoint, facts: Facts) -> Manifest:
     """The manifest of the engine to be, but for the files that only the build makes."""
     template = _chat_template(recipe, checkpoint)
     limits = recipe.limits_for(checkpoint.architecture.context)
     kv_cache = recipe.kv_cache.fitted(recipe.target)
-    method = _QUANTISERS[recipe.quantization].METHOD if recipe.target == "onnx-cpu" else genai.METHOD
     settings = {
         **recipe.model_dump(mode="json", include={"name", "target", "quantization"}),
         "kv_cache": kv_cache.model_dump(),
         "limits": limits.model_dump(exclude_none=True),
         "chat": recipe.chat.model_dump(exclude={"template"}),
         "template": template,
-        "method": method,
+        "method": facts.method,
+        **facts.settings,
     }
-    if recipe.target == "onnx-cpu":
-        settings["drafts"] = drafts.VERSION
     pyproject = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     return Manifest(
         name=recipe.name,
         target=recipe.target,
         quantization=recipe.quantization,
-        method=method,
+        method=facts.method,
         limits=limits,
         kv_cache=kv_cache,
         chat=Chat(system=recipe.chat.system, stop=recipe.chat.stop),
@@ -97,10 +76,12 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint) -> Manifest:
         versions={
             "slipway": pyproject["project"]["version"],
             "python": ".".join(platform.python_version_tuple()[:2]),
-            **{package: metadata.version(package) for package in _BUILT_WITH},
+            **facts.versions,
         },
-        requires=_REQUIRES[recipe.target],
-        device=genai.PROVIDERS[recipe.target],
+        requires=facts.requires,
+        device=facts.device,
+        compute_capability=facts.compute_capability,
+        parallel=recipe.parallel,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         files={},
     )
@@ -130,6 +111,7 @@ def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
         ("the recipe changed", built.recipe_sha256 != planned.recipe_sha256),
         ("the checkpoint changed", built.source != planned.source),
         ("the build environment changed", built.versions != planned.versions),
+        ("the GPU is another", built.compute_capability != planned.compute_capability),
     ):
         if changed:
             return what
@@ -138,34 +120,17 @@ def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
 
 def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destination: Destination) -> int:
     """Build, check and put in place; returns the engine's size in bytes."""
-    for hint in checkpoint.hints():
-        progress.say(f"Note: {hint}")
-    with progress.step("Checking for NaN and Inf", checkpoint.size, "bytes") as advance:
-        for size in checkpoint.check_finite():
-            advance(size)
+    maker = maker_of(recipe.target)
     with destination.workplace() as work:
-        exported, engine = work / "export", work / "engine"
+        engine = work / "engine"
         engine.mkdir()
         checkpoint.tokenizer.write(engine, _chat_template(recipe, checkpoint))
         _check_template(engine)
-        genai.export(checkpoint, recipe.target, exported, destination.log)
-        for name in genai.GRAPH_FILES:
-            (exported / name).rename(engine / name)
-        if recipe.target == "onnx-cpu":
-            _QUANTISERS[recipe.quantization].quantise(engine, checkpoint)
-            drafts.prepare(engine)
-        graph.check(
-            engine,
-            checkpoint.architecture,
-            _BITS[recipe.quantization],
-            _BITS[genai.QUANTIZATIONS[recipe.target]],
-            genai.BLOCK_SIZE,
-            genai.ACCURACY_LEVELS[recipe.target],
-        )
+        maker.make(recipe, checkpoint, planned, work, engine, destination.log)
         files = {path.name: FileDigest.of(path) for path in sorted(engine.iterdir())}
         finished = planned.model_copy(update={"files": files})
         (engine / manifest.FILE_NAME).write_text(finished.model_dump_json(indent=2), encoding="utf-8")
-        _check_generation(engine)
+        maker.try_out(engine)
         destination.put(engine)
     return sum(file.size for file in files.values())
 
@@ -188,14 +153,3 @@ def _check_template(engine: Path) -> None:
         raise BuildError(
             f"{error} Correct it in the checkpoint, or give chat.template in the recipe."
         ) from None
-
-
-def _check_generation(engine: Path) -> None:
-    """Let the serving path load the engine and generate; some graphs build and then do not run."""
-    progress.say("Generating a few tokens")
-    # A machine that builds for a GPU need not have it; the graph is the same on the CPU.
-    command = [sys.executable, "-m", "runtime", "check", str(engine.resolve()), "--cpu"]
-    ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if ran.returncode != 0:
-        raise BuildError(f"The engine was built but does not work: {ran.stderr.strip()}")
-    progress.say(ran.stdout.strip())

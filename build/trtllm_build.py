@@ -1,4 +1,7 @@
-"""The commands that make a TensorRT-LLM engine of a recipe, which `engine --dry-run` prints."""
+"""The commands that make a TensorRT-LLM engine of a recipe.
+
+`engine --dry-run` prints them; `trtllm_engine` runs them.
+"""
 
 import shlex
 from dataclasses import dataclass, fields
@@ -12,6 +15,7 @@ from engines.errors import RecipeError
 from engines.recipe import Dtype, Quantization, Recipe
 
 IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+PROGRAM = "trtllm-build"
 CONVERTED = Path("trtllm")
 # What `convert` writes; the other quantizations need a calibration.
 CONVERTIBLE: tuple[Quantization, ...] = ("none", "int8", "int4")
@@ -65,7 +69,7 @@ class TrtllmBuild:
 
     def command(self) -> list[str]:
         """The program and its arguments; a switch is written enable or disable, as plugins are."""
-        words = ["trtllm-build"]
+        words = [PROGRAM]
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, bool):
@@ -85,6 +89,19 @@ def convert_command(recipe: Recipe, checkpoint: Path) -> list[str]:
     ]
 
 
+def check_convertible(recipe: Recipe) -> None:
+    """Raise RecipeError when the recipe asks for what only a calibration gives."""
+    for key, value, allowed in (
+        ("quantization", recipe.quantization, CONVERTIBLE),
+        ("kv_cache.quantization", recipe.kv_cache.quantization, ("none",)),
+    ):
+        if value not in allowed:
+            raise RecipeError(
+                f"Recipe {recipe.name}: {key} {value} needs a calibration, which Slipway cannot do yet; give "
+                f"{', '.join(allowed)}."
+            )
+
+
 def commands(recipe: Recipe, model: Architecture, checkpoint: Path, output: Path) -> str:
     """A shell script of both, each with where to run it.
 
@@ -96,15 +113,7 @@ def commands(recipe: Recipe, model: Architecture, checkpoint: Path, output: Path
             f"--dry-run shows the commands of target tensorrt-llm; an engine for {recipe.target} is built by "
             "this command itself, without it."
         )
-    for key, value, allowed in (
-        ("quantization", recipe.quantization, CONVERTIBLE),
-        ("kv_cache.quantization", recipe.kv_cache.quantization, ("none",)),
-    ):
-        if value not in allowed:
-            raise RecipeError(
-                f"Recipe {recipe.name}: {key} {value} needs a calibration, which Slipway cannot do yet; give "
-                f"{', '.join(allowed)}."
-            )
+    check_convertible(recipe)
     Mapping(recipe.parallel.tensor, recipe.parallel.pipeline).check(model)
     return "\n".join(
         [

@@ -1,4 +1,5 @@
-# Triton with Slipway's stages: `docker compose up triton` builds and runs it.
+# Triton with Slipway's stages, and trtllm-build: `docker compose up triton` and `docker compose run build`
+# build and run it.
 # The image tag decides the TensorRT-LLM version (26.07 carries 1.2.1) and has Python 3.12.
 ARG BASE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3
 FROM ${BASE}
@@ -11,7 +12,7 @@ ARG REQUIREMENTS=requirements/serving.txt
 WORKDIR /app
 COPY requirements requirements
 RUN python3 -m venv --system-site-packages --without-pip /opt/slipway \
-    && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir -r "${REQUIREMENTS}"
+    && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir -r "${REQUIREMENTS}" -r requirements/compile.txt
 ENV PATH=/opt/slipway/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -21,6 +21,10 @@ class EngineRefused(SlipwayError):
     """A built engine must not be served: damaged, of another version, or for another device."""
 
 
+class NoGpu(SlipwayError):
+    """The machine has no NVIDIA GPU that a program could use."""
+
+
 class EngineFailed(SlipwayError):
     """The engine stopped while it worked on a request."""
 

@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines.errors import EngineRefused
-from engines.recipe import Chat, KVCache, Limits, Quantization, Target
+from engines.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target
 
 FORMAT = 1
 FILE_NAME = "engine.json"
@@ -45,7 +45,8 @@ class Manifest(Frozen):
     source: digest of every file of the checkpoint it was built from, by name.
     recipe_sha256: digest of the recipe as it was resolved; with `source` it tells whether a build is due.
     versions: packages it was built with. requires: packages and version ranges it can be served with.
-    device: "cpu", "dml" or "cuda".
+    device: "cpu", "dml" or "cuda". compute_capability: of the GPU that a TensorRT-LLM engine was compiled on,
+        and runs on alone ("8.9"); None in an ONNX engine. parallel: the GPUs that share such an engine.
     eos_token_ids: every id that ends a sequence. vocab_size: rows of the logits.
     files: digest of every produced file but this one, by path below the engine's folder.
     """
@@ -67,6 +68,8 @@ class Manifest(Frozen):
     created: str
     files: dict[str, FileDigest]
     kv_cache: KVCache = KVCache()
+    compute_capability: str | None = None
+    parallel: Parallel = Parallel()
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":

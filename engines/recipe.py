@@ -148,6 +148,11 @@ class Parallel(Section):
     tensor: Positive = 1
     pipeline: Positive = 1
 
+    @property
+    def world_size(self) -> int:
+        """GPUs, and processes, of one engine."""
+        return self.tensor * self.pipeline
+
 
 class Chat(Section):
     """How conversations are put to the model.

@@ -16,9 +16,10 @@ from servers import ROOT
 BIN = Path(sys.executable).parent
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+SERVERS = {name: service for name, service in SERVICES.items() if name != "build"}
 
 each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
+each_server = pytest.mark.parametrize("service", SERVERS.values(), ids=SERVERS.keys())
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -71,12 +72,12 @@ def test_triton_brings_the_gateway():
     assert "depends_on" not in SERVICES["gateway"]
 
 
-@each_service
+@each_server
 def test_ports_are_published_on_loopback_only(service: dict[str, Any]):
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
-@each_service
+@each_server
 def test_exposed_ports_are_the_published_ones(service: dict[str, Any]):
     exposed = [
         port
@@ -87,7 +88,7 @@ def test_exposed_ports_are_the_published_ones(service: dict[str, Any]):
     assert [port.split(":")[-1] for port in service["ports"]] == exposed
 
 
-@each_service
+@each_server
 def test_mounted_folders_exist_are_read_only_and_lie_where_the_code_looks(service: dict[str, Any]):
     [workdir] = [argument for name, argument in instructions(dockerfile_of(service)) if name == "WORKDIR"]
     for volume in service["volumes"]:
@@ -95,6 +96,43 @@ def test_mounted_folders_exist_are_read_only_and_lie_where_the_code_looks(servic
         assert (ROOT / source).is_dir()
         assert target == f"{workdir}/{source.removeprefix('./')}"
         assert mode == "ro"
+
+
+def test_engines_are_compiled_in_the_image_that_serves_them_with_the_checkout_at_its_place():
+    build, triton = SERVICES["build"], SERVICES["triton"]
+    assert build["build"] == triton["build"]
+    assert build["profiles"] == ["build"], "`docker compose up` starts no build"
+    assert "ports" not in build
+    [workdir] = [argument for name, argument in instructions(dockerfile_of(build)) if name == "WORKDIR"]
+    assert build["volumes"] == [f".:{workdir}"]
+    [device] = build["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+
+
+def test_the_build_service_takes_what_the_build_command_takes():
+    python, *command = SERVICES["build"]["entrypoint"]
+    assert python == "python3"
+    asked = [sys.executable, *command, *SERVICES["build"]["command"]]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert " engine " in done.stdout
+
+
+def test_compiling_needs_nothing_that_the_image_lacks():
+    absent = "'torch', 'transformers', 'onnx', 'onnx_ir', 'onnxruntime_genai', 'accelerate', 'gguf'"
+    code = f"import sys; sys.modules.update(dict.fromkeys([{absent}])); import build.__main__, build.engine"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}, build.trtllm_engine, build.plan"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [installed] = [line for name, line in instructions(ROOT / "docker/triton.Dockerfile") if "pip" in line]
+    assert "-r requirements/compile.txt" in installed
+    lines = (ROOT / "requirements" / "compile.txt").read_text().splitlines()
+    named = {line.partition("==")[0] for line in lines if not line.startswith("#")}
+    assert {"filelock", "ml_dtypes", "safetensors"} == named
 
 
 @each_dockerfile

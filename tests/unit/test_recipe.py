@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build.engine import build
 from engines.errors import RecipeError
 from engines.recipe import Recipe, RequestedLimits, read_recipe
 
@@ -142,9 +141,3 @@ def test_an_fp8_kv_cache_reads_prompts_in_chunks_beside_fp8_weights_only() -> No
     assert _trtllm(quantization="fp8", **asked).limits_for(4096).max_input_len == 4095
     with pytest.raises(RecipeError, match=r"kv_cache\.quantization fp8 with quantization none rules out"):
         _trtllm(**asked).limits_for(4096)
-
-
-def test_a_tensorrt_llm_recipe_is_not_built_by_the_onnx_builder(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="compiled by trtllm-build in NVIDIA's container"):
-        build(ROOT / "engines" / "llama-3.2-1b.yaml", None, tmp_path, tmp_path / "models", force=False)
-    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,57 @@
+"""What building differs in from target to target; `engine` asks the maker of a recipe's target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from build.checkpoint import Checkpoint
+from engines.manifest import Manifest
+from engines.recipe import Recipe, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the maker adds to the manifest, under the manifest's names.
+
+    settings: what else decides how the engine turns out; when it changes, a build is due.
+    """
+
+    method: str
+    versions: dict[str, str]
+    requires: dict[str, str]
+    device: str
+    compute_capability: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Maker(Protocol):
+    """The modules `onnx_engine` and `trtllm_engine`."""
+
+    def facts(self, recipe: Recipe, words: Sequence[str]) -> Facts:
+        """Raises SlipwayError when this machine cannot build for the target.
+
+        words: what was given to the command `engine`, for a sentence that says where to give it instead.
+        """
+
+    def make(
+        self, recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, work: Path, engine: Path, log: Path
+    ) -> None:
+        """Build into `engine`, where tokenizer and template lie already; `work` is for all else.
+
+        log: where a program's own words go. Raises SlipwayError when no right engine comes out.
+        """
+
+    def try_out(self, engine: Path) -> None:
+        """Have the whole engine, manifest and all, do what serving does. Raises SlipwayError."""
+
+
+def maker_of(target: Target) -> Maker:
+    """Imported only now: where TensorRT-LLM is compiled, nothing of ONNX is installed."""
+    if target == "tensorrt-llm":
+        from build import trtllm_engine
+
+        return trtllm_engine
+    from build import onnx_engine
+
+    return onnx_engine
