@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from packaging.specifiers import SpecifierSet
 
@@ -21,6 +21,7 @@ from build.gpu import Gpu
 from build.maker import Facts
 from build.mapping import Mapping
 from build.trtllm_build import IMAGE, PROGRAM, TrtllmBuild, check_convertible
+from build.trtllm_config import Form
 from engines import devices
 from engines.devices import Device
 from engines.errors import BuildError, CheckpointError
