@@ -184,14 +184,18 @@ def repository(
     engine: Annotated[Path, typer.Argument(help="A built engine, such as engines/smollm2-135m-int4.")],
     repository: RepositoryOption = Path("model_repository"),
 ) -> None:
-    """Lay out the Triton models of an engine that is built already, say on another machine."""
-    from engines.manifest import open_engine
+    """Lay out the Triton models of an engine that is built already, say on another machine.
+
+    Its files are checked; whether this machine can serve it, whoever loads it finds out.
+    """
+    from engines.manifest import Manifest
     from ensemble.repository import write_repository
 
     with _one_sentence():
-        name = open_engine(engine).name
+        manifest = Manifest.read(engine)
+        manifest.verify(engine)
         write_repository(engine, repository)
-        print(f"The Triton models of {name} are in {repository}.")
+        print(f"The Triton models of {manifest.name} are in {repository}.")
 
 
 @app.command()

@@ -8,12 +8,15 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engines.errors import EngineRefused
-from engines.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target
+from engines import devices
+from engines.errors import EngineRefused, NoGpu
+from engines.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target, read_recipe
 
 FORMAT = 1
 FILE_NAME = "engine.json"
 _HASH_CHUNK = 1 << 20
+# Where a package comes from that `make setup` does not install.
+_SOURCES = {"tensorrt_llm": "serve it in the container of docker/triton.Dockerfile"}
 
 
 class Frozen(BaseModel):
@@ -105,12 +108,51 @@ class Manifest(Frozen):
                 installed = metadata.version(package)
             except metadata.PackageNotFoundError:
                 raise EngineRefused(
-                    f"Engine {self.name} needs {package} {allowed}, which is not installed; run `make setup`."
+                    f"Engine {self.name} needs {package} {allowed}, which is not installed; "
+                    f"{_SOURCES.get(package, 'run `make setup`')}."
                 ) from None
             if not SpecifierSet(allowed).contains(installed, prereleases=True):
                 raise EngineRefused(
                     f"Engine {self.name} was built for {package} {allowed}, but {installed} is installed; "
                     "build the engine again or install that version."
+                )
+
+    def check_device(self) -> None:
+        """Raise EngineRefused unless the GPUs here are those that a TensorRT-LLM engine was compiled for."""
+        if self.compute_capability is None:
+            return
+        count = self.parallel.world_size
+        wanted = f"{count} GPUs" if count > 1 else "a GPU"
+        capability = self.compute_capability
+        needs = f"Engine {self.name} was compiled for {wanted} of compute capability {capability}"
+        try:
+            found = devices.installed()
+        except NoGpu as error:
+            raise EngineRefused(f"{needs}. {error}") from None
+        if [device.capability for device in found].count(capability) < count:
+            raise EngineRefused(
+                f"{needs}, and here is {', '.join(map(str, found))}; build it again on this machine, or "
+                "serve it where it was built."
+            )
+
+    def check_recipe(self, directory: Path) -> None:
+        """Hold the engine in `directory` against its recipe, when that lies beside it (engines/NAME.yaml).
+
+        Raises EngineRefused when the recipe asks for more than the engine has, RecipeError when it cannot be
+        read.
+        """
+        path = directory.parent / f"{self.name}.yaml"
+        if not path.is_file():
+            return
+        recipe = read_recipe(path)
+        if (recipe.name, recipe.target) != (self.name, self.target):
+            return
+        for limit, asked in recipe.limits:
+            held = getattr(self.limits, limit)
+            if asked is not None and held is not None and asked > held:
+                raise EngineRefused(
+                    f"Engine {self.name} was built with {limit} {held}, and its recipe {path} asks for "
+                    f"{asked}; build the engine again, or lower the recipe's limit."
                 )
 
     def verify(self, directory: Path, names: Iterable[str] | None = None) -> None:
@@ -138,10 +180,12 @@ def open_engine(directory: Path, names: Iterable[str] | None = None) -> Manifest
     """Read the manifest of a built engine and refuse what must not be served.
 
     names: the files the caller is about to use; None checks every one.
-    Raises EngineRefused in one readable sentence.
+    Raises EngineRefused, or RecipeError of the recipe beside it, in one readable sentence.
     """
     manifest = Manifest.read(directory)
     manifest.check_versions()
+    manifest.check_device()
+    manifest.check_recipe(directory)
     manifest.verify(directory, names)
     return manifest
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engines.errors import InvalidRequest
-from engines.manifest import open_engine
+from engines.manifest import Manifest, open_engine
 from ensemble import stage
 from ensemble.prompt import prepare
 from text.tokenizer import FILES, Tokenizer
@@ -16,7 +16,9 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
         directory = stage.engine_dir(args)
-        self._manifest = open_engine(directory, FILES)
+        # NVIDIA's engine model holds nothing against the manifest; this stage does it for both.
+        compiled = Manifest.read(directory).target == "tensorrt-llm"
+        self._manifest = open_engine(directory, None if compiled else FILES)
         self._tokenizer = Tokenizer.load(directory)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

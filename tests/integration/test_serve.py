@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from altered import altered
 from servers import ROOT, free_port
 
 from ensemble.repository import write_repository
@@ -182,4 +183,25 @@ def test_with_no_engine_that_loads_it_says_why_and_ends(engine_dir: Path, tmp_pa
     )
     assert done.returncode == 1
     assert "model.onnx.data is missing" in done.stderr
+    assert "Triton loaded no engine" in done.stderr
+
+
+def test_an_engine_of_another_gpu_is_not_served_and_says_which(engine_dir: Path, tmp_path: Path) -> None:
+    """The stand-in for an engine that trtllm-build compiled elsewhere: everything else about it is right."""
+    elsewhere = altered(
+        engine_dir, tmp_path / "elsewhere", name="foreign", target="tensorrt-llm", compute_capability="9.0"
+    )
+    write_repository(elsewhere, tmp_path / "repository")
+    done = subprocess.run(
+        command(tmp_path / "repository", ports()),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    assert done.returncode == 1
+    assert "Engine foreign was compiled for a GPU of compute capability 9.0." in done.stderr
+    assert "CUDA_VISIBLE_DEVICES hides every GPU" in done.stderr
     assert "Triton loaded no engine" in done.stderr
