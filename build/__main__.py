@@ -115,8 +115,15 @@ def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The merged checkpoint that save_pretrained wrote.")],
     output: Annotated[Path, typer.Argument(help="Folder to write.")],
     quantization: Annotated[
-        Literal["none", "int8", "int4"],
-        typer.Option(help="What trtllm-build makes of the projections: int8 is W8A16, int4 is W4A16."),
+        Literal["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"],
+        typer.Option(
+            help="Of the projections: int8 (W8A16) and int4 (W4A16) are made by trtllm-build, int4-awq, "
+            "int8-sq (SmoothQuant) and fp8 are calibrated here."
+        ),
+    ] = "none",
+    kv_cache: Annotated[
+        Literal["none", "int8", "fp8"],
+        typer.Option(help="Of keys and values, with any --quantization; calibrated too."),
     ] = "none",
     dtype: Annotated[
         Literal["bfloat16", "float16"] | None,
@@ -126,22 +133,48 @@ def convert(
     pipeline_parallel: Annotated[
         int, typer.Option(min=1, help="GPUs, or groups, that share the layers.")
     ] = 1,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            help="A UTF-8 text like what the model will read, say your training chats; some 30,000 tokens "
+            "are plenty. [default: build/calibration.txt, half a page of everything]",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pieces of the text to read. [default: all that it holds, at most 128]"),
+    ] = None,
+    sample_tokens: Annotated[int, typer.Option(min=2, help="Length of each piece.")] = 256,
+    seed: Annotated[int, typer.Option(help="Which pieces are drawn, where the text holds more.")] = 0,
 ) -> None:
     """Write a checkpoint for `trtllm-build` of TensorRT-LLM 1.2.1: config.json and a file for each GPU.
 
     One GPU: `python -m build convert checkpoints/my-model trtllm/my-model`. Two that share each matrix: add
     `--tensor-parallel 2`.
 
-    Needs no GPU and little memory, whatever the model's size. The weights are written unquantised in every
-    case: trtllm-build quantises them for the GPU it runs on. What cannot be shared or quantised is refused
-    before anything is written; a checkpoint converted before takes its place only when this one is whole.
+    none, int8 and int4 need no GPU and little memory, whatever the model's size: the weights are written
+    unquantised, and trtllm-build quantises them for the GPU it runs on. int4-awq, int8-sq, fp8 and a
+    quantised KV cache are calibrated first, by NVIDIA's modelopt (`make setup-modelopt`): it holds the whole
+    model in memory and reads a text with it. Its result is kept in .cache/calibrated, and other ranks of the
+    same start from there.
+
+    What cannot be shared or quantised is refused before anything is written or calibrated; a checkpoint
+    converted before takes its place only when this one is whole.
     """
     from build import convert as conversion
+    from build.calibration import DEFAULT_TEXT, Calibration, needed
     from build.mapping import Mapping
 
     with _one_sentence():
+        if text and not needed(quantization, kv_cache):
+            raise RecipeError(
+                f"--calibration is for int4-awq, int8-sq, fp8 and --kv-cache; {quantization} reads no text: "
+                "leave it out."
+            )
         mapping = Mapping(tensor_parallel, pipeline_parallel)
-        print(conversion.convert(checkpoint, output, quantization, dtype, mapping))
+        calibration = Calibration(text or DEFAULT_TEXT, samples, sample_tokens, seed)
+        print(conversion.convert(checkpoint, output, quantization, dtype, mapping, kv_cache, calibration))
 
 
 @app.command()

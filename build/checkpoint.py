@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from build import architecture, json_file
+from build import architecture, json_file, progress
 from build.architecture import EMBEDDING, LM_HEAD, Architecture
 from build.tokenizer_files import TokenizerFiles
 from build.weights import Weights
 from engines.errors import CheckpointError
+from engines.manifest import FileDigest
 
 ADAPTER = "adapter_config.json"
 GENERATION = "generation_config.json"
@@ -66,6 +67,17 @@ class Checkpoint:
             if bad is not None:
                 raise self.not_finite(bad)
             yield size
+
+    def digests(self) -> dict[str, FileDigest]:
+        """Size and SHA-256 of every file that an engine is made from, by name."""
+        paths = {name: self.directory / name for name in self.sources}
+        total = sum(path.stat().st_size for path in paths.values())
+        found = {}
+        with progress.step("Hashing the checkpoint", total, "bytes") as advance:
+            for name, path in paths.items():
+                found[name] = FileDigest.of(path)
+                advance(found[name].size)
+        return found
 
     def not_finite(self, name: str) -> CheckpointError:
         """What to raise when the tensor `name` holds NaN or infinity."""

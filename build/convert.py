@@ -1,5 +1,7 @@
 """From a merged Hugging Face checkpoint to one that trtllm-build reads; called by the command.
 
+What is quantised by a calibration comes from `calibration`, everything else from the checkpoint.
+
 Every number passes once, in pieces of 1 MiB or a row, from the checkpoint to the files of all ranks that
 hold it, so that memory depends neither on the model nor on the number of ranks.
 """
@@ -11,84 +13,119 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from build import progress, trtllm_config
+from build import calibration, progress, trtllm_config
+from build.calibration import Calibration
 from build.checkpoint import Checkpoint
 from build.destination import Destination
 from build.mapping import Mapping
-from build.rank_tensors import PROJECTIONS, Block, RankTensor, rank_tensors
+from build.rank_tensors import CALIBRATED, PROJECTIONS, Block, RankTensor, rank_tensors
 from build.tensor_file import TensorFile
-from build.trtllm_config import Form
-from build.weights import DTYPES
+from build.trtllm_memory import TILES
+from build.weights import ALL_DTYPES, DTYPES, Weights
 from engines.errors import BuildError, CheckpointError
+from engines.recipe import CacheQuantization, Dtype, Quantization
 
-Dtype = Literal["bfloat16", "float16"]
 _STORED: dict[Dtype, str] = {"bfloat16": "BF16", "float16": "F16"}
 # Bits of the exponent; where all are set, the number is NaN or infinity (IEEE 754).
 _EXPONENTS: dict[Dtype, int] = {"bfloat16": 0x7F80, "float16": 0x7C00}
-# Weight-only kernels take the weights in tiles of this many (cutlass_preprocessors.cpp).
-_TILE = 64
 _RANK_FILE = re.compile(r"rank\d+\.safetensors")
 
 
-def convert(directory: Path, output: Path, form: Form, dtype: Dtype | None, mapping: Mapping) -> str:
+def convert(
+    directory: Path,
+    output: Path,
+    form: Quantization,
+    dtype: Dtype | None,
+    mapping: Mapping,
+    cache: CacheQuantization = "none",
+    text: Calibration | None = None,
+) -> str:
     """Write `output`/config.json and rank0.safetensors, rank1…, and say what was done.
 
-    form: what trtllm-build is to quantise the projections to; the weights are written unquantised, because
-    the quantised layout differs from GPU to GPU. dtype: None follows the checkpoint. Raises SlipwayError,
-    and nothing is put in place, when the checkpoint, the sharing or the numbers do not allow it; all but the
-    numbers is checked before anything is written.
+    form: of the projections. With int8 and int4 the weights are written unquantised, because the layout that
+    trtllm-build gives them differs from GPU to GPU; int4-awq, int8-sq and fp8, and a `cache` that is not
+    none, are calibrated first, on `text`. dtype: None follows the checkpoint. Raises SlipwayError, and
+    nothing is put in place, when the checkpoint, the sharing, the calibration or the numbers do not allow
+    it; all but the numbers is checked before anything is written or calibrated.
     """
     checkpoint = Checkpoint.open(directory)
     model = checkpoint.architecture
     mapping.check(model)
-    ranks = [list(rank_tensors(model, mapping, rank)) for rank in range(mapping.world_size)]
-    if form != "none":
-        _check_tiles(ranks[0], form, mapping)
+    _check_tiles(list(rank_tensors(model, mapping, 0)), form, mapping)
+    ranks = [list(rank_tensors(model, mapping, rank, form, cache)) for rank in range(mapping.world_size)]
     _check_replaceable(output)
     dtype = dtype or _native(checkpoint)
-    size = 2 * sum(prod(tensor.shape) for tensors in ranks for tensor in tensors)
+    size = sum(
+        prod(tensor.shape) * np.dtype(ALL_DTYPES[tensor.dtype or _STORED[dtype]]).itemsize
+        for tensors in ranks
+        for tensor in tensors
+    )
     _check_room(output, size)
+    run = None
+    if calibration.needed(form, cache):
+        run = calibration.Run.of(checkpoint, form, cache, dtype, text or Calibration())
     for hint in checkpoint.hints():
         progress.say(f"Note: {hint}")
     destination = Destination(output)
-    with destination.locked(), destination.workplace() as work:
-        made = work / "checkpoint"
-        made.mkdir()
-        _write_tensors(checkpoint, ranks, dtype, made)
-        values = trtllm_config.config(model, mapping, form, dtype)
-        (made / trtllm_config.FILE_NAME).write_text(json.dumps(values, indent=2), encoding="utf-8")
-        destination.put(made)
-    algorithm = values["quantization"]["quant_algo"]
-    later = f", which trtllm-build will quantise ({algorithm})" if algorithm else ""
-    files = "1 rank" if len(ranks) == 1 else f"{len(ranks)} ranks"
-    return f"{output} is ready: {size / 1e6:,.0f} MB of {dtype} in {files}{later}."
+    with destination.locked():
+        calibrated = run.obtain() if run else None
+        with destination.workplace() as work:
+            made = work / "checkpoint"
+            made.mkdir()
+            _write_tensors(checkpoint, calibrated, ranks, dtype, made)
+            values = trtllm_config.config(model, mapping, form, cache, dtype)
+            (made / trtllm_config.FILE_NAME).write_text(json.dumps(values, indent=2), encoding="utf-8")
+            destination.put(made)
+    return f"{output} is ready: {_described(size, dtype, len(ranks), form, cache, values['quantization'])}."
+
+
+def _described(
+    size: int,
+    dtype: Dtype,
+    ranks: int,
+    form: Quantization,
+    cache: CacheQuantization,
+    quantization: dict[str, Any],
+) -> str:
+    algorithm = quantization["quant_algo"]
+    weights = f"{algorithm}, the rest {dtype}," if form in CALIBRATED else f"{dtype}"
+    described = f"{size / 1e6:,.0f} MB of {weights} in {'1 rank' if ranks == 1 else f'{ranks} ranks'}"
+    if algorithm and form not in CALIBRATED:
+        described += f", which trtllm-build will quantise ({algorithm})"
+    return described if cache == "none" else f"{described}, with scales for a KV cache in {cache}"
 
 
 def _write_tensors(
-    checkpoint: Checkpoint, ranks: list[list[RankTensor]], dtype: Dtype, directory: Path
+    checkpoint: Checkpoint,
+    calibrated: Weights | None,
+    ranks: list[list[RankTensor]],
+    dtype: Dtype,
+    directory: Path,
 ) -> None:
     takers: dict[str, list[tuple[TensorFile, str, int, Block]]] = defaultdict(list)
     with ExitStack() as files:
         for rank, tensors in enumerate(ranks):
-            shapes = {tensor.name: tensor.shape for tensor in tensors}
-            path = directory / f"rank{rank}.safetensors"
-            file = files.enter_context(TensorFile(path, _STORED[dtype], shapes))
+            held = [(tensor.name, tensor.dtype or _STORED[dtype], tensor.shape) for tensor in tensors]
+            file = files.enter_context(TensorFile(directory / f"rank{rank}.safetensors", held))
             for tensor in tensors:
                 row = 0
                 for block in tensor.blocks:
                     takers[block.source].append((file, tensor.name, row, block))
                     row += len(block.rows)
-        sources = [name for name in checkpoint.weights.tensors if name in takers]  # in the files' order
-        total = sum(checkpoint.weights.tensors[name].size for name in sources)
+        folders = [checkpoint.weights] if calibrated is None else [checkpoint.weights, calibrated]
+        # In the files' order.
+        sources = [(weights, name) for weights in folders for name in weights.tensors if name in takers]
+        total = sum(weights.tensors[name].size for weights, name in sources)
         with progress.step("Converting", total, "bytes") as advance:
-            for source in sources:
-                for first, piece in checkpoint.weights.pieces(source):
-                    numbers = _cast(piece, dtype, checkpoint, source)
+            for weights, source in sources:
+                for first, piece in weights.pieces(source):
+                    # What was calibrated has been checked, and has the dtype that is written.
+                    numbers = piece if weights is calibrated else _cast(piece, dtype, checkpoint, source)
                     for file, name, row, block in takers[source]:
                         start = max(block.rows.start, first)
                         stop = min(block.rows.stop, first + len(piece))
@@ -122,16 +159,19 @@ def _native(checkpoint: Checkpoint) -> Dtype:
     return "float16" if dtypes.most_common(1)[0][0] == "F16" else "bfloat16"
 
 
-def _check_tiles(tensors: list[RankTensor], form: Form, mapping: Mapping) -> None:
+def _check_tiles(tensors: list[RankTensor], form: Quantization, mapping: Mapping) -> None:
+    """tensors: of a rank, unquantised, whose shapes are [outputs, inputs]."""
+    outputs, inputs = TILES.get(form, (1, 1))
     for tensor in tensors:
-        if tensor.name.endswith(tuple(f"{name}.weight" for name in PROJECTIONS)) and any(
-            side % _TILE for side in tensor.shape
-        ):
+        if not tensor.name.endswith(tuple(f"{name}.weight" for name in PROJECTIONS)):
+            continue
+        if tensor.shape[0] % outputs or tensor.shape[1] % inputs:
+            others = "none" if form in ("int8", "int4") else "int8-sq, fp8 or none"
             raise BuildError(
                 f"--quantization {form} does not suit the model: {tensor.name} is {list(tensor.shape)} on "
-                f"each of {mapping.tensor} tensor-parallel ranks, and weight-only kernels need multiples of "
-                f"{_TILE}; give --quantization none"
-                + (" or a smaller --tensor-parallel." if mapping.tensor > 1 else ".")
+                f"each of {mapping.tensor} tensor-parallel ranks, and the kernels need "
+                f"outputs in multiples of {outputs} and inputs in multiples of {inputs}; give --quantization "
+                f"{others}" + (" or a smaller --tensor-parallel." if mapping.tensor > 1 else ".")
             )
 
 

@@ -71,7 +71,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint, facts: Facts) -> Manifest:
         chat=Chat(system=recipe.chat.system, stop=recipe.chat.stop),
         eos_token_ids=checkpoint.eos_token_ids,
         vocab_size=checkpoint.architecture.vocab_size,
-        source=_source(checkpoint),
+        source=checkpoint.digests(),
         recipe_sha256=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
         versions={
             "slipway": pyproject["project"]["version"],
@@ -85,17 +85,6 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint, facts: Facts) -> Manifest:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         files={},
     )
-
-
-def _source(checkpoint: Checkpoint) -> dict[str, FileDigest]:
-    paths = {name: checkpoint.directory / name for name in checkpoint.sources}
-    total = sum(path.stat().st_size for path in paths.values())
-    digests = {}
-    with progress.step("Hashing the checkpoint", total, "bytes") as advance:
-        for name, path in paths.items():
-            digests[name] = FileDigest.of(path)
-            advance(digests[name].size)
-    return digests
 
 
 def _reason_to_build(directory: Path, planned: Manifest) -> str | None:

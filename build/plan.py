@@ -8,7 +8,7 @@ from build import trtllm_memory as memory
 from build.architecture import Architecture
 from build.gpu import Gpu
 from build.mapping import Mapping
-from build.trtllm_build import CONVERTIBLE
+from build.rank_tensors import CALIBRATED
 from engines.errors import BuildError, RecipeError
 from engines.recipe import Limits, Quantization, Recipe
 
@@ -149,12 +149,12 @@ def _budget(
 def _unsuitable(recipe: Recipe, model: Architecture, gpu: Gpu) -> str | None:
     """Why there are no kernels for it on the GPU, or for the model's matrices, or None."""
     form, mapping = recipe.quantization, mapping_of(recipe)
-    tile = memory.TILES.get(form, 1)
+    tall, wide = memory.TILES.get(form, (1, 1))
     for outputs, inputs in memory.matrices(model, mapping.tensor):
-        if outputs % tile or inputs % tile:
+        if outputs % tall or inputs % wide:
             return (
-                f"{form} needs matrices whose sides are multiples of {tile} on every rank, and one is "
-                f"{outputs} x {inputs}"
+                f"{form} needs matrices whose outputs are multiples of {tall} and inputs of {wide} on every "
+                f"rank, and one is {outputs} x {inputs}"
             )
     return gpu.obstacle(form)
 
@@ -180,7 +180,8 @@ def _candidates(recipe: Recipe, model: Architecture, limits: Limits) -> Iterator
     First tokens in a step, then sequences, the form, the context, and last one GPU for several.
     """
     assert limits.max_num_tokens is not None
-    forms = [recipe.quantization, *(form for form in CONVERTIBLE if form != recipe.quantization)]
+    plain = (form for form in get_args(Quantization) if form not in CALIBRATED)
+    forms = [recipe.quantization, *(form for form in plain if form != recipe.quantization)]
     batches = [limits.max_batch_size, *(size for size in _BATCH_SIZES if size < limits.max_batch_size)]
     tokens = [limits.max_num_tokens, *(count for count in _NUM_TOKENS if count < limits.max_num_tokens)]
     lengths = [limits.max_seq_len]

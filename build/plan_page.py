@@ -7,8 +7,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from build.calibration import needed
 from build.plan import Budget, Plan, gib, mapping_of
-from build.trtllm_build import CONVERTIBLE
 from engines.recipe import Recipe
 
 _SHORT = 1024
@@ -47,7 +47,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
                 "kv_tokens": budget.kv_tokens,
                 "sequences": {length: budget.sequences(length) for length in _lengths(plan)},
                 "obstacle": plan.gpu.obstacle(budget.quantization),
-                "needs_calibration": budget.quantization not in CONVERTIBLE,
+                "needs_calibration": needed(budget.quantization, plan.recipe.kv_cache.quantization),
             }
             for budget in plan.budgets
         ],
@@ -82,10 +82,10 @@ def notes(plan: Plan) -> list[str]:
             f"{plan.gpu.capability_text} (features/quantization.md of TensorRT-LLM); try the build before "
             "you count on it, or give fp8 or none."
         )
-    if plan.recipe.kv_cache.quantization != "none" or plan.recipe.quantization not in CONVERTIBLE:
+    if needed(plan.recipe.quantization, plan.recipe.kv_cache.quantization):
         found.append(
-            f"Slipway converts {', '.join(CONVERTIBLE)} today; a form that needs a calibration, and a "
-            "quantised KV cache, it can only plan."
+            "It is calibrated before it is built: `make setup-modelopt` once; then `python -m build convert` "
+            "holds the whole model in memory and reads a text with it, faster where there is a GPU."
         )
     return found
 

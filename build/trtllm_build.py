@@ -12,13 +12,11 @@ from build.architecture import Architecture
 from build.mapping import Mapping
 from build.trtllm_memory import TOKENS_PER_BLOCK
 from engines.errors import RecipeError
-from engines.recipe import Dtype, Quantization, Recipe
+from engines.recipe import Dtype, Recipe
 
 IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
 PROGRAM = "trtllm-build"
 CONVERTED = Path("trtllm")
-# What `convert` writes; the other quantizations need a calibration.
-CONVERTIBLE: tuple[Quantization, ...] = ("none", "int8", "int4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,37 +81,24 @@ def convert_command(recipe: Recipe, checkpoint: Path) -> list[str]:
     return [
         *("python", "-m", "build", "convert", str(checkpoint), str(CONVERTED / recipe.name)),
         *("--quantization", recipe.quantization),
+        *(("--kv-cache", recipe.kv_cache.quantization) if recipe.kv_cache.quantization != "none" else ()),
         *(("--dtype", recipe.dtype) if recipe.dtype else ()),
         *("--tensor-parallel", str(recipe.parallel.tensor)),
         *("--pipeline-parallel", str(recipe.parallel.pipeline)),
     ]
 
 
-def check_convertible(recipe: Recipe) -> None:
-    """Raise RecipeError when the recipe asks for what only a calibration gives."""
-    for key, value, allowed in (
-        ("quantization", recipe.quantization, CONVERTIBLE),
-        ("kv_cache.quantization", recipe.kv_cache.quantization, ("none",)),
-    ):
-        if value not in allowed:
-            raise RecipeError(
-                f"Recipe {recipe.name}: {key} {value} needs a calibration, which Slipway cannot do yet; give "
-                f"{', '.join(allowed)}."
-            )
-
-
 def commands(recipe: Recipe, model: Architecture, checkpoint: Path, output: Path) -> str:
     """A shell script of both, each with where to run it.
 
-    Raises RecipeError when the recipe is for another target, or asks for what only a calibration gives,
-    BuildError when the model cannot be shared as it says.
+    Raises RecipeError when the recipe is for another target, BuildError when the model cannot be shared as
+    it says.
     """
     if recipe.target != "tensorrt-llm":
         raise RecipeError(
             f"--dry-run shows the commands of target tensorrt-llm; an engine for {recipe.target} is built by "
             "this command itself, without it."
         )
-    check_convertible(recipe)
     Mapping(recipe.parallel.tensor, recipe.parallel.pipeline).check(model)
     return "\n".join(
         [

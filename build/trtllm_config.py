@@ -3,22 +3,34 @@
 Keys and defaults: tensorrt_llm/models/modeling_utils.py, models/llama/config.py, models/qwen/config.py.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from build.architecture import Architecture
 from build.mapping import Mapping
+from build.rank_tensors import CALIBRATED, GROUP_SIZE
 from build.rope import Rope
+from engines.recipe import CacheQuantization, Quantization
 
 FILE_NAME = "config.json"
-Form = Literal["none", "int8", "int4"]
-# Weights stay unquantised in the file: trtllm-build quantises them for the GPU it runs on.
-_ALGORITHMS: dict[Form, str | None] = {"none": None, "int8": "W8A16", "int4": "W4A16"}
+# With int8 and int4 weights stay unquantised in the file: trtllm-build quantises them for the GPU it runs on.
+_ALGORITHMS: dict[Quantization, str | None] = {
+    "none": None,
+    "int8": "W8A16",
+    "int4": "W4A16",
+    "int4-awq": "W4A16_AWQ",
+    "int8-sq": "W8A8_SQ_PER_CHANNEL",
+    "fp8": "FP8",
+}
+_CACHE_ALGORITHMS: dict[CacheQuantization, str | None] = {"none": None, "int8": "INT8", "fp8": "FP8"}
 
 
-def config(model: Architecture, mapping: Mapping, form: Form, dtype: str) -> dict[str, Any]:
+def config(
+    model: Architecture, mapping: Mapping, form: Quantization, cache: CacheQuantization, dtype: str
+) -> dict[str, Any]:
     """What config.json says.
 
-    form: how trtllm-build is to store the projections. dtype: of the weights, as TensorRT-LLM names it.
+    form: of the projections. cache: of keys and values. dtype: of the other weights, as TensorRT-LLM names
+    it.
     max_position_embeddings is the model's context, so that an engine of which nobody gave the length does
     not outgrow a sliding window, which engines do not have.
     """
@@ -40,7 +52,7 @@ def config(model: Architecture, mapping: Mapping, form: Form, dtype: str) -> dic
         "position_embedding_type": "rope_gpt_neox",
         "max_position_embeddings": model.context,
         "rotary_base": model.rope.theta,
-        "rotary_scaling": _scaling(model.rope),
+        "rotary_scaling": rotary_scaling(model.rope),
         "use_parallel_embedding": True,
         "embedding_sharding_dim": 0,
         "attn_bias": model.qkv_bias,
@@ -50,8 +62,7 @@ def config(model: Architecture, mapping: Mapping, form: Form, dtype: str) -> dic
             "tp_size": mapping.tensor,
             "pp_size": mapping.pipeline,
         },
-        # Without exclude_modules trtllm-build leaves the embedding and the lm_head as they are.
-        "quantization": {"quant_algo": _ALGORITHMS[form], "kv_cache_quant_algo": None},
+        "quantization": _quantization(form, cache),
     }
     if model.name == "Qwen2ForCausalLM":
         # seq_length belongs to the first Qwen's attention, which Qwen2 does not use; the key must be there.
@@ -59,7 +70,21 @@ def config(model: Architecture, mapping: Mapping, form: Form, dtype: str) -> dic
     return values
 
 
-def _scaling(rope: Rope) -> dict[str, Any] | None:
+def _quantization(form: Quantization, cache: CacheQuantization) -> dict[str, Any]:
+    """As NVIDIA's exporter has it (process_layer_quant_config in modelopt/torch/export/quant_utils.py)."""
+    values: dict[str, Any] = {
+        "quant_algo": _ALGORITHMS[form],
+        "kv_cache_quant_algo": _CACHE_ALGORITHMS[cache],
+    }
+    if form == "int4-awq":
+        values |= {"group_size": GROUP_SIZE, "has_zero_point": False, "pre_quant_scale": True}
+    if form in CALIBRATED:  # of the others trtllm-build leaves the embedding and the lm_head by itself
+        values["exclude_modules"] = ["lm_head"]
+    return values
+
+
+def rotary_scaling(rope: Rope) -> dict[str, Any] | None:
+    """The stretch of the positions, as transformers 4 and TensorRT-LLM have it."""
     if rope.kind == "default":
         return None  # TensorRT-LLM knows no kind of that name
     values: dict[str, Any] = {"rope_type": rope.kind, "factor": rope.factor}

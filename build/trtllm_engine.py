@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
@@ -20,13 +20,12 @@ from build.checkpoint import Checkpoint
 from build.gpu import Gpu
 from build.maker import Facts
 from build.mapping import Mapping
-from build.trtllm_build import IMAGE, PROGRAM, TrtllmBuild, check_convertible
-from build.trtllm_config import Form
+from build.trtllm_build import IMAGE, PROGRAM, TrtllmBuild
 from engines import devices
 from engines.devices import Device
 from engines.errors import BuildError, CheckpointError
 from engines.manifest import Manifest, open_engine
-from engines.recipe import Limits, Recipe
+from engines.recipe import Limits, Quantization, Recipe
 from ensemble.repository import CHECKOUT
 from text import template
 
@@ -34,12 +33,18 @@ LIBRARY = "tensorrt_llm"
 # Of the checkpoints that `convert` writes.
 _VERSIONS = SpecifierSet("==1.2.*")
 _CONFIG = "config.json"
-_METHODS = {"none": "unquantised", "int8": "W8A16 by trtllm-build", "int4": "W4A16 by trtllm-build"}
+_METHODS: dict[Quantization, str] = {
+    "none": "unquantised",
+    "int8": "W8A16 by trtllm-build",
+    "int4": "W4A16 by trtllm-build",
+    "int4-awq": "W4A16_AWQ by modelopt",
+    "int8-sq": "W8A8_SQ_PER_CHANNEL by modelopt",
+    "fp8": "FP8 by modelopt",
+}
 
 
 def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
     """Raises SlipwayError unless the program, its library and a GPU that suits the recipe are here."""
-    check_convertible(recipe)
     _check_program(words)
     version = _version()
     device = _device()
@@ -53,7 +58,10 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
         requires={LIBRARY: f"=={version}"},
         device="cuda",
         compute_capability=device.capability,
-        settings=recipe.model_dump(mode="json", include={"dtype", "parallel"}),
+        settings={
+            **recipe.model_dump(mode="json", include={"dtype", "parallel"}),
+            "kv_cache_quantization": recipe.kv_cache.quantization,
+        },
     )
 
 
@@ -72,8 +80,14 @@ def make(
     )
     _warn(recipe, checkpoint.architecture)
     mapping = Mapping(recipe.parallel.tensor, recipe.parallel.pipeline)
-    form = cast(Form, recipe.quantization)  # `facts` let no other pass
-    convert.convert(checkpoint.directory, options.checkpoint_dir, form, recipe.dtype, mapping)
+    convert.convert(
+        checkpoint.directory,
+        options.checkpoint_dir,
+        recipe.quantization,
+        recipe.dtype,
+        mapping,
+        recipe.kv_cache.quantization,
+    )
     # The timing cache of trtllm-build lands in the folder it runs in.
     trtllm_run.run(options.command(), work, log, mapping.world_size)
     _read_back(options.output_dir, planned)

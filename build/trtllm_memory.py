@@ -11,6 +11,7 @@ NVIDIA/TensorRT-LLM). They are set so that they come out at or above what public
 
 from build.architecture import Architecture
 from build.mapping import Mapping
+from build.rank_tensors import GROUP_SIZE
 from engines.recipe import CacheQuantization, Quantization
 
 MIB = 1 << 20
@@ -25,10 +26,13 @@ _BITS: dict[Quantization, int] = {
     "fp8": 8,
 }
 _CACHE_BYTES: dict[CacheQuantization, int] = {"none": _ITEM, "int8": 1, "fp8": 1}
-_AWQ_GROUP = 128
-# What both sides of every matrix of a rank must be multiples of: the tiles of the weight-only kernels
+# What outputs and inputs of every matrix of a rank must be multiples of: the tiles of the weight-only kernels
 # (cpp/tensorrt_llm/kernels/cutlass_kernels/cutlass_preprocessors.cpp), and the group of int4-awq.
-TILES: dict[Quantization, int] = {"int8": 64, "int4": 64, "int4-awq": _AWQ_GROUP}
+TILES: dict[Quantization, tuple[int, int]] = {
+    "int8": (64, 64),
+    "int4": (64, 64),
+    "int4-awq": (64, GROUP_SIZE),
+}
 
 
 def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mapping) -> int:
@@ -49,7 +53,7 @@ def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mappi
         elif quantization == "int8-sq":
             layer += outputs * 4 + inputs * 2
         elif quantization == "int4-awq":
-            layer += outputs * inputs // _AWQ_GROUP * 2 + inputs * 2
+            layer += outputs * inputs // GROUP_SIZE * 2 + inputs * 2
     if model.qkv_bias:
         layer += _qkv_rows(model, tensor) * _ITEM
     if model.output_bias:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from engines.errors import CheckpointError
 INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pth", ".pt")
 DTYPES: dict[str, npt.DTypeLike] = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32}
+# With those of quantised weights, which no checkpoint to build from may have.
+ALL_DTYPES: dict[str, npt.DTypeLike] = {**DTYPES, "I8": np.int8, "F8_E4M3": ml_dtypes.float8_e4m3fn}
 # Stays in a core's cache between the steps that each piece goes through, and its memory is used again
 # without asking the system: at 16 MiB converting took about twice the processor time.
 _PIECE = 1 << 20
@@ -27,7 +29,7 @@ _PIECE = 1 << 20
 class Tensor:
     """Where a tensor is, and what its header says.
 
-    dtype: safetensors' name, one of BF16, F16, F32. start: its first byte in the file.
+    dtype: safetensors' name, one of ALL_DTYPES. start: its first byte in the file.
     """
 
     file: str
@@ -38,20 +40,26 @@ class Tensor:
     @property
     def size(self) -> int:
         """Bytes."""
-        return math.prod(self.shape) * np.dtype(DTYPES[self.dtype]).itemsize
+        return math.prod(self.shape) * np.dtype(ALL_DTYPES[self.dtype]).itemsize
 
 
 class Weights:
     """tensors: every tensor, by name; opening reads headers only, `read` one tensor at a time."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open every shard; raises CheckpointError for one that is missing, cut off or not in the index."""
+    def __init__(self, directory: Path, dtypes: Collection[str] = DTYPES) -> None:
+        """Open every shard.
+
+        dtypes: those that tensors may have, as safetensors names them. Raises CheckpointError for a shard
+        that is missing, cut off, not in the index, or holds others.
+        """
         self.directory = directory
         named = _index(directory)
         self.files = sorted(set(named.values())) if named is not None else [_only_file(directory)]
         self._shards = {name: _open(directory / name) for name in self.files}
         self.tensors = {
-            name: tensor for file in self._shards for name, tensor in _header(directory / file).items()
+            name: tensor
+            for file in self._shards
+            for name, tensor in _header(directory / file, dtypes).items()
         }
         if named is not None:
             self._check_index(named)
@@ -69,7 +77,7 @@ class Weights:
         process's memory. Raises CheckpointError when the file became shorter since it was opened.
         """
         tensor = self.tensors[name]
-        dtype = np.dtype(DTYPES[tensor.dtype])
+        dtype = np.dtype(ALL_DTYPES[tensor.dtype])
         rows = tensor.shape[0]
         step = min(rows, max(1, _PIECE * rows // tensor.size))
         buffer = np.empty((step, *tensor.shape[1:]), dtype)
@@ -153,16 +161,16 @@ def _open(path: Path) -> Any:
         ) from None
 
 
-def _header(path: Path) -> dict[str, Tensor]:
+def _header(path: Path, dtypes: Collection[str]) -> dict[str, Tensor]:
     """The tensors of a file that safetensors has opened, so that it is known to be well-formed."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         entries = json.loads(stream.read(length))
     entries.pop("__metadata__", None)
     for name, entry in entries.items():
-        if entry["dtype"] not in DTYPES:
+        if entry["dtype"] not in dtypes:
             raise CheckpointError(
-                f"{path}: {name} is {entry['dtype']}; supported are {', '.join(DTYPES)}: give the "
+                f"{path}: {name} is {entry['dtype']}; supported are {', '.join(dtypes)}: give the "
                 "unquantised checkpoint."
             )
     return {

@@ -55,9 +55,50 @@ CONFIGS: dict[str, dict[str, Any]] = {
     ),
 }
 
+_NARROW: dict[str, Any] = {
+    "vocab_size": 320
+}  # NVIDIA's exporter pads others to a multiple of 64 for int4-awq
+# As narrow as groups of 128 inputs allow when two ranks share them.
+_GROUPED = {
+    **_NARROW,
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 8,
+    "head_dim": 32,
+}
+# What is calibrated, by name: config.json, --quantization and --kv-cache (golden/modelopt_calibrated.py).
+CALIBRATED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "llama-int4-awq": (_config("Llama", **_GROUPED), "int4-awq", "none"),
+    "qwen2-int4-awq": (_config("Qwen2", **_GROUPED, rope_theta=1000000.0), "int4-awq", "fp8"),
+    "llama-3.2-int8-sq": (
+        _config("Llama", **_NARROW, **_LLAMA3_ROPE, tie_word_embeddings=True),
+        "int8-sq",
+        "int8",
+    ),
+    "qwen2-int8-sq": (_config("Qwen2", **_NARROW, num_hidden_layers=1), "int8-sq", "none"),
+    "llama-fp8": (_config("Llama", **_NARROW, attention_bias=True, mlp_bias=True), "fp8", "fp8"),
+    "mistral-int8-cache": (_config("Mistral", **_NARROW, head_dim=32, sliding_window=None), "none", "int8"),
+}
+
 
 def numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """What the tensor `name` holds, float32 between -1 and 1 (Knuth's multiplicative hash of the index)."""
     index = np.arange(np.prod(shape), dtype=np.uint64) + zlib.crc32(name.encode())
     hashed = (index * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
     return (hashed.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(shape)
+
+
+def coarse_numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """`numbers`, but a matrix of a projection is signs and a size for each row: small when it is packed."""
+    drawn = numbers(name, shape)
+    if "_proj.weight" not in name:
+        return drawn
+    bits = np.arange(np.prod(shape), dtype=np.uint64) + (
+        np.uint64(zlib.crc32(name.encode())) << np.uint64(32)
+    )
+    for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):  # SplitMix64, whose bits follow no pattern
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(factor)
+    signs = 1 - 2.0 * (bits >> np.uint64(63)).astype(np.float32).reshape(shape)
+    sizes = np.exp2(-np.floor(3 * np.abs(numbers(f"{name} rows", (shape[0], 1))))) / 16
+    return (signs * sizes).astype(np.float32)

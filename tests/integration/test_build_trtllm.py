@@ -167,7 +167,11 @@ def test_a_recipe_of_the_checkout_is_named_as_the_container_sees_it() -> None:
             {},
             "differ in compute capability: NVIDIA A100 (8.0), NVIDIA L4 (8.9)",
         ),
-        ({}, {"quantization": "fp8"}, "fp8 needs a calibration"),
+        (
+            {"gpus": ("NVIDIA A100, 81920, 8.0",)},
+            {"quantization": "fp8"},
+            "has no fp8 for compute capability 8.0",
+        ),
     ],
 )
 def test_a_machine_that_cannot_build_it_is_told_before_anything_is_converted(

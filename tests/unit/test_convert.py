@@ -12,9 +12,10 @@ import tiny_checkpoints as tiny
 from architectures import CONFIGS
 from safetensors.numpy import load_file
 
-from build.convert import Dtype, Form, convert
+from build.convert import convert
 from build.mapping import Mapping
 from engines.errors import BuildError, CheckpointError, SlipwayError
+from engines.recipe import Dtype, Quantization
 
 LLAMA = CONFIGS["llama-3.1"]
 ONE = Mapping()
@@ -83,7 +84,9 @@ WIDE = LLAMA | {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers
 
 
 @pytest.mark.parametrize(("form", "algorithm"), [("int8", "W8A16"), ("int4", "W4A16")])
-def test_quantization_is_left_to_the_gpu_that_runs_it(form: Form, algorithm: str, tmp_path: Path) -> None:
+def test_quantization_is_left_to_the_gpu_that_runs_it(
+    form: Quantization, algorithm: str, tmp_path: Path
+) -> None:
     converted.write_checkpoint(tmp_path / "checkpoint", WIDE)
     plain, output = tmp_path / "none", tmp_path / "output"
     convert(tmp_path / "checkpoint", plain, "none", None, Mapping(2))
@@ -120,7 +123,9 @@ def test_a_split_that_leaves_whole_tiles_is_quantised(tmp_path: Path) -> None:
 # --- sharing ---
 
 
-def _refused(tmp_path: Path, form: Form = "none", mapping: Mapping = ONE, dtype: Dtype | None = None) -> str:
+def _refused(
+    tmp_path: Path, form: Quantization = "none", mapping: Mapping = ONE, dtype: Dtype | None = None
+) -> str:
     """The sentence, after a look that not even the folder to write in was made."""
     with pytest.raises(SlipwayError) as refused:
         convert(tmp_path / "checkpoint", tmp_path / "new" / "output", form, dtype, mapping)

@@ -1,0 +1,112 @@
+"""Calibrate the tiny models of tests/architectures.py by NVIDIA's modelopt, into golden/modelopt_calibrated/.
+
+Run it from the checkout with PYTHONPATH=.:tests by the Python of `make setup-modelopt`. For each model there
+is NAME.safetensors.xz, what build/nvidia_modelopt.py leaves for one GPU; and NAME.json: of every split that
+NVIDIA's exporter made itself of the same calibrated model, config.json, and 12 digits of the SHA-256 of each
+tensor of each rank with its shape and dtype.
+"""
+
+import hashlib
+import json
+import lzma
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from architectures import CALIBRATED, coarse_numbers
+from modelopt.torch.export import export_tensorrt_llm_checkpoint, model_config_export
+from safetensors import safe_open
+from safetensors.torch import save
+
+from build import nvidia_modelopt
+
+GOLDEN = Path(__file__).with_name("modelopt_calibrated")
+SAMPLES = [[(7 * sample + 31 * place) % 250 for place in range(32)] for sample in range(4)]
+
+
+def model_of(config: dict[str, Any]) -> Any:
+    name = config["architectures"][0]
+    made = getattr(transformers, name.replace("ForCausalLM", "Config"))(**config)
+    made.architectures = config["architectures"]
+    model = getattr(transformers, name)(made).to(torch.bfloat16).eval()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            drawn = coarse_numbers(key, tuple(parameter.shape))
+            parameter.copy_(torch.from_numpy(drawn).to(torch.bfloat16))
+    return model
+
+
+def calibrated(config: dict[str, Any], form: str, cache: str) -> Any:
+    model = model_of(config)
+    nvidia_modelopt.calibrate(model, form, cache, SAMPLES, lambda: None)
+    return model
+
+
+def export(model: Any, tensor: int, pipeline: int) -> dict[str, Any]:
+    decoder = nvidia_modelopt.DECODERS.get(model.config.architectures[0], "llama")
+    with tempfile.TemporaryDirectory() as folder:
+        export_tensorrt_llm_checkpoint(
+            model,
+            decoder,
+            torch.bfloat16,
+            folder,
+            inference_tensor_parallel=tensor,
+            inference_pipeline_parallel=pipeline,
+        )
+        ranks = [described(Path(folder) / f"rank{rank}.safetensors") for rank in range(tensor * pipeline)]
+        config = json.loads((Path(folder) / "config.json").read_text())
+        del config["producer"], config["rank"]
+        return {"config": config, "ranks": ranks}
+
+
+def described(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as tensors:
+        return {name: digest(tensors.get_tensor(name)) for name in sorted(tensors.keys())}
+
+
+def digest(tensor: torch.Tensor) -> str:
+    what = f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')} "
+    data = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(what.encode() + data).hexdigest()[:12]
+
+
+def let_qwen_pass() -> None:
+    """Without tensorrt_llm the exporter refuses Qwen2 when it comes to config.json; its tensors are done."""
+    convert = model_config_export.convert_to_tensorrt_llm_config
+
+    def converted(model: Any, quantization: dict[str, Any], hf_config: Any = None) -> dict[str, Any]:
+        try:
+            return convert(model, quantization, hf_config)
+        except NotImplementedError:
+            parts, stages = model.tensor_parallel, model.pipeline_parallel
+            quantization["kv_cache_quant_algo"] = model.layers[0].attention.kv_cache_dtype
+            mapping = {"world_size": parts * stages, "tp_size": parts, "pp_size": stages}
+            shared = {"mapping": mapping, "quantization": quantization, "decoder": "qwen"}
+            return {"producer": {}, "rank": model.rank, **shared}
+
+    model_config_export.convert_to_tensorrt_llm_config = converted
+
+
+if __name__ == "__main__":
+    let_qwen_pass()
+    # It asks that a matrix cut by outputs had 128 inputs for each rank, which then has them all.
+    model_config_export.check_weight_shape_valid = lambda *_: None
+    write_config = model_config_export.convert_to_tensorrt_llm_config
+    GOLDEN.mkdir(exist_ok=True)
+    for name, (config, form, cache) in CALIBRATED.items():
+        splits = [(1, 1), (2, 1), *([(1, 2)] if config["num_hidden_layers"] > 1 else [])]
+        # The exporter changes what it is given, so each export has a model calibrated anew.
+        exports = {
+            f"tp{tensor}-pp{pipeline}": export(calibrated(config, form, cache), tensor, pipeline)
+            for tensor, pipeline in splits
+        }
+        (GOLDEN / f"{name}.json").write_text(json.dumps(exports, indent=0) + "\n")
+        tensors = nvidia_modelopt.exported(calibrated(config, form, cache), "bfloat16")
+        model_config_export.convert_to_tensorrt_llm_config = write_config
+        packed = lzma.compress(
+            save(nvidia_modelopt.calibrated(tensors, form)), preset=9 | lzma.PRESET_EXTREME
+        )
+        (GOLDEN / f"{name}.safetensors.xz").write_bytes(packed)
+        print(name, len(packed))
