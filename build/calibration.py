@@ -115,8 +115,8 @@ class Run:
             if not ((ENVIRONMENT / ".ready").is_file() and (ENVIRONMENT / "bin" / "python").exists()):
                 raise BuildError(
                     "A calibration needs NVIDIA's modelopt, which is not installed here; `make "
-                    "setup-modelopt` does it, in an environment of its own. In a container, run `python -m build "
-                    "convert` with the same options outside first: what it calibrates is found."
+                    "setup-modelopt` does it, in an environment of its own. In a container, run `python -m "
+                    "build convert` with the same options outside first: what it calibrates is found."
                 )
             with progress.step("Checking for NaN and Inf", self.checkpoint.size, "bytes") as advance:
                 for size in self.checkpoint.check_finite():

@@ -170,7 +170,7 @@ def test_a_recipe_of_the_checkout_is_named_as_the_container_sees_it() -> None:
         (
             {"gpus": ("NVIDIA A100, 81920, 8.0",)},
             {"quantization": "fp8"},
-            "has no fp8 for compute capability 8.0",
+            "fp8 needs compute capability 8.9 or newer, and NVIDIA A100 has 8.0",
         ),
     ],
 )
