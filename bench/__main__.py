@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import prompts, report
 from bench.answer import RequestFailed
+from bench.conversion import convert
 from bench.json_file import JsonFile
 from bench.latency import latency
 from bench.measurement import summarise
@@ -33,7 +34,7 @@ def bench() -> None:
     """Measure a server under load (`run`), engines side by side (`runtime`), what HTTP costs (`http`).
 
     Also in process: what drafting gains on repetitive answers (`speculation`), what known prefixes save and
-    long prompts cost (`latency`).
+    long prompts cost (`latency`). And what converting for TensorRT-LLM takes (`convert`).
     """
 
 
@@ -41,6 +42,7 @@ app.command()(runtime)
 app.command()(http)
 app.command()(speculation)
 app.command()(latency)
+app.command()(convert)
 
 
 @app.command()

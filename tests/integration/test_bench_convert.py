@@ -1,0 +1,58 @@
+"""`python -m bench convert` on a small random checkpoint."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from servers import ROOT
+
+SHAPES = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "vocab_size": 1024,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+}
+
+
+def _bench(*options: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "bench", "convert", *options)
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120, check=False)
+
+
+def test_it_compares_our_converter_with_cp_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    config, figures, disk = tmp_path / "config.json", tmp_path / "figures.json", tmp_path / "disk"
+    config.write_text(json.dumps(SHAPES))
+    disk.mkdir()
+    options = ("--config", str(config), "--layers", "2", "--rounds", "2", "--folder", str(disk))
+    done = _bench(*options, "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    assert "median of 2" in done.stdout
+    told = json.loads(figures.read_text())
+    layer = 256 * (256 + 128 + 128 + 256) + 3 * 256 * 512 + 2 * 256
+    assert told["weights_bytes"] == 2 * (2 * layer + 2 * 1024 * 256 + 256)
+    assert list(told["figures"]) == ["cp -r", "slipway, 1 GPU", "slipway, 2 GPUs"]
+    assert told["figures"]["cp -r"]["to_copy"] == {"median": 1, "low": 1, "high": 1}
+    for name, row in told["figures"].items():
+        assert row["speed"]["median"] > 0, name
+    assert 20e6 < told["figures"]["slipway, 1 GPU"]["peak_bytes"] < 200e6
+    assert list(disk.iterdir()) == []
+
+
+def test_a_converter_that_refuses_is_named_with_its_sentence(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(SHAPES))
+    options = ("--config", str(config), "--layers", "1", "--rounds", "1", "--tensor-parallel", "3")
+    done = _bench(*options, "--folder", str(tmp_path))
+    assert done.returncode == 1
+    assert "slipway, 3 GPUs: A tensor parallelism of 3 does not suit the model" in done.stderr
+    assert list(tmp_path.iterdir()) == [config]
