@@ -35,6 +35,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
         planned = _plan(recipe, opened, facts)
         reason = "--force" if force else _reason_to_build(destination.directory, planned)
         if reason is None:
+            _place(destination.directory, planned)
             done = f"{destination.directory} is up to date; nothing to build (--force builds it again)."
         else:
             progress.say(f"Building {destination.directory} ({reason}).")
@@ -107,6 +108,19 @@ def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
     return None
 
 
+def _place(directory: Path, planned: Manifest) -> None:
+    """Write down which GPUs the engine takes, which can change without a build."""
+    built = Manifest.read(directory)
+    if built.parallel != planned.parallel:
+        _write(directory, built.model_copy(update={"parallel": planned.parallel}))
+
+
+def _write(directory: Path, finished: Manifest) -> None:
+    new = directory / f".{manifest.FILE_NAME}"
+    new.write_text(finished.model_dump_json(indent=2), encoding="utf-8")
+    new.replace(directory / manifest.FILE_NAME)
+
+
 def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destination: Destination) -> int:
     """Build, check and put in place; returns the engine's size in bytes."""
     maker = maker_of(recipe.target)
@@ -117,8 +131,7 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
         _check_template(engine)
         maker.make(recipe, checkpoint, planned, work, engine, destination.log)
         files = {path.name: FileDigest.of(path) for path in sorted(engine.iterdir())}
-        finished = planned.model_copy(update={"files": files})
-        (engine / manifest.FILE_NAME).write_text(finished.model_dump_json(indent=2), encoding="utf-8")
+        _write(engine, planned.model_copy(update={"files": files}))
         maker.try_out(engine)
         destination.put(engine)
     return sum(file.size for file in files.values())

@@ -235,7 +235,9 @@ def _changed(
     if limits.get("max_input_len"):
         limits["max_input_len"] = min(limits["max_input_len"], max_seq_len - 1)
     if tensor != recipe.parallel.tensor:
-        values.setdefault("parallel", {})["tensor"] = tensor
+        parallel = values.setdefault("parallel", {})
+        parallel["tensor"] = tensor
+        parallel.pop("gpus", None)  # they would no longer be as many
     values["quantization"] = form
     return Recipe.model_validate({key: values[key] for key in Recipe.model_fields if key in values})
 

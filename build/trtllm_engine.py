@@ -59,7 +59,8 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
         device="cuda",
         compute_capability=device.capability,
         settings={
-            **recipe.model_dump(mode="json", include={"dtype", "parallel"}),
+            # Which GPUs an engine takes can change without compiling it.
+            **recipe.model_dump(mode="json", include={"dtype": True, "parallel": {"tensor", "pipeline"}}),
             "kv_cache_quantization": recipe.kv_cache.quantization,
         },
     )

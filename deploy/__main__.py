@@ -32,14 +32,20 @@ def triton(
     http_port: Annotated[int, typer.Option(help="HTTP: health, generate, repository index.")] = _DEFAULT.http,
     grpc_port: Annotated[int, typer.Option(help="gRPC: what the gateway uses.")] = _DEFAULT.grpc,
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics, at /metrics.")] = _DEFAULT.metrics,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command; start nothing.")] = False,
 ) -> None:
     """Run Triton alone, in the foreground, with its log as it is.
 
-    This process becomes Triton: Ctrl-C, signals and the exit status are Triton's own.
+    This process becomes Triton: Ctrl-C, signals and the exit status are Triton's own. Where an engine takes
+    several GPUs it becomes mpirun, with a process for each.
     """
     ports = tritonserver.Ports(http_port, grpc_port, metrics_port)
     start = tritonserver.start(model_repository.resolve(), host, ports)
-    os.execve(start.command[0], start.command, start.environment)
+    if dry_run:
+        print(start)
+        return
+    start.check()
+    os.execvpe(start.command[0], start.command, start.environment)
 
 
 @app.command()

@@ -56,6 +56,7 @@ def serve(repository: Path, places: Places) -> None:
     happens, neither is left running.
     """
     start = tritonserver.start(repository, _LOOPBACK, places.triton)
+    start.check()
     check_free(_listeners(places))
     logs = tritonserver.CACHE / "logs"
     console = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ NVIDIA's container has it under /opt/tritonserver; elsewhere the wheel nvidia-py
 
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from deploy import process_groups
+from deploy.compiled import compiled
 from engines.errors import ServerFailed
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -39,12 +42,26 @@ class Start:
     command: list[str]
     environment: dict[str, str]
 
+    def check(self) -> None:
+        """Raise ServerFailed when the program is not here."""
+        if shutil.which(self.command[0]) is None:
+            raise ServerFailed(
+                f"{self.command[0]} is not here, which starts an engine of several GPUs; serve it in the "
+                "container of docker/triton.Dockerfile."
+            )
+
+    def __str__(self) -> str:
+        """As a line for a shell: what is added to the environment, and the command."""
+        here = os.environ
+        added = [f"{name}={value}" for name, value in self.environment.items() if here.get(name) != value]
+        return shlex.join([*(["env", *added] if added else []), *self.command])
+
 
 def start(repository: Path, host: str, ports: Ports) -> Start:
-    """How to start Triton on the models in `repository`.
+    """How to start Triton on the models in `repository`, in a process for each GPU where engines need it.
 
     A model that does not load leaves the others served. Raises ServerFailed when there is no tritonserver or
-    no model.
+    no model, or engines are in each other's way.
     """
     if not any(repository.glob("*/config.pbtxt")):
         raise ServerFailed(f"{repository} holds no models; run `make engine` first.")
@@ -73,7 +90,8 @@ def start(repository: Path, host: str, ports: Ports) -> Start:
         "--strict-readiness=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
     ]
-    return Start(command, environment)
+    groups = process_groups.form(compiled(repository, CHECKOUT))
+    return Start(groups.launch(command), environment | groups.environment)
 
 
 def _installed() -> Path | None:

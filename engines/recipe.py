@@ -143,10 +143,21 @@ class Parallel(Section):
     """How many GPUs share a TensorRT-LLM engine.
 
     tensor: parts that every matrix is cut into. pipeline: stages that the layers are dealt out to.
+    gpus: which ones, as CUDA counts them. None are the first ones, which one engine of a server can have.
     """
 
     tensor: Positive = 1
     pipeline: Positive = 1
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+    @model_validator(mode="after")
+    def gpus_are_as_many(self) -> Self:
+        """Each rank has a GPU of its own."""
+        if self.gpus is not None and len(set(self.gpus)) != self.world_size:
+            raise ValueError(
+                f"gpus {list(self.gpus)} must be {self.world_size} different ones, tensor times pipeline"
+            )
+        return self
 
     @property
     def world_size(self) -> int:

@@ -6,6 +6,8 @@ from ensemble import interface
 from ensemble.config import Ensemble, PythonModel, Step
 
 ENGINE_PARAMETER = "engine_dir"
+# Upstream's (triton_backend/inflight_batcher_llm/src/model_state.cc), read by the orchestrator.
+GPUS_PARAMETER = "gpu_device_ids"
 
 # What a client of the ensemble calls the engine's inputs, where the two names differ.
 CLIENT_NAMES = {
@@ -54,6 +56,8 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[PythonModel | Ensemb
     """
     name, rows = manifest.name, manifest.limits.max_batch_size
     parameters = {ENGINE_PARAMETER: engine_dir}
+    gpus = manifest.parallel.gpus
+    placed = {GPUS_PARAMETER: ",".join(map(str, gpus))} if gpus else {}
     return (
         PythonModel(
             preprocessing(name),
@@ -70,7 +74,7 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[PythonModel | Ensemb
             interface.ENGINE_INPUTS,
             (*interface.ENGINE_OUTPUTS, interface.STREAM_NAME),
             decoupled=True,
-            parameters=parameters,
+            parameters=parameters | placed,
         ),
         PythonModel(
             postprocessing(name),

@@ -119,7 +119,12 @@ def test_an_engine_is_compiled_with_all_that_serving_needs_beside_it(place: Plac
     assert (place.root / "repository" / "tiny" / "config.pbtxt").is_file()
 
     assert "is up to date; nothing to build" in place.build()
-    place.recipe(parallel={"tensor": 2}, limits={"max_batch_size": 8, "max_seq_len": 64})
+    limits = {"max_batch_size": 4, "max_seq_len": 64}
+    place.recipe(parallel={"tensor": 2, "gpus": [2, 3]}, limits=limits)
+    assert "is up to date; nothing to build" in place.build()
+    assert Manifest.read(place.engine).parallel.gpus == (2, 3)
+    assert 'string_value: "2,3"' in (place.root / "repository" / "tiny.engine" / "config.pbtxt").read_text()
+    place.recipe(parallel={"tensor": 2}, limits=limits | {"max_batch_size": 8})
     assert "(the recipe changed)" in place.build()
 
 

@@ -58,7 +58,7 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         (GOOD + "kv_cache:\n  quantization: int8\n", "kv_cache.quantization is for target tensorrt-llm"),
         (
             GOOD.replace("onnx-cpu", "tensorrt-llm") + "parallel:\n  data: 2\n",
-            "r.yaml:6: parallel.data: unknown key; allowed here: tensor, pipeline.",
+            "r.yaml:6: parallel.data: unknown key; allowed here: tensor, pipeline, gpus.",
         ),
         ("name: [", "is not YAML"),
         ("- a\n", "must be a mapping with the keys name, checkpoint"),
@@ -141,3 +141,12 @@ def test_an_fp8_kv_cache_reads_prompts_in_chunks_beside_fp8_weights_only() -> No
     assert _trtllm(quantization="fp8", **asked).limits_for(4096).max_input_len == 4095
     with pytest.raises(RecipeError, match=r"kv_cache\.quantization fp8 with quantization none rules out"):
         _trtllm(**asked).limits_for(4096)
+
+
+@pytest.mark.parametrize("gpus", [[0], [0, 0], [0, 1, 2]])
+def test_an_engine_has_as_many_gpus_as_ranks(tmp_path: Path, gpus: list[int]) -> None:
+    path = tmp_path / "a.yaml"
+    recipe = "name: a\ncheckpoint: c\ntarget: tensorrt-llm\nquantization: none\n"
+    path.write_text(f"{recipe}parallel: {{tensor: 2, gpus: {gpus}}}\n")
+    with pytest.raises(RecipeError, match=r"must be 2 different ones, tensor times pipeline"):
+        read_recipe(path)
