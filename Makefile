@@ -11,7 +11,7 @@ PEERS := .cache/peers
 MODELOPT := .cache/modelopt
 GENAI_OF_DIRECTML := .cache/genai-0.13.1
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine serve chat bench test lint clean
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench test lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ sample: setup ## fetch SmolLM2-135M-Instruct as a merged safetensors checkpoint 
 
 engine: setup $(if $(CHECKPOINT),,$(if $(findstring smollm2-135m,$(RECIPE)),sample)) ## build RECIPE=engines/NAME.yaml, from CHECKPOINT=folder if given
 	$(RUN) -m build engine $(RECIPE) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT))
+
+gpu-check: setup ## on a machine with an NVIDIA GPU and Docker: build, serve, compare and measure; writes docs/gpu-check.md
+	$(RUN) -m build gpu-check
 
 serve: setup ## start Triton and the OpenAI-compatible gateway; builds the sample engine if there is none
 	@ls model_repository/*/config.pbtxt >/dev/null 2>&1 || $(MAKE) --no-print-directory engine

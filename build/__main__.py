@@ -232,6 +232,29 @@ def repository(
 
 
 @app.command()
+def gpu_check(
+    recipe: Annotated[
+        list[Path] | None,
+        typer.Option(help="What to build and check. [default: the sample model in bf16, int8 and int4]"),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each answer that is compared.")] = 64,
+    duration: Annotated[float, typer.Option(min=0.1, help="Seconds to measure each engine.")] = 30.0,
+    url: Annotated[str, typer.Option(help="Where compose publishes the gateway.")] = "http://127.0.0.1:9000",
+    ready_within: Annotated[float, typer.Option(help="Seconds that the servers may take to load.")] = 600.0,
+    report: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/gpu-check.md"),
+) -> None:
+    """Build TensorRT-LLM engines on this machine's GPU, serve them, compare, measure and report.
+
+    Takes an NVIDIA GPU, Docker and NVIDIA's container toolkit; without them it says so, with exit status 1.
+    Greedy answers are held against transformers with the same checkpoint.
+    """
+    from build import gpu_check as checking
+
+    with _one_sentence():
+        print(checking.check(recipe or checking.RECIPES, max_tokens, duration, url, ready_within, report))
+
+
+@app.command()
 def perplexity(
     directory: Annotated[Path, typer.Argument(help="The checkpoint.")],
     text: Annotated[Path, typer.Argument(help="A UTF-8 text; some thousand tokens give a steady figure.")],

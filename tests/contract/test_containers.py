@@ -55,10 +55,17 @@ def imported_rooms(room: str) -> set[str]:
     return {name for name in found if (ROOT / name / "__init__.py").is_file()} - {room}
 
 
-def test_compose_file_is_valid():
-    check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"]
+def test_compose_files_are_valid():
+    files = [ROOT / "compose.yaml", ROOT / "compose.gpu.yaml"]
+    check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_with_gpus_triton_serves_what_was_compiled_on_them():
+    added = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]
+    assert added.keys() == {"triton"}
+    assert added["triton"]["deploy"] == SERVICES["build"]["deploy"]
 
 
 @each_dockerfile

@@ -1,0 +1,34 @@
+"""What transformers answers with a checkpoint, always taking the likeliest token; asked by `gpu_check`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from text.tokenizer import Tokenizer
+
+
+def answers(
+    directory: Path, prompts: Sequence[str], max_tokens: int, advance: Callable[[float], None]
+) -> list[str]:
+    """One answer for each prompt, in fp32 on the CPU, its special tokens left out.
+
+    It holds the whole model in memory, 4 bytes a weight. advance: told 1 for each answer.
+    """
+    import torch  # here, because it takes seconds
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = Tokenizer.load(directory)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, local_files_only=True
+    )
+    made = []
+    for prompt in prompts:
+        ids = torch.tensor([tokenizer.encode(prompt)])
+        with torch.no_grad():
+            out = model.generate(
+                ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_tokens
+            )
+        made.append(tokenizer.decode(out[0, ids.shape[1] :].tolist()))
+        advance(1)
+    return made

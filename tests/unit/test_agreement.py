@@ -1,0 +1,29 @@
+import pytest
+import tiny_checkpoints as tiny
+
+from build.agreement import Agreement
+from text.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    directory = tmp_path_factory.mktemp("tokenizer")
+    tiny.write_tokenizer(directory)  # a token for each byte
+    return Tokenizer.load(directory)
+
+
+def test_tokens_count_up_to_where_the_answers_part(tokenizer: Tokenizer) -> None:
+    agreed = Agreement.of(["abcd", "xbcd", "ab"], ["abXd", "abcd", "abcd"], tokenizer)
+    assert agreed == Agreement(answers=3, same=0, first=2, leading=4 / 12)
+
+
+def test_equal_answers_agree_wholly(tokenizer: Tokenizer) -> None:
+    assert Agreement.of(["abc", "de"], ["abc", "de"], tokenizer) == Agreement(2, 2, 2, 1.0)
+
+
+def test_an_answer_that_goes_on_is_not_the_same(tokenizer: Tokenizer) -> None:
+    assert Agreement.of(["abc"], ["ab"], tokenizer) == Agreement(1, 0, 1, 1.0)
+
+
+def test_no_answer_agrees_with_no_answer(tokenizer: Tokenizer) -> None:
+    assert Agreement.of([""], [""], tokenizer) == Agreement(1, 1, 1, 0.0)
