@@ -22,11 +22,11 @@ from build.architecture import Architecture
 from build.checkpoint import Checkpoint
 from build.destination import Destination
 from build.mapping import Mapping
-from build.rank_tensors import CALIBRATED, rank_tensors
+from build.rank_tensors import rank_tensors
 from build.trtllm_config import rotary_scaling
 from build.weights import ALL_DTYPES, Weights
 from engines.errors import BuildError
-from engines.recipe import CacheQuantization, Dtype, Quantization
+from engines.recipe import CALIBRATED, CacheQuantization, Dtype, Quantization
 from text.perplexity import read_text
 from text.tokenizer import Tokenizer
 

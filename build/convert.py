@@ -23,12 +23,12 @@ from build.calibration import Calibration
 from build.checkpoint import Checkpoint
 from build.destination import Destination
 from build.mapping import Mapping
-from build.rank_tensors import CALIBRATED, PROJECTIONS, Block, RankTensor, rank_tensors
+from build.rank_tensors import PROJECTIONS, Block, RankTensor, rank_tensors
 from build.tensor_file import TensorFile
 from build.trtllm_memory import TILES
 from build.weights import ALL_DTYPES, DTYPES, Weights
 from engines.errors import BuildError, CheckpointError
-from engines.recipe import CacheQuantization, Dtype, Quantization
+from engines.recipe import CALIBRATED, CacheQuantization, Dtype, Quantization
 
 _STORED: dict[Dtype, str] = {"bfloat16": "BF16", "float16": "F16"}
 # Bits of the exponent; where all are set, the number is NaN or infinity (IEEE 754).

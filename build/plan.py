@@ -8,9 +8,8 @@ from build import trtllm_memory as memory
 from build.architecture import Architecture
 from build.gpu import Gpu
 from build.mapping import Mapping
-from build.rank_tensors import CALIBRATED
 from engines.errors import BuildError, RecipeError
-from engines.recipe import Limits, Quantization, Recipe
+from engines.recipe import CALIBRATED, Limits, Quantization, Recipe
 
 GIB = 1 << 30
 _SHORTEST = 1024  # tokens; no sequence shorter than this is suggested
@@ -239,6 +238,8 @@ def _changed(
         parallel["tensor"] = tensor
         parallel.pop("gpus", None)  # they would no longer be as many
     values["quantization"] = form
+    if form not in CALIBRATED and recipe.kv_cache.quantization == "none":
+        values.pop("calibration", None)
     return Recipe.model_validate({key: values[key] for key in Recipe.model_fields if key in values})
 
 

@@ -82,7 +82,7 @@ def notes(plan: Plan) -> list[str]:
             f"{plan.gpu.capability_text} (features/quantization.md of TensorRT-LLM); try the build before "
             "you count on it, or give fp8 or none."
         )
-    if needed(plan.recipe.quantization, plan.recipe.kv_cache.quantization):
+    if plan.recipe.calibrated:
         found.append(
             "It is calibrated before it is built: `make setup-modelopt` once; then `python -m build convert` "
             "holds the whole model in memory and reads a text with it, faster where there is a GPU."

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 from build.architecture import EMBEDDING, LM_HEAD, Architecture
 from build.mapping import Mapping
-from engines.recipe import CacheQuantization, Quantization
+from engines.recipe import CALIBRATED, CacheQuantization, Quantization
 
-# Forms whose matrices come from a calibration; those of the others are the checkpoint's.
-CALIBRATED: tuple[Quantization, ...] = ("int4-awq", "int8-sq", "fp8")
 # Inputs that share a scale in int4-awq.
 GROUP_SIZE = 128
 

@@ -82,6 +82,7 @@ def convert_command(recipe: Recipe, checkpoint: Path) -> list[str]:
         *("python", "-m", "build", "convert", str(checkpoint), str(CONVERTED / recipe.name)),
         *("--quantization", recipe.quantization),
         *(("--kv-cache", recipe.kv_cache.quantization) if recipe.kv_cache.quantization != "none" else ()),
+        *(("--calibration", str(recipe.calibration)) if recipe.calibration else ()),
         *(("--dtype", recipe.dtype) if recipe.dtype else ()),
         *("--tensor-parallel", str(recipe.parallel.tensor)),
         *("--pipeline-parallel", str(recipe.parallel.pipeline)),

@@ -7,9 +7,9 @@ from typing import Any
 
 from build.architecture import Architecture
 from build.mapping import Mapping
-from build.rank_tensors import CALIBRATED, GROUP_SIZE
+from build.rank_tensors import GROUP_SIZE
 from build.rope import Rope
-from engines.recipe import CacheQuantization, Quantization
+from engines.recipe import CALIBRATED, CacheQuantization, Quantization
 
 FILE_NAME = "config.json"
 # With int8 and int4 weights stay unquantised in the file: trtllm-build quantises them for the GPU it runs on.

@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from build import convert, json_file, plan, progress, trtllm_run
 from build.architecture import Architecture
+from build.calibration import DEFAULT_TEXT, Calibration
 from build.checkpoint import Checkpoint
 from build.gpu import Gpu
 from build.maker import Facts
@@ -62,6 +63,7 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
             # Which GPUs an engine takes can change without compiling it.
             **recipe.model_dump(mode="json", include={"dtype": True, "parallel": {"tensor", "pipeline"}}),
             "kv_cache_quantization": recipe.kv_cache.quantization,
+            "calibration": recipe.calibration and str(recipe.calibration),
         },
     )
 
@@ -88,6 +90,7 @@ def make(
         recipe.dtype,
         mapping,
         recipe.kv_cache.quantization,
+        Calibration(recipe.calibration or DEFAULT_TEXT),
     )
     # The timing cache of trtllm-build lands in the folder it runs in.
     trtllm_run.run(options.command(), work, log, mapping.world_size)

@@ -12,6 +12,8 @@ Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda", "tensorrt-llm"]
 Quantization = Literal["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"]
 CacheQuantization = Literal["none", "int8", "fp8"]
 Dtype = Literal["bfloat16", "float16"]
+# Forms whose scales are set while the model reads a text; so are those of a quantised KV cache.
+CALIBRATED: tuple[Quantization, ...] = ("int4-awq", "int8-sq", "fp8")
 Positive = Annotated[int, Field(gt=0)]
 QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
     # The integer products of int8 are kernels of the CPU.
@@ -190,6 +192,7 @@ class Recipe(Section):
 
     dtype: of what is not quantised in a TensorRT-LLM engine, activations and KV cache among it; None follows
         the checkpoint.
+    calibration: the text that a calibrated quantization is set by; None is the short one that ships.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
@@ -197,6 +200,7 @@ class Recipe(Section):
     target: Target
     quantization: Quantization
     dtype: Dtype | None = None
+    calibration: Path | None = None
     limits: RequestedLimits = RequestedLimits()
     kv_cache: RequestedKVCache = RequestedKVCache()
     parallel: Parallel = Parallel()
@@ -220,13 +224,24 @@ class Recipe(Section):
         if self.target != "tensorrt-llm":
             for key, given in (
                 ("dtype", self.dtype is not None),
+                ("calibration", self.calibration is not None),
                 ("parallel", "parallel" in self.model_fields_set),
                 ("limits.max_num_tokens", self.limits.max_num_tokens is not None),
                 ("kv_cache.quantization", "quantization" in self.kv_cache.model_fields_set),
             ):
                 if given:
                     raise ValueError(f"{key} is for target tensorrt-llm; leave it out for {self.target}")
+        if self.calibration and not self.calibrated:
+            raise ValueError(
+                f"quantization {self.quantization} reads no calibration text; leave calibration out, or give "
+                f"{', '.join(CALIBRATED)}, or a kv_cache.quantization"
+            )
         return self
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a text is read to set scales by."""
+        return self.quantization in CALIBRATED or self.kv_cache.quantization != "none"
 
     def limits_for(self, context: int) -> Limits:
         """The limits of this engine for a model of `context` positions.

@@ -53,6 +53,11 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
             "quantization fp8 is for target tensorrt-llm; give int4 or int8 for onnx",
         ),
         (GOOD + "dtype: float16\n", "dtype is for target tensorrt-llm; leave it out for onnx-cpu"),
+        (GOOD + "calibration: a.txt\n", "calibration is for target tensorrt-llm; leave it out for onnx-cpu"),
+        (
+            GOOD.replace("onnx-cpu", "tensorrt-llm") + "calibration: a.txt\n",
+            "quantization int4 reads no calibration text; leave calibration out, or give int4-awq, int8-sq",
+        ),
         (GOOD + "parallel:\n  tensor: 2\n", "parallel is for target tensorrt-llm; leave it out"),
         (GOOD + "limits:\n  max_num_tokens: 9\n", "limits.max_num_tokens is for target tensorrt-llm"),
         (GOOD + "kv_cache:\n  quantization: int8\n", "kv_cache.quantization is for target tensorrt-llm"),

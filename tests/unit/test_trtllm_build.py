@@ -96,11 +96,13 @@ def test_our_own_convert_takes_the_other_command(name: str) -> None:
 def test_what_needs_a_calibration_reaches_the_convert_command(quantization: str, cache: str) -> None:
     values = {"name": "a", "checkpoint": "c", "target": "tensorrt-llm", "quantization": quantization}
     limits = {"max_input_len": 4000, "max_num_tokens": 4096}
-    recipe = Recipe.model_validate(values | {"kv_cache": {"quantization": cache}, "limits": limits})
+    values |= {"kv_cache": {"quantization": cache}, "limits": limits, "calibration": "my chats.txt"}
+    recipe = Recipe.model_validate(values)
     script = commands(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT)
     words = shlex.split(script.splitlines()[1])[4:]
     context = typer.main.get_command(app).commands["convert"].make_context("convert", words)
     assert (context.params["quantization"], context.params["kv_cache"]) == (quantization, cache)
+    assert context.params["text"] == Path("my chats.txt")
 
 
 def test_ranks_are_built_at_once() -> None:
