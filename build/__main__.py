@@ -167,10 +167,10 @@ def convert(
     from build.mapping import Mapping
 
     with _one_sentence():
-        if text and not needed(quantization, kv_cache):
+        if (text or samples) and not needed(quantization, kv_cache):
             raise RecipeError(
-                f"--calibration is for int4-awq, int8-sq, fp8 and --kv-cache; {quantization} reads no text: "
-                "leave it out."
+                f"--calibration and --samples are for int4-awq, int8-sq, fp8 and --kv-cache; {quantization} "
+                "reads no text: leave them out."
             )
         mapping = Mapping(tensor_parallel, pipeline_parallel)
         calibration = Calibration(text or DEFAULT_TEXT, samples, sample_tokens, seed)

@@ -20,9 +20,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers.modeling_utils import no_init_weights
 
+# How much of an outlier goes from the activations to the weights. modelopt's own 1.0 divides every channel by
+# what the text showed of it, so that more is cut off: with the short text that ships, the sample model's
+# perplexity rose by a third with that, and by 7 % with this.
+SMOOTHING = 0.7
 FORMS: dict[str, dict[str, Any]] = {
     "int4-awq": quantization.INT4_AWQ_CFG,
-    "int8-sq": quantization.INT8_SMOOTHQUANT_CFG,
+    "int8-sq": {
+        **quantization.INT8_SMOOTHQUANT_CFG,
+        "algorithm": {"method": "smoothquant", "alpha": SMOOTHING},
+    },
     "fp8": quantization.FP8_DEFAULT_CFG,
 }
 # For the forms that trtllm-build makes itself, or none: keys and values alone are watched.
