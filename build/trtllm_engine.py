@@ -28,7 +28,8 @@ from engines.errors import BuildError, CheckpointError
 from engines.manifest import Manifest, open_engine
 from engines.recipe import Limits, Quantization, Recipe
 from ensemble.repository import CHECKOUT
-from text import template
+from text import template, tokenizer_info
+from text.tokenizer import Tokenizer
 
 LIBRARY = "tensorrt_llm"
 # Of the checkpoints that `convert` writes.
@@ -97,6 +98,8 @@ def make(
     _read_back(options.output_dir, planned)
     for path in options.output_dir.iterdir():
         path.rename(engine / path.name)
+    info = tokenizer_info.tokenizer_info(Tokenizer.load(engine), planned.eos_token_ids)
+    (engine / tokenizer_info.FILE_NAME).write_text(info, encoding="utf-8")
 
 
 def try_out(engine: Path) -> None:

@@ -45,6 +45,7 @@ def triton(
         print(start)
         return
     start.check()
+    os.chdir(tritonserver.CHECKOUT)  # where relative paths in the repository start
     os.execvpe(start.command[0], start.command, start.environment)
 
 

@@ -121,10 +121,18 @@ class KVCache(Section):
     """Memory for the keys and values of sequences.
 
     memory_share: how much of the memory that is free when the engine starts they may take, prompts kept for
-    their prefixes included.
+    their prefixes included. quantization: of the keys and values of a TensorRT-LLM engine.
     """
 
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    quantization: CacheQuantization = "none"
+
+    def chunks_prompts(self, weights: Quantization) -> bool:
+        """Whether a TensorRT-LLM engine with such weights reads prompts in chunks, and blocks again.
+
+        build() in tensorrt_llm/builder.py switches paged context FMHA off where not.
+        """
+        return self.quantization == "none" or (self.quantization == "fp8" and weights == "fp8")
 
 
 class RequestedKVCache(Section):
@@ -138,7 +146,9 @@ class RequestedKVCache(Section):
 
     def fitted(self, target: Target) -> KVCache:
         """The KV cache of an engine for `target`."""
-        return KVCache(memory_share=self.memory_share or DEFAULT_MEMORY_SHARE[target])
+        return KVCache(
+            memory_share=self.memory_share or DEFAULT_MEMORY_SHARE[target], quantization=self.quantization
+        )
 
 
 class Parallel(Section):
@@ -251,8 +261,7 @@ class Recipe(Section):
         limits = self.limits.fitted(context, self.target)
         tokens = limits.max_num_tokens
         cache = self.kv_cache.quantization
-        # build() in tensorrt_llm/builder.py switches paged context FMHA off for both.
-        whole = cache == "int8" or (cache == "fp8" and self.quantization != "fp8")
+        whole = not self.kv_cache.fitted(self.target).chunks_prompts(self.quantization)
         if whole and tokens is not None and limits.max_input_len > tokens:
             raise RecipeError(
                 f"kv_cache.quantization {cache} with quantization {self.quantization} rules out reading a "

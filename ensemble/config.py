@@ -47,6 +47,25 @@ class PythonModel:
 
 
 @dataclass(frozen=True, slots=True)
+class TrtllmModel:
+    """NVIDIA's engine model: TensorRT-LLM's C++ backend, which is always decoupled here.
+
+    parameters: text by name, as the C++ code reads them.
+    max_queue_size: requests that may wait before more are refused; 0 is any number, as for ONNX engines.
+    max_queue_delay_us: how long a request waits for company on its way to the engine, which takes it into
+        the running batch at the next step anyway; hence 0.
+    """
+
+    name: str
+    max_batch_size: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    parameters: Mapping[str, str]
+    max_queue_size: int = 0
+    max_queue_delay_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One stage of an ensemble.
 
@@ -69,12 +88,15 @@ class Ensemble:
     steps: tuple[Step, ...]
 
 
-def text(model: PythonModel | Ensemble) -> str:
+Model = PythonModel | TrtllmModel | Ensemble
+
+
+def text(model: Model) -> str:
     """The model's config.pbtxt (protobuf text format); the same model always gives the same text."""
     return "".join(f"{line}\n" for line in _model(model))
 
 
-def _model(model: PythonModel | Ensemble) -> Iterator[str]:
+def _model(model: Model) -> Iterator[str]:
     yield f"name: {_quoted(model.name)}"
     match model:
         case PythonModel():
@@ -83,10 +105,19 @@ def _model(model: PythonModel | Ensemble) -> Iterator[str]:
             if model.decoupled:
                 yield from _block("model_transaction_policy", ["decoupled: true"])
             yield from _tensors(model)
-            yield from _block("instance_group", ["count: 1", "kind: KIND_CPU"])
-            for key, value in model.parameters.items():
-                body = [f"key: {_quoted(key)}", f"value {{ string_value: {_quoted(value)} }}"]
-                yield from _block("parameters", body)
+            yield from _instance(model.parameters)
+        case TrtllmModel():
+            yield 'backend: "tensorrtllm"'
+            yield f"max_batch_size: {model.max_batch_size}"
+            yield from _block("model_transaction_policy", ["decoupled: true"])
+            queue = [
+                f"max_queue_delay_microseconds: {model.max_queue_delay_us}",
+                f"default_queue_policy {{ max_queue_size: {model.max_queue_size} }}",
+            ]
+            yield from _block("dynamic_batching", queue)
+            yield from _tensors(model)
+            # As upstream: where the GPUs are is in the parameters.
+            yield from _instance(model.parameters)
         case Ensemble():
             yield 'platform: "ensemble"'
             yield f"max_batch_size: {model.max_batch_size}"
@@ -95,10 +126,17 @@ def _model(model: PythonModel | Ensemble) -> Iterator[str]:
             yield from _block("ensemble_scheduling", steps)
 
 
-def _tensors(model: PythonModel | Ensemble) -> Iterator[str]:
+def _tensors(model: Model) -> Iterator[str]:
     for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
         for tensor in tensors:
             yield from _block(kind, _tensor(tensor))
+
+
+def _instance(parameters: Mapping[str, str]) -> Iterator[str]:
+    yield from _block("instance_group", ["count: 1", "kind: KIND_CPU"])
+    for key, value in parameters.items():
+        body = [f"key: {_quoted(key)}", f"value {{ string_value: {_quoted(value)} }}"]
+        yield from _block("parameters", body)
 
 
 def _tensor(tensor: Tensor) -> Iterator[str]:

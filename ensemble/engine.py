@@ -6,8 +6,8 @@ Triton never starts a stage again whose process died (2.51), so the engine is a 
 """
 
 import asyncio
-import itertools
 import threading
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -41,7 +41,7 @@ class TritonPythonModel:
         manifest = Manifest.read(directory)
         self._eos_token_ids = manifest.eos_token_ids
         self._gauges = Gauges(manifest.name)
-        self._numbers = itertools.count()
+        self._arrived = 0  # when the last request did
         # Running answers by name: the client's request id, where the responses go, and who sends them.
         # Touched in the loop only.
         self._open: dict[str, tuple[str, Any, asyncio.Task[None]]] = {}
@@ -70,12 +70,12 @@ class TritonPythonModel:
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             return
         request = parse(tensors, self._eos_token_ids)
-        # A name of our own, because clients may send no id, or the same one twice.
-        name = f"{request_id}/{next(self._numbers)}"
-        self._loop.call_soon_threadsafe(self._begin, name, request_id, request, sender)
+        # Its arrival names a request, because clients may send no id, or the same one twice.
+        self._arrived = max(self._arrived + 1, time.monotonic_ns())
+        self._loop.call_soon_threadsafe(self._begin, self._arrived, request_id, request, sender)
 
     def _stop(self, request_id: str) -> None:
-        """End what runs under a client's request id, or under the name that the stream has here.
+        """End what runs under a client's request id, or what arrived at this nanosecond.
 
         As upstream, an id that is not (or no longer) here is no error.
         """
@@ -90,24 +90,22 @@ class TritonPythonModel:
             if request_id in (client_id, name):
                 self._engine.cancel(name)
 
-    def _begin(self, name: str, request_id: str, request: EngineRequest, sender: Any) -> None:
-        task = self._loop.create_task(self._answer(name, request, sender))
-        self._open[name] = (request_id, sender, task)
+    def _begin(self, arrived: int, request_id: str, request: EngineRequest, sender: Any) -> None:
+        task = self._loop.create_task(self._answer(arrived, request, sender))
+        self._open[str(arrived)] = (request_id, sender, task)
 
-    async def _answer(self, name: str, request: EngineRequest, sender: Any) -> None:
-        answer = Answer(name, request)
+    async def _answer(self, arrived: int, request: EngineRequest, sender: Any) -> None:
+        name = str(arrived)
+        answer = Answer(arrived, request)
         tokens = self._engine.generate(name, request.prompt_token_ids, request.sampling)
         try:
             async with aclosing(tokens) as deltas:
                 async for delta in deltas:
                     self._gauges.show(self._engine.stats)
-                    made = answer.outputs(delta)
-                    last = made.pop() if delta.finish_reason else None
-                    for outputs in made:
-                        sender.send(stage.response(**outputs))
-                    if last is not None:
-                        flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-                        sender.send(stage.response(**last), flags=flags)
+                    outputs = answer.outputs(delta)
+                    if outputs is not None:
+                        final = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if delta.finish_reason else 0
+                        sender.send(stage.response(**outputs), flags=final)
         except SlipwayError as error:
             self._gauges.show(self._engine.stats)
             _refuse(sender, error)

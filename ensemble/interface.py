@@ -145,12 +145,6 @@ ENGINE_OUTPUTS = (
     *_PASSED_ON,
 )
 
-# Our own addition to the engine stage. Triton feeds a stage that runs once per response from that one
-# upstream stage only ("receives inputs originated from different decoupled models"), and the client's
-# request id may be missing or not unique; so the engine names the stream each response belongs to.
-# Empty: the response is a whole answer.
-STREAM_NAME = Tensor("stream_name", "STRING", (1,))
-
 PREPROCESSING_INPUTS = (
     Tensor("QUERY", "STRING", (1,)),
     Tensor("DECODER_QUERY", "STRING", (1,), optional=True),
@@ -162,6 +156,7 @@ PREPROCESSING_INPUTS = (
     Tensor("END_ID", "INT32", (1,), optional=True),
     Tensor("PAD_ID", "INT32", (1,), optional=True),
     Tensor("PROMPT_TABLE_EXTRA_ID", "UINT64", (1,), optional=True),
+    Tensor("RETURN_PERF_METRICS", "BOOL", (1,), optional=True),
 )
 
 PREPROCESSING_OUTPUTS = (
@@ -172,12 +167,19 @@ PREPROCESSING_OUTPUTS = (
     Tensor("STOP_WORDS_IDS", "INT32", (2, -1)),
     Tensor("OUT_END_ID", "INT32", (1,)),
     Tensor("OUT_PAD_ID", "INT32", (1,)),
+    Tensor("RETURN_PERF_METRICS", "BOOL", (1,)),
 )
 
+# Triton feeds a stage that runs once per response from that one upstream stage only ("receives inputs
+# originated from different decoupled models"), and the client's request id may be missing or not unique. So
+# the request's arrival, in nanoseconds of a steady clock, names the stream that a response belongs to; both
+# engines have it with every response when preprocessing asks for metrics. The time of the last token is set
+# in a stream's last response alone (updatePerfMetrics in cpp/include/tensorrt_llm/batch_manager).
 POSTPROCESSING_INPUTS = (
     Tensor("TOKENS_BATCH", "INT32", (-1, -1)),
     Tensor("SEQUENCE_LENGTH", "INT32", (-1,)),
-    Tensor("STREAM_NAME", "STRING", (1,)),
+    Tensor("ARRIVAL_TIME", "INT64", (1,)),
+    Tensor("LAST_TOKEN_TIME", "INT64", (1,)),
 )
 
 POSTPROCESSING_OUTPUTS = (Tensor("OUTPUT", "STRING", (-1,)),)

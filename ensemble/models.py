@@ -3,11 +3,11 @@
 from engines.manifest import Manifest
 from engines.stages import engine_stage, postprocessing, preprocessing
 from ensemble import interface
-from ensemble.config import Ensemble, PythonModel, Step
+from ensemble.config import Ensemble, Model, PythonModel, Step, TrtllmModel
+from ensemble.trtllm_parameters import TrtllmParameters
+from text import tokenizer_info
 
 ENGINE_PARAMETER = "engine_dir"
-# Upstream's (triton_backend/inflight_batcher_llm/src/model_state.cc), read by the orchestrator.
-GPUS_PARAMETER = "gpu_device_ids"
 
 # What a client of the ensemble calls the engine's inputs, where the two names differ.
 CLIENT_NAMES = {
@@ -29,6 +29,7 @@ _PREPARED = {
     "STOP_WORDS_IDS": "stop_words_list",
     "OUT_END_ID": "end_id",
     "OUT_PAD_ID": "pad_id",
+    "RETURN_PERF_METRICS": "return_perf_metrics",
 }
 _PREPROCESSING_INPUTS = {
     "QUERY": "text_input",
@@ -41,23 +42,23 @@ _PREPROCESSING_INPUTS = {
     "END_ID": "end_id",
     "PAD_ID": "pad_id",
     "PROMPT_TABLE_EXTRA_ID": "prompt_table_extra_id",
+    "RETURN_PERF_METRICS": "return_perf_metrics",
 }
 _POSTPROCESSING_INPUTS = {
     "TOKENS_BATCH": "_output_ids",
     "SEQUENCE_LENGTH": "_sequence_length",
-    "STREAM_NAME": "_stream_name",
+    "ARRIVAL_TIME": "arrival_time_ns",
+    "LAST_TOKEN_TIME": "last_token_time_ns",
 }
 
 
-def of_engine(manifest: Manifest, engine_dir: str) -> tuple[PythonModel | Ensemble, ...]:
+def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
     """The stages and, last, the ensemble.
 
     engine_dir: where the stages find the engine, absolute or relative to the checkout.
     """
     name, rows = manifest.name, manifest.limits.max_batch_size
     parameters = {ENGINE_PARAMETER: engine_dir}
-    gpus = manifest.parallel.gpus
-    placed = {GPUS_PARAMETER: ",".join(map(str, gpus))} if gpus else {}
     return (
         PythonModel(
             preprocessing(name),
@@ -67,15 +68,7 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[PythonModel | Ensemb
             interface.PREPROCESSING_OUTPUTS,
             parameters=parameters,
         ),
-        PythonModel(
-            engine_stage(name),
-            "ensemble.engine",
-            rows,
-            interface.ENGINE_INPUTS,
-            (*interface.ENGINE_OUTPUTS, interface.STREAM_NAME),
-            decoupled=True,
-            parameters=parameters | placed,
-        ),
+        _engine(manifest, engine_dir),
         PythonModel(
             postprocessing(name),
             "ensemble.postprocessing",
@@ -85,6 +78,35 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[PythonModel | Ensemb
             parameters=parameters,
         ),
         Ensemble(name, rows, interface.ENSEMBLE_INPUTS, interface.ENSEMBLE_OUTPUTS, _steps(name)),
+    )
+
+
+def _engine(manifest: Manifest, engine_dir: str) -> PythonModel | TrtllmModel:
+    name, rows = engine_stage(manifest.name), manifest.limits.max_batch_size
+    inputs, outputs = interface.ENGINE_INPUTS, interface.ENGINE_OUTPUTS
+    if manifest.target == "tensorrt-llm":
+        parameters = _compiled(manifest, engine_dir)
+        return TrtllmModel(name, rows, inputs, outputs, parameters.texts())
+    return PythonModel(
+        name,
+        "ensemble.engine",
+        rows,
+        inputs,
+        outputs,
+        decoupled=True,
+        parameters={ENGINE_PARAMETER: engine_dir},
+    )
+
+
+def _compiled(manifest: Manifest, engine_dir: str) -> TrtllmParameters:
+    chunks = manifest.kv_cache.chunks_prompts(manifest.quantization)
+    return TrtllmParameters(
+        gpt_model_path=engine_dir,
+        xgrammar_tokenizer_info_path=f"{engine_dir}/{tokenizer_info.FILE_NAME}",
+        kv_cache_free_gpu_mem_fraction=manifest.kv_cache.memory_share,
+        enable_kv_cache_reuse=chunks,
+        enable_chunked_context=chunks,
+        gpu_device_ids=manifest.parallel.gpus,
     )
 
 

@@ -25,11 +25,12 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
         directory = stage.engine_dir(args)
-        self._engine_stage = engine_stage(open_engine(directory, FILES).name)
-        self._tokenizer = Tokenizer.load(directory)
-        self._streams = Streams(self._tokenizer)
-        self._left: set[str] = set()  # streams told to stop, until they do
-        self._looked: set[str] = set()  # streams whose client was there since
+        manifest = open_engine(directory, FILES)
+        self._engine_stage = engine_stage(manifest.name)
+        self._compiled = manifest.target == "tensorrt-llm"
+        self._streams = Streams(Tokenizer.load(directory))
+        self._left: set[int] = set()  # streams told to stop, until they do
+        self._looked: set[int] = set()  # streams whose client was there since
         self._looked_since = time.monotonic()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -39,17 +40,17 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         tensors = stage.tensors(request)
         ids = tensors["TOKENS_BATCH"][0, 0, : tensors["SEQUENCE_LENGTH"].item()].tolist()
-        stream = tensors["STREAM_NAME"].item().decode()
-        if not stream:
-            return stage.response(OUTPUT=stage.strings(self._tokenizer.decode(ids)))
-        if not ids:
+        stream = tensors["ARRIVAL_TIME"].item()
+        # NVIDIA's engine model ends a cancelled stream without tokens and without the time of a last one.
+        last = not ids or tensors["LAST_TOKEN_TIME"].item() > 0
+        if last:
             self._left.discard(stream)
         elif stream not in self._left and self._has_left(stream, request):
             self._left.add(stream)
-            self._stop(stream)
-        return stage.response(OUTPUT=stage.strings(self._streams.push(stream, ids)))
+            self._stop(request.request_id() if self._compiled else str(stream))
+        return stage.response(OUTPUT=stage.strings(self._streams.push(stream, ids, last)))
 
-    def _has_left(self, stream: str, request: Any) -> bool:
+    def _has_left(self, stream: int, request: Any) -> bool:
         now = time.monotonic()
         if now - self._looked_since > _LOOK_EVERY_S:
             self._looked.clear()
@@ -60,11 +61,16 @@ class TritonPythonModel:
         left: bool = request.is_cancelled()
         return left
 
-    def _stop(self, stream: str) -> None:
-        """Tell the engine stage that the client left: Triton says so here, but not there."""
+    def _stop(self, request_id: str) -> None:
+        """Tell the engine stage that the client left: Triton says so here, but not there.
+
+        NVIDIA's engine model knows requests by the client's id alone; one without goes on to its end.
+        """
+        if not request_id:
+            return
         responses = pb_utils.InferenceRequest(
             model_name=self._engine_stage,
-            request_id=stream,
+            request_id=request_id,
             requested_output_names=[],
             inputs=[
                 pb_utils.Tensor("input_lengths", np.array([[1]], np.int32)),

@@ -38,7 +38,7 @@ def _portable(engine_dir: Path) -> str:
     return str(absolute.relative_to(CHECKOUT) if absolute.is_relative_to(CHECKOUT) else absolute)
 
 
-def _write(model: config.PythonModel | config.Ensemble, directory: Path) -> None:
+def _write(model: config.Model, directory: Path) -> None:
     version = directory / "1"  # Triton wants a version folder even of an ensemble, where it stays empty.
     version.mkdir(parents=True)
     (directory / "config.pbtxt").write_text(config.text(model), encoding="utf-8")

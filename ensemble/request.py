@@ -36,6 +36,7 @@ class EngineRequest:
     streaming: one response per step, else one with the whole answer.
     echo: a whole answer begins with the prompt (upstream's `exclude_input_in_output` unset).
     count_input, count_output: report num_input_tokens, num_output_tokens.
+    times: report when the request arrived and when its tokens came.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -44,6 +45,7 @@ class EngineRequest:
     echo: bool
     count_input: bool
     count_output: bool
+    times: bool
 
 
 def _not(neutral: float) -> Callable[[Array], bool]:
@@ -62,7 +64,6 @@ REFUSED: Mapping[str, Callable[[Array], bool]] = {
     "embedding_bias": _not(0),
     "return_context_logits": _not(False),
     "return_generation_logits": _not(False),
-    "return_perf_metrics": _not(False),
     "draft_input_ids": _given,
     "draft_logits": _given,
     "prompt_embedding_table": _given,
@@ -147,6 +148,7 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
         echo=not _scalar(tensors, "exclude_input_in_output", False),
         count_input=_scalar(tensors, "return_num_input_tokens", False),
         count_output=_scalar(tensors, "return_num_output_tokens", False),
+        times=_scalar(tensors, "return_perf_metrics", False),
     )
 
 

@@ -98,6 +98,7 @@ def test_an_engine_is_compiled_with_all_that_serving_needs_beside_it(place: Plac
         "tokenizer.json",
         "tokenizer_config.json",
         "chat_template.jinja",
+        "xgrammar_tokenizer_info.json",
     }
     manifest = Manifest.read(place.engine)
     manifest.verify(place.engine)

@@ -32,6 +32,7 @@ HONOURED = {
     "guided_decoding_guide",
     "return_num_input_tokens",
     "return_num_output_tokens",
+    "return_perf_metrics",
     "exclude_input_in_output",
     "stop",
     "streaming",
@@ -119,7 +120,6 @@ def test_a_prompt_is_cut_to_its_stated_length() -> None:
         ("embedding_bias", [0.0, 1.0]),
         ("return_context_logits", True),
         ("return_generation_logits", True),
-        ("return_perf_metrics", True),
         ("draft_input_ids", [3]),
         ("prompt_embedding_table", [[0.5]]),
         ("lora_task_id", 1),
@@ -180,27 +180,31 @@ def told(answer: Answer) -> list[dict[str, Any]]:
         Delta(token_ids=(10,), token_count=1, log_probs=(-0.5,)),
         Delta(token_ids=(11, 12), token_count=2, log_probs=(-1.0, -0.25), finish_reason="length"),
     ]
-    made = [outputs for delta in deltas for outputs in answer.outputs(delta)]
-    return [{name: value.tolist() for name, value in outputs.items()} for outputs in made]
+    made = [answer.outputs(delta) for delta in deltas]
+    return [{name: value.tolist() for name, value in outputs.items()} for outputs in made if outputs]
 
 
-def test_a_stream_gets_each_delta_and_an_empty_end() -> None:
-    responses = told(Answer("me/1", asked(streaming=True, return_num_output_tokens=True)))
-    assert [response["output_ids"] for response in responses] == [[[[10]]], [[[11, 12]]], [[[]]]]
-    assert [response["num_output_tokens"] for response in responses] == [[[1]], [[2]], [[0]]]
-    assert {name for response in responses for [[name]] in [response["stream_name"]]} == {b"me/1"}
+def test_a_stream_gets_each_delta_and_its_last_response_has_the_time_of_the_last_token() -> None:
+    asks = asked(streaming=True, return_num_output_tokens=True, return_perf_metrics=True)
+    responses = told(Answer(7, asks))
+    assert [response["output_ids"] for response in responses] == [[[[10]]], [[[11, 12]]]]
+    assert [response["num_output_tokens"] for response in responses] == [[[1]], [[2]]]
+    assert [response["arrival_time_ns"] for response in responses] == [[[7]], [[7]]]
+    [early], [late] = (response["last_token_time_ns"][0] for response in responses)
+    assert early == 0
+    assert late > responses[1]["first_token_time_ns"][0][0] == responses[0]["first_token_time_ns"][0][0] > 0
 
 
 def test_a_whole_answer_begins_with_the_prompt_unless_told_otherwise() -> None:
-    [whole] = told(Answer("me/1", asked()))
+    [whole] = told(Answer(7, asked()))
     assert whole["output_ids"] == [[[5, 6, 7, 10, 11, 12]]]
-    assert whole["stream_name"] == [[b""]]
-    [bare] = told(Answer("me/1", asked(exclude_input_in_output=True)))
+    assert "arrival_time_ns" not in whole, "nobody asked"
+    [bare] = told(Answer(7, asked(exclude_input_in_output=True)))
     assert bare["output_ids"] == [[[10, 11, 12]]]
 
 
 def test_log_probabilities_are_per_response_and_add_up() -> None:
-    responses = told(Answer("me/1", asked(streaming=True, return_log_probs=True)))
-    assert [response["output_log_probs"] for response in responses] == [[[[-0.5]]], [[[-1.0, -0.25]]], [[[]]]]
-    assert [response["cum_log_probs"] for response in responses] == [[[-0.5]], [[-1.75]], [[-1.75]]]
-    assert "output_log_probs" not in told(Answer("me/1", asked(streaming=True)))[0]
+    responses = told(Answer(7, asked(streaming=True, return_log_probs=True)))
+    assert [response["output_log_probs"] for response in responses] == [[[[-0.5]]], [[[-1.0, -0.25]]]]
+    assert [response["cum_log_probs"] for response in responses] == [[[-0.5]], [[-1.75]]]
+    assert "output_log_probs" not in told(Answer(7, asked(streaming=True)))[0]

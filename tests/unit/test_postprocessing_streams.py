@@ -15,12 +15,12 @@ def tokenizer(checkpoint_dir: Path) -> Tokenizer:
     return Tokenizer.load(checkpoint_dir)
 
 
-def told(streams: Streams, name: str, ids: list[int]) -> list[str]:
-    return [streams.push(name, [token]) for token in ids] + [streams.push(name, [])]
+def told(streams: Streams, name: int, ids: list[int]) -> list[str]:
+    return [streams.push(name, [token], last=False) for token in ids] + [streams.push(name, [], last=True)]
 
 
 def test_a_korean_stream_is_whole_and_never_shows_a_broken_character(tokenizer: Tokenizer) -> None:
-    pieces = told(Streams(tokenizer), "a", tokenizer.encode(KOREAN))
+    pieces = told(Streams(tokenizer), 1, tokenizer.encode(KOREAN))
     assert "".join(pieces) == KOREAN
     assert "�" not in "".join(pieces)
 
@@ -35,9 +35,9 @@ def test_streams_that_interleave_do_not_mix(tokenizer: Tokenizer, data: st.DataO
     pieces = [""] * len(answers)
     left = [iter(answer) for answer in answers]
     for row in order:
-        pieces[row] += streams.push(str(row), [next(left[row])])
+        pieces[row] += streams.push(row, [next(left[row])], last=False)
     for row in range(len(answers)):
-        pieces[row] += streams.push(str(row), [])
+        pieces[row] += streams.push(row, [], last=True)
     assert pieces == [tokenizer.decode(answer) for answer in answers]
     assert len(streams) == 0
 
@@ -45,10 +45,20 @@ def test_streams_that_interleave_do_not_mix(tokenizer: Tokenizer, data: st.DataO
 def test_streams_that_never_end_make_room_for_new_ones(tokenizer: Tokenizer) -> None:
     streams = Streams(tokenizer, most=3)
     half, rest = tokenizer.encode("한")[:1], tokenizer.encode("한")[1:]
-    for name in "abc":
-        streams.push(name, half)
-    streams.push("a", [tokenizer.eos_token_id])  # used again, without text
-    streams.push("d", half)
+    for name in (1, 2, 3):
+        streams.push(name, half, last=False)
+    streams.push(1, [tokenizer.eos_token_id], last=False)  # used again, without text
+    streams.push(4, half, last=False)
     assert len(streams) == 3
-    assert streams.push("a", rest) == "한"
-    assert streams.push("b", rest) != "한"  # the least recently used was let go
+    assert streams.push(1, rest, last=False) == "한"
+    assert streams.push(2, rest, last=False) != "한"  # the least recently used was let go
+
+
+def test_a_streams_last_tokens_are_told_and_it_is_forgotten(tokenizer: Tokenizer) -> None:
+    streams = Streams(tokenizer)
+    half, rest = tokenizer.encode("한")[:1], tokenizer.encode("한")[1:]
+    assert streams.push(1, half, last=False) == ""
+    assert streams.push(1, rest, last=True) == "한"
+    assert len(streams) == 0
+    assert streams.push(2, half + rest, last=True) == "한", "a whole answer"
+    assert len(streams) == 0
