@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines import devices
-from engines.errors import EngineRefused, NoGpu
+from engines.errors import EngineRefused, NoGpu, RecipeError
 from engines.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target, read_recipe
 
 FORMAT = 1
@@ -138,13 +138,15 @@ class Manifest(Frozen):
     def check_recipe(self, directory: Path) -> None:
         """Hold the engine in `directory` against its recipe, when that lies beside it (engines/NAME.yaml).
 
-        Raises EngineRefused when the recipe asks for more than the engine has, RecipeError when it cannot be
-        read.
+        Raises EngineRefused when the recipe asks for more than the engine has, or cannot be read.
         """
         path = directory.parent / f"{self.name}.yaml"
         if not path.is_file():
             return
-        recipe = read_recipe(path)
+        try:
+            recipe = read_recipe(path)
+        except RecipeError as error:
+            raise EngineRefused(f"The recipe of engine {self.name} says nothing of it: {error}") from None
         if (recipe.name, recipe.target) != (self.name, self.target):
             return
         for limit, asked in recipe.limits:
@@ -180,7 +182,7 @@ def open_engine(directory: Path, names: Iterable[str] | None = None) -> Manifest
     """Read the manifest of a built engine and refuse what must not be served.
 
     names: the files the caller is about to use; None checks every one.
-    Raises EngineRefused, or RecipeError of the recipe beside it, in one readable sentence.
+    Raises EngineRefused in one readable sentence.
     """
     manifest = Manifest.read(directory)
     manifest.check_versions()

@@ -112,6 +112,7 @@ def test_engines_are_compiled_in_the_image_that_serves_them_with_the_checkout_at
     assert "ports" not in build
     [workdir] = [argument for name, argument in instructions(dockerfile_of(build)) if name == "WORKDIR"]
     assert build["volumes"] == [f".:{workdir}"]
+    assert build["environment"]["USER"], "any user can be given, also one that the image does not know"
     [device] = build["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 

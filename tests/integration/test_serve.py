@@ -27,7 +27,10 @@ def repository(engine_dir: Path, tmp_path: Path) -> Path:
 
 
 def ports() -> dict[str, int]:
-    return {option: free_port() for option in OPTIONS}
+    different: set[int] = set()
+    while len(different) < len(OPTIONS):
+        different.add(free_port())
+    return dict(zip(OPTIONS, different, strict=True))
 
 
 def command(repository: Path, chosen: dict[str, int]) -> list[str]:

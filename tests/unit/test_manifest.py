@@ -100,6 +100,15 @@ def test_an_engine_that_needs_a_package_that_is_not_there_names_it(engine: Path)
         open_engine(engine)
 
 
+def _beside_recipes(engine: Path) -> Path:
+    """The engine, moved to where a checkout has engines and their recipes."""
+    folder = engine / "engines" / "tiny"
+    folder.mkdir(parents=True)
+    for name in ("model.onnx", "tokenizer.json", FILE_NAME):
+        (engine / name).rename(folder / name)
+    return folder
+
+
 def _machine(directory: Path, monkeypatch: pytest.MonkeyPatch, *gpus: str, installed: str = "1.2.1") -> None:
     """What trtllm_stand_in says is here, and nothing else."""
     directory.mkdir()
@@ -187,16 +196,21 @@ def test_nvidia_smi_that_fails_is_quoted(
 def test_an_engine_with_less_than_its_recipe_asks_for_is_refused(
     engine: Path, recipe: dict[str, object], words: str | None
 ) -> None:
-    folder = engine / "engines" / "tiny"
-    folder.mkdir(parents=True)
-    for name in ("model.onnx", "tokenizer.json", FILE_NAME):
-        (engine / name).rename(folder / name)
+    folder = _beside_recipes(engine)
     values = {"name": "tiny", "checkpoint": "c", "target": "onnx-cpu", "quantization": "int4", **recipe}
     (folder.parent / "tiny.yaml").write_text(json.dumps(values))
     if words is None:
         assert open_engine(folder).name == "tiny"
         return
     with pytest.raises(EngineRefused, match=words):
+        open_engine(folder)
+
+
+def test_a_recipe_that_cannot_be_read_is_a_refusal(engine: Path) -> None:
+    folder = _beside_recipes(engine)
+    recipe = "name: tiny\ncheckpoint: c\ntarget: onnx-cpu\nquantization: int4\nlimit: 3\n"
+    (folder.parent / "tiny.yaml").write_text(recipe)
+    with pytest.raises(EngineRefused, match=r"engine tiny says nothing of it: .*tiny.yaml:5: limit: unknown"):
         open_engine(folder)
 
 
