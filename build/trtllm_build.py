@@ -101,9 +101,12 @@ def commands(recipe: Recipe, model: Architecture, checkpoint: Path, output: Path
             "this command itself, without it."
         )
     Mapping(recipe.parallel.tensor, recipe.parallel.pipeline).check(model)
+    first = "# On any machine, no GPU needed:"
+    if recipe.calibrated:
+        first = "# On a machine that holds the whole model, after `make setup-modelopt`; a GPU is not needed:"
     return "\n".join(
         [
-            "# On any machine, no GPU needed:",
+            first,
             shlex.join(convert_command(recipe, checkpoint)),
             f"# On the GPU that will serve it, in {IMAGE}:",
             shlex.join(TrtllmBuild.of(recipe, model, output).command()),

@@ -99,6 +99,7 @@ def test_what_needs_a_calibration_reaches_the_convert_command(quantization: str,
     values |= {"kv_cache": {"quantization": cache}, "limits": limits, "calibration": "my chats.txt"}
     recipe = Recipe.model_validate(values)
     script = commands(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT)
+    assert "make setup-modelopt" in script.splitlines()[0]
     words = shlex.split(script.splitlines()[1])[4:]
     context = typer.main.get_command(app).commands["convert"].make_context("convert", words)
     assert (context.params["quantization"], context.params["kv_cache"]) == (quantization, cache)
