@@ -73,6 +73,11 @@ ENSEMBLE_OUTPUTS = (
     *_PASSED_ON,
 )
 
+# Our own addition to the ensemble: the last token of this answer is an end-of-sequence token, which has no
+# text. NVIDIA's engine model leaves out one such token, the `end_id`; others end the answer as stop words,
+# and are in `num_output_tokens`.
+END_OF_SEQUENCE = Tensor("end_of_sequence", "BOOL", (1,))
+
 ENGINE_INPUTS = (
     Tensor("input_ids", "INT32", (-1,), optional=True, ragged=True),
     Tensor("encoder_input_features", "FP16", (-1, -1), optional=True, ragged=True),
@@ -182,4 +187,7 @@ POSTPROCESSING_INPUTS = (
     Tensor("LAST_TOKEN_TIME", "INT64", (1,)),
 )
 
-POSTPROCESSING_OUTPUTS = (Tensor("OUTPUT", "STRING", (-1,)),)
+POSTPROCESSING_OUTPUTS = (
+    Tensor("OUTPUT", "STRING", (-1,)),
+    Tensor("END_OF_SEQUENCE", "BOOL", (1,)),
+)

@@ -52,6 +52,9 @@ _POSTPROCESSING_INPUTS = {
 }
 
 
+_TEXT = {"OUTPUT": "text_output", "END_OF_SEQUENCE": "end_of_sequence"}
+
+
 def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
     """The stages and, last, the ensemble.
 
@@ -77,7 +80,13 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
             interface.POSTPROCESSING_OUTPUTS,
             parameters=parameters,
         ),
-        Ensemble(name, rows, interface.ENSEMBLE_INPUTS, interface.ENSEMBLE_OUTPUTS, _steps(name)),
+        Ensemble(
+            name,
+            rows,
+            interface.ENSEMBLE_INPUTS,
+            (*interface.ENSEMBLE_OUTPUTS, interface.END_OF_SEQUENCE),
+            _steps(name),
+        ),
     )
 
 
@@ -125,5 +134,5 @@ def _steps(name: str) -> tuple[Step, ...]:
     return (
         Step(preprocessing(name), _PREPROCESSING_INPUTS, prepared),
         Step(engine_stage(name), wired, results),
-        Step(postprocessing(name), _POSTPROCESSING_INPUTS, {"OUTPUT": "text_output"}),
+        Step(postprocessing(name), _POSTPROCESSING_INPUTS, _TEXT),
     )

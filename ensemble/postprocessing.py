@@ -28,6 +28,7 @@ class TritonPythonModel:
         manifest = open_engine(directory, FILES)
         self._engine_stage = engine_stage(manifest.name)
         self._compiled = manifest.target == "tensorrt-llm"
+        self._eos_token_ids = frozenset(manifest.eos_token_ids)
         self._streams = Streams(Tokenizer.load(directory))
         self._left: set[int] = set()  # streams told to stop, until they do
         self._looked: set[int] = set()  # streams whose client was there since
@@ -48,7 +49,10 @@ class TritonPythonModel:
         elif stream not in self._left and self._has_left(stream, request):
             self._left.add(stream)
             self._stop(request.request_id() if self._compiled else str(stream))
-        return stage.response(OUTPUT=stage.strings(self._streams.push(stream, ids, last)))
+        # Anywhere else its client lifted it.
+        ended = last and bool(ids) and ids[-1] in self._eos_token_ids
+        text = self._streams.push(stream, ids[:-1] if ended else ids, last)
+        return stage.response(OUTPUT=stage.strings(text), END_OF_SEQUENCE=np.array([[ended]]))
 
     def _has_left(self, stream: int, request: Any) -> bool:
         now = time.monotonic()

@@ -21,8 +21,9 @@ _REFUSED = {
 def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manifest) -> dict[str, Array]:
     """Tensors of preprocessing's inputs to those of its outputs, each with its batch dimension of one.
 
-    Without END_ID the engine's first own end-of-sequence id is given (the engine stage then ends at any of
-    its own). Raises InvalidRequest that names the tensor as a client of the ensemble knows it.
+    Without END_ID the engine's first own end-of-sequence id is given. Our engine stage then ends at any of
+    its own; NVIDIA's knows one, so there the others become stop words. Raises InvalidRequest that names the
+    tensor as a client of the ensemble knows it.
     """
     for name, client in _REFUSED.items():
         if any(tensors.get(name, np.array([])).ravel().tolist()):
@@ -36,12 +37,15 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
     ids = tokenizer.encode(_text(tensors["QUERY"].item(), "text_input"))
     if not ids:
         raise InvalidRequest("text_input is empty; send at least one token.", "text_input")
+    stop_words = _word_ids(tensors, "STOP_WORDS_DICT", "stop_words", tokenizer)
+    if manifest.target == "tensorrt-llm":
+        stop_words += _other_ends(tensors, manifest)
     outputs = {
         "INPUT_ID": np.array([ids], np.int32),
         "REQUEST_INPUT_LEN": np.array([[len(ids)]], np.int32),
         "REQUEST_OUTPUT_LEN": tensors["REQUEST_OUTPUT_LEN"],
         "BAD_WORDS_IDS": words.pack(_word_ids(tensors, "BAD_WORDS_DICT", "bad_words", tokenizer)),
-        "STOP_WORDS_IDS": words.pack(_word_ids(tensors, "STOP_WORDS_DICT", "stop_words", tokenizer)),
+        "STOP_WORDS_IDS": words.pack(stop_words),
     }
     if "END_ID" in tensors:
         outputs["OUT_END_ID"] = tensors["END_ID"]
@@ -52,6 +56,13 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
     # Asked for or not: postprocessing tells streams apart by them.
     outputs["RETURN_PERF_METRICS"] = np.array([[True]])
     return outputs
+
+
+def _other_ends(tensors: Mapping[str, Array], manifest: Manifest) -> list[list[int]]:
+    """The engine's own end-of-sequence ids beside the one in END_ID; none where that is not its own."""
+    ends = manifest.eos_token_ids
+    given = int(tensors["END_ID"].item()) if "END_ID" in tensors else next(iter(ends), None)
+    return [[end] for end in ends if end != given] if given in ends else []
 
 
 def _word_ids(tensors: Mapping[str, Array], name: str, client: str, tokenizer: Tokenizer) -> list[list[int]]:

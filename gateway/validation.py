@@ -135,6 +135,13 @@ def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> Sa
             f"min_tokens is {body.min_tokens}, but the answer has {most} at most; ask for fewer.",
             "min_tokens",
         )
+    if body.min_tokens and manifest.target == "tensorrt-llm" and len(manifest.eos_token_ids) > 1:
+        # Upstream keeps back one end-of-sequence token so long; the others end an answer as stop words.
+        raise InvalidRequest(
+            f"min_tokens is {body.min_tokens}, but {manifest.name} has {len(manifest.eos_token_ids)} "
+            "end-of-sequence tokens, of which TensorRT-LLM can keep back one; leave it out.",
+            "min_tokens",
+        )
     top_k = body.top_k if body.top_k is not None and body.top_k > 0 else 0
     return SamplingParams(
         max_tokens=most,

@@ -4,7 +4,7 @@ Sources in NVIDIA/TensorRT-LLM 1.2: triton_backend/inflight_batcher_llm/src (mod
 utils.cc), cpp/tensorrt_llm/batch_manager (llmRequest.cpp, trtGptModelInflightBatching.cpp: updateRequests).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from engines.errors import SlipwayError
 from engines.generation import Delta
-from ensemble import answer, engine, stage
+from ensemble import answer, engine
 from ensemble.request import Array, EngineRequest
 
 _GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
@@ -58,21 +58,19 @@ class _Answer(answer.Answer):
         return tensors
 
 
+def _refuse(sender: Any, error: SlipwayError) -> None:
+    """Whatever went wrong is an internal error."""
+    said = f"Executor failed process requestId 1 due to the following error: {error}"
+    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(said, pb_utils.TritonError.INTERNAL))
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
 engine.Answer = _Answer  # type: ignore[misc]
+engine._refuse = _refuse
 
 
 class TritonPythonModel(engine.TritonPythonModel):
     """end_id is the only token that ends an answer and is left out of it; requests go by the client's id."""
-
-    def execute(self, requests: Sequence[Any]) -> None:
-        for request in requests:
-            sender = request.get_response_sender()
-            try:
-                self._accept(stage.tensors(request), request.request_id(), sender)
-            except SlipwayError as error:
-                failed = pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
-                response = pb_utils.InferenceResponse(error=failed)
-                sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
         known = dict(tensors)

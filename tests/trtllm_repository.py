@@ -36,6 +36,18 @@ def compiled_engine(onnx: Path, directory: Path, **changes: Any) -> Path:
     return engine
 
 
+def renamed(engine: Path, directory: Path, name: str, **changes: Any) -> Path:
+    """The same engine under another name, so that its gauges are its own."""
+    copy = directory / name
+    copy.mkdir()
+    for path in engine.iterdir():
+        if path.name != FILE_NAME:
+            (copy / path.name).symlink_to(path)
+    built = Manifest.read(engine).model_copy(update={"name": name, **changes})
+    (copy / FILE_NAME).write_text(built.model_dump_json())
+    return copy
+
+
 def read_config(model: Path) -> Any:
     """A model's config.pbtxt as Triton's own protobuf."""
     text = (model / "config.pbtxt").read_text(encoding="utf-8")

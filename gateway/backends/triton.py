@@ -12,7 +12,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput, InferResult
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
@@ -52,24 +52,29 @@ class TritonBackend:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """See `gateway.backends.base.Backend.generate`.
 
-        The ensemble neither returns nor counts end-of-sequence, so fewer tokens than allowed mean "stop".
+        TensorRT-LLM does not say why an answer ended. End-of-sequence is not counted here, so fewer tokens
+        than allowed mean "stop", also where it came in the place of the last one.
         """
         max_tokens = request.sampling.max_tokens
         tokens = 0
         running = True
         responses = self._client.stream_infer(
-            _once(self._model, request.request_id, _inputs(request)), headers=_WITH_STATUS
+            _once(self._model, request.request_id, _inputs(request), _outputs(request)),
+            headers=_WITH_STATUS,
         )
         try:
             async for result, error in responses:
                 if error is not None:
                     running = False
                     raise self._typed(error.message(), None)
-                count = int(result.as_numpy("num_output_tokens").sum())
+                new = int(result.as_numpy("num_output_tokens").sum())
+                ended = not request.sampling.ignore_eos and bool(result.as_numpy("end_of_sequence").any())
+                count = new - ended
                 text = b"".join(result.as_numpy("text_output").reshape(-1)).decode()
                 tokens += count
                 if text or count:
-                    yield Delta(text=text, token_count=count, log_probs=_log_probs(request, result, count))
+                    log_probs = _log_probs(request, result, new)[:count]
+                    yield Delta(text=text, token_count=count, log_probs=log_probs)
             running = False
         except grpc.aio.AioRpcError as error:
             raise self._typed(error.details() or "", error.code()) from None
@@ -124,7 +129,7 @@ class TritonBackend:
             _tensor("streaming", [[True]], np.bool_),
         ]
         responses = self._client.stream_infer(
-            _once(engine_stage(self._model), request_id, inputs), stream_timeout=_STOP_TIMEOUT_S
+            _once(engine_stage(self._model), request_id, inputs, []), stream_timeout=_STOP_TIMEOUT_S
         )
         try:
             async for _, error in responses:
@@ -144,14 +149,25 @@ class TritonBackend:
 
 
 def _log_probs(request: GenerationRequest, result: InferResult, count: int) -> tuple[float, ...]:
-    """Those of the response's `count` new tokens, which come last should a server repeat earlier ones."""
+    """Those of the response's `count` new tokens, which come last: TensorRT-LLM repeats all earlier ones."""
     if not request.sampling.log_probs or not count:
         return ()
     return tuple(result.as_numpy("output_log_probs").reshape(-1)[-count:].tolist())
 
 
-async def _once(model: str, request_id: str, inputs: list[InferInput]) -> AsyncIterator[dict[str, Any]]:
-    yield {"model_name": model, "request_id": request_id, "inputs": inputs}
+async def _once(
+    model: str, request_id: str, inputs: list[InferInput], outputs: list[InferRequestedOutput]
+) -> AsyncIterator[dict[str, Any]]:
+    """outputs: none means all."""
+    yield {"model_name": model, "request_id": request_id, "inputs": inputs, "outputs": outputs or None}
+
+
+def _outputs(request: GenerationRequest) -> list[InferRequestedOutput]:
+    """What is read of the ensemble's outputs; the others, metrics above all, stay there."""
+    names = ["text_output", "num_output_tokens", "end_of_sequence"]
+    if request.sampling.log_probs:
+        names.append("output_log_probs")
+    return [InferRequestedOutput(name) for name in names]
 
 
 def _inputs(request: GenerationRequest) -> list[InferInput]:

@@ -1,23 +1,26 @@
-"""The models shipped for a TensorRT-LLM engine in the real Triton, with ours behind the engine's tensors."""
+"""The models shipped for a TensorRT-LLM engine in the real Triton, with ours behind the engine's tensors, and
+the gateway's answers over them: the same as over an ONNX engine in the same Triton.
+"""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from servers import free_port, running
 from triton_calls import Stream, ask, chat, gauge
-from trtllm_repository import NAME, compiled_engine, stand_in
+from trtllm_repository import NAME, compiled_engine, renamed, stand_in
 
-from engines.manifest import FILE_NAME
+from ensemble.repository import write_repository
+from text.tokenizer import Tokenizer
 
 QUESTION = chat("What is the capital of France?")
 KOREAN = chat("한국의 수도는 어디인가요? 한국어로 답하세요.")
-BEHIND = "behind"
+BEHIND, TWIN = "behind", "twin"
 ENDLESS = {"max_tokens": 2000, "end_id": -1, "stream": True, "text_input": "Once upon a time"}
 
 
@@ -25,6 +28,11 @@ ENDLESS = {"max_tokens": 2000, "end_id": -1, "stream": True, "text_input": "Once
 class Triton:
     grpc: str
     metrics: str
+    gateway: str
+    end: str  # a word of answers that both engines hold for one more end of a sequence
+
+    def reply(self, model: str, path: str, body: dict[str, object]) -> httpx.Response:
+        return httpx.post(f"{self.gateway}/v1/{path}", json=body | {"model": model}, timeout=60)
 
     def told(self, prompt: str, tokens: int, **inputs: object) -> str:
         return "".join(ask(self.grpc, NAME, prompt, tokens, **({"stream": True} | inputs)))
@@ -33,28 +41,28 @@ class Triton:
         return gauge(self.metrics, "slipway_running_requests", BEHIND)
 
 
-def renamed(engine: Path, directory: Path, name: str) -> Path:
-    """The same engine under another name, so that its gauges are its own."""
-    copy = directory / name
-    copy.mkdir()
-    for path in engine.iterdir():
-        os.link(path, copy / path.name)
-    manifest = json.loads((engine / FILE_NAME).read_text())
-    (copy / FILE_NAME).unlink()
-    (copy / FILE_NAME).write_text(json.dumps(manifest | {"name": name}))
-    return copy
-
-
 @pytest.fixture(scope="module")
 def triton(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     directory = tmp_path_factory.mktemp("trtllm")
-    behind = renamed(engine_dir, directory, BEHIND)
-    stand_in(compiled_engine(engine_dir, directory / "engines"), behind, directory / "repository")
-    http, grpc, metrics = free_port(), free_port(), free_port()
+    tokenizer = Tokenizer.load(engine_dir)
+    [word] = tokenizer.encode(" Paris")
+    assert tokenizer.eos_token_id is not None
+    ends = (tokenizer.eos_token_id, word)
+    compiled = compiled_engine(engine_dir, directory / "engines", eos_token_ids=ends)
+    stand_in(compiled, renamed(engine_dir, directory, BEHIND), directory / "repository")
+    twin = renamed(engine_dir, directory / "engines", TWIN, eos_token_ids=ends)
+    write_repository(twin, directory / "repository")
+    http, grpc, metrics, gateway = (free_port() for _ in range(4))
     command = [sys.executable, "-m", "deploy", "triton", f"--model-repository={directory / 'repository'}"]
     command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
-    with running(command, f"http://127.0.0.1:{http}/v2/models/{NAME}/ready"):
-        yield Triton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}")
+    before = [sys.executable, "-m", "gateway", "--port", str(gateway), "--backend", "triton"]
+    before += ["--triton-url", f"127.0.0.1:{grpc}", "--engines", str(directory / "engines")]
+    with (
+        running(command, f"http://127.0.0.1:{http}/v2/models/{NAME}/ready"),
+        running(before, f"http://127.0.0.1:{gateway}/health/ready"),
+    ):
+        urls = [f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}", f"http://127.0.0.1:{gateway}"]
+        yield Triton(*urls, " Paris")
 
 
 def comes_true(claim: Callable[[], bool], within: float) -> bool:
@@ -68,8 +76,12 @@ def comes_true(claim: Callable[[], bool], within: float) -> bool:
 
 def test_it_answers_streamed_and_whole(triton: Triton) -> None:
     streamed = triton.told(QUESTION, 40)
-    assert "Paris" in streamed
+    assert streamed == "The capital of France is", "Paris ends a sequence here, and has no text"
     assert triton.told(QUESTION, 40, stream=False, exclude_input_in_output=True) == streamed
+
+
+def test_an_end_of_the_clients_own_lifts_the_engines(triton: Triton) -> None:
+    assert "Paris" in triton.told(QUESTION, 8, end_id=-1, stop_words=["Germany"])
 
 
 def test_streams_without_an_id_or_with_the_same_one_do_not_mix(triton: Triton) -> None:
@@ -91,3 +103,109 @@ def test_a_client_that_leaves_is_stopped_by_its_id(triton: Triton) -> None:
     assert triton.running() == 1
     stream.leave()
     assert comes_true(lambda: triton.running() == 0, within=2)
+
+
+def asked(question: str, **fields: object) -> dict[str, object]:
+    body: dict[str, object] = {"messages": [{"role": "user", "content": question}], "max_tokens": 60}
+    return {"temperature": 0} | body | fields
+
+
+CAPITAL = "What is the capital of France?"
+HELLO = "Say hello."
+SAME = {
+    "an end that TensorRT-LLM knows": asked(HELLO),
+    "an end that it knows as a stop word": asked(CAPITAL),
+    "such an end in the place of the last token": asked(CAPITAL, max_tokens=6),
+    "one token before it": asked(CAPITAL, max_tokens=5),
+    "an end at once": asked(CAPITAL, max_tokens=1),
+    "a stop string inside of tokens": asked(CAPITAL, stop=["apital o"]),
+    "a stop string over tokens": asked(CAPITAL, stop=["f Fra", "xyz"]),
+    "a stop string that tokenises differently alone": asked("Count from 1 to 9 with commas.", stop=[", 4"]),
+    "Korean": asked("한국의 수도는 어디인가요? 한국어로 답하세요."),
+    "emoji, cut in the middle of one": asked("Repeat emojis: 😀 😃 😄 😁 😆 😅 😂 🤣", max_tokens=22),
+    "no end": asked(CAPITAL, ignore_eos=True, max_tokens=30),
+    "sampling": asked("Tell a story.", temperature=0.9, top_p=0.9, top_k=40, seed=7),
+    "several": asked("Tell a story.", temperature=1.0, n=3, seed=7, max_tokens=20),
+    "a schema": asked(
+        "Give me a person.",
+        response_format={
+            "type": "json_schema",
+            "json_schema": {
+                "name": "person",
+                "schema": {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]},
+            },
+        },
+    ),
+    "a regular expression": asked("A year?", structured_outputs={"regex": "20[0-9]{2}"}),
+}
+
+
+def whole(reply: httpx.Response) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    assert reply.status_code == 200, reply.text
+    body = reply.json()
+    choices = [(each.get("message") or each, each["finish_reason"]) for each in body["choices"]]
+    usage = {name: body["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return [(said.get("content", said.get("text")), reason) for said, reason in choices], usage
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_the_gateways_answer_is_that_of_an_onnx_engine(triton: Triton, case: str) -> None:
+    answers = [whole(triton.reply(model, "chat/completions", SAME[case])) for model in (NAME, TWIN)]
+    assert answers[0][0] == answers[1][0]
+    # Past a stop string, as many tokens count as were on their way when it was read.
+    assert "stop" in SAME[case] or answers[0][1] == answers[1][1]
+    texts, _ = answers[0]
+    assert triton.end not in "".join(text for text, _ in texts) or case == "no end"
+
+
+@pytest.mark.parametrize(
+    "case", ["an end that it knows as a stop word", "Korean", "an end that TensorRT-LLM knows"]
+)
+def test_a_stream_has_the_same_text_end_and_usage(triton: Triton, case: str) -> None:
+    body = SAME[case] | {"stream": True, "stream_options": {"include_usage": True}}
+    [(said, reason)], usage = whole(triton.reply(NAME, "chat/completions", SAME[case]))
+    reply = triton.reply(NAME, "chat/completions", body)
+    lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line.startswith("data: ")]
+    chunks = [json.loads(line) for line in lines[:-1]]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == said
+    assert choices[-1]["finish_reason"] == reason
+    assert chunks[-1]["usage"]["completion_tokens"] == usage["completion_tokens"]
+
+
+def test_the_end_at_exactly_max_tokens_is_known_where_it_can_be(triton: Triton) -> None:
+    [(said, reason)], usage = whole(triton.reply(NAME, "chat/completions", asked(HELLO)))
+    assert reason == "stop"
+    length = usage["completion_tokens"]
+    for tokens, expected in ((length + 1, "stop"), (length, "length")):
+        for model in (NAME, TWIN):
+            reply = triton.reply(model, "chat/completions", asked(HELLO, max_tokens=tokens))
+            assert whole(reply)[0] == [(said, expected)]
+
+
+def test_best_of_ranks_by_the_log_probabilities_of_its_own_tokens(triton: Triton) -> None:
+    body = {"prompt": "Once upon a time", "max_tokens": 12, "temperature": 1.0, "seed": 3, "best_of": 4}
+    first, second = (whole(triton.reply(model, "completions", body)) for model in (NAME, TWIN))
+    assert first == second
+
+
+def test_what_the_backend_cannot_do_is_refused_by_name(triton: Triton) -> None:
+    for field, value in (("min_tokens", 5), ("top_logprobs", 2), ("logit_bias", {"5": 1}), ("min_p", 0.5)):
+        reply = triton.reply(NAME, "chat/completions", asked(HELLO, **{field: value}))
+        assert reply.status_code == 400, field
+        assert field in reply.json()["error"]["message"]
+
+
+def test_a_client_of_the_gateway_that_leaves_frees_the_slot(triton: Triton) -> None:
+    body = asked("Tell a long story.", ignore_eos=True, max_tokens=2000, stream=True) | {"model": NAME}
+    with httpx.stream("POST", f"{triton.gateway}/v1/chat/completions", json=body, timeout=60) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        assert comes_true(lambda: triton.running() == 1, within=5)
+    assert comes_true(lambda: triton.running() == 0, within=1)
+
+
+def test_a_stop_string_frees_the_slot(triton: Triton) -> None:
+    body = asked("Count from 1 to 100.", ignore_eos=True, max_tokens=2000, stop=["5"])
+    assert whole(triton.reply(NAME, "chat/completions", body))[0][0][1] == "stop"
+    assert comes_true(lambda: triton.running() == 0, within=1)

@@ -398,3 +398,15 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
         for kind in vars(module).values():
             if isinstance(kind, type) and issubclass(kind, engines.errors.SlipwayError):
                 assert 400 <= http_error(kind("x")).status <= 503
+
+
+def test_a_least_length_is_refused_where_tensorrt_llm_could_not_keep_it() -> None:
+    onnx = manifest().model_copy(update={"eos_token_ids": (2, 3)})
+    compiled = onnx.model_copy(update={"target": "tensorrt-llm"})
+    assert sampling(chat(min_tokens=5), 1, onnx).min_tokens == 5
+    with pytest.raises(InvalidRequest, match="has 2 end-of-sequence tokens") as caught:
+        sampling(chat(min_tokens=5), 1, compiled)
+    assert caught.value.param == "min_tokens"
+    assert sampling(chat(min_tokens=0), 1, compiled).min_tokens == 0
+    one = compiled.model_copy(update={"eos_token_ids": (2,)})
+    assert sampling(chat(min_tokens=5), 1, one).min_tokens == 5

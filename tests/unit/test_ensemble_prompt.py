@@ -1,0 +1,55 @@
+"""What preprocessing makes of a request."""
+
+from pathlib import Path
+from typing import Any
+
+import manifests
+import numpy as np
+import pytest
+
+from engines.recipe import Limits
+from ensemble import words
+from ensemble.prompt import prepare
+from text.tokenizer import Tokenizer
+
+LIMITS = Limits(max_batch_size=4, max_input_len=63, max_seq_len=64)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(checkpoint_dir: Path) -> Tokenizer:
+    return Tokenizer.load(checkpoint_dir)
+
+
+def prepared(tokenizer: Tokenizer, target: str, **inputs: Any) -> dict[str, Any]:
+    engine = manifests.manifest(LIMITS, 1000)
+    engine = engine.model_copy(update={"target": target, "eos_token_ids": (2, 7, 9)})
+    tensors = {"QUERY": np.array([[b"hi"]], object), "REQUEST_OUTPUT_LEN": np.array([[4]], np.int32)}
+    return prepare(tensors | inputs, tokenizer, engine)
+
+
+@pytest.mark.parametrize(
+    ("end_id", "stop_words"),
+    [(None, ((7,), (9,))), (2, ((7,), (9,))), (9, ((2,), (7,))), (-1, ()), (5, ())],
+)
+def test_the_ends_that_tensorrt_llm_has_no_room_for_become_stop_words(
+    tokenizer: Tokenizer, end_id: int | None, stop_words: tuple[tuple[int, ...], ...]
+) -> None:
+    inputs = {} if end_id is None else {"END_ID": np.array([[end_id]], np.int32)}
+    compiled = prepared(tokenizer, "tensorrt-llm", **inputs)
+    assert compiled["OUT_END_ID"].item() == (2 if end_id is None else end_id)
+    assert words.unpack(compiled["STOP_WORDS_IDS"], "stop_words_list") == stop_words
+    onnx = prepared(tokenizer, "onnx-cpu", **inputs)
+    assert onnx["OUT_END_ID"] == compiled["OUT_END_ID"]
+    assert words.unpack(onnx["STOP_WORDS_IDS"], "stop_words_list") == ()
+
+
+def test_the_clients_stop_words_stay_beside_them(tokenizer: Tokenizer) -> None:
+    made = prepared(tokenizer, "tensorrt-llm", STOP_WORDS_DICT=np.array([[b" the"]], object))
+    [own, *ends] = words.unpack(made["STOP_WORDS_IDS"], "stop_words_list")
+    assert tokenizer.decode(own) == " the"
+    assert ends == [(7,), (9,)]
+
+
+def test_metrics_are_asked_for_whatever_the_client_says(tokenizer: Tokenizer) -> None:
+    asked_not = prepared(tokenizer, "onnx-cpu", RETURN_PERF_METRICS=np.array([[False]]))
+    assert asked_not["RETURN_PERF_METRICS"].item() is True
