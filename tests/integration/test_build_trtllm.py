@@ -189,6 +189,13 @@ def test_a_machine_that_cannot_build_it_is_told_before_anything_is_converted(
     assert place.left() == set()
 
 
+def test_a_gpu_that_is_too_small_by_the_plan_is_a_note_because_plans_estimate(tmp_path: Path) -> None:
+    place = _place(tmp_path, gpus=("NVIDIA L4, 64, 8.9",))
+    said = place.build()
+    assert "Note: by its plan the engine will not do: " in said
+    assert "is ready" in said
+
+
 def test_hidden_gpus_are_named_as_the_reason(place: Place) -> None:
     assert "CUDA_VISIBLE_DEVICES hides every GPU" in place.build(status=1, CUDA_VISIBLE_DEVICES="")
 
