@@ -15,6 +15,7 @@ from engines.errors import EngineRefused, SlipwayError
 from gateway.app import create_app
 from gateway.backends.local import LocalBackend
 from gateway.backends.triton import TritonBackend
+from gateway.grammar_check import GrammarCheck
 from gateway.models import Model, Models, Prompter, engine_folders
 
 # Running answers end by themselves once `stopping` is set; this bounds a client that does not read.
@@ -65,17 +66,22 @@ def triton(engines: Path, url: str) -> Start:
 
     Raises EngineRefused when none is left.
     """
-    prompters: list[Prompter] = []
+    prompters: dict[Path, Prompter] = {}
     for folder in engine_folders(engines):
         try:
-            prompters.append(Prompter.load(folder))
+            prompters[folder] = Prompter.load(folder)
         except EngineRefused as error:
             print(f"Left out: {error}", file=sys.stderr)
     if not prompters:
         raise EngineRefused(f"No engine in {engines} can be served.")
 
     async def start() -> Models:
-        return Models([Model(prompter, TritonBackend(prompter.manifest.name, url)) for prompter in prompters])
+        return Models([Model(prompter, backend(folder, prompter)) for folder, prompter in prompters.items()])
+
+    def backend(folder: Path, prompter: Prompter) -> TritonBackend:
+        manifest = prompter.manifest
+        grammars = GrammarCheck(folder, manifest) if manifest.target == "tensorrt-llm" else None
+        return TritonBackend(manifest.name, url, grammars)
 
     return start
 

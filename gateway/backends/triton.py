@@ -20,6 +20,7 @@ from engines.errors import EngineFailed, InvalidRequest, ModelUnavailable, Slipw
 from engines.generation import Delta, GenerationRequest
 from engines.stages import engine_stage
 from gateway.backends.base import Load
+from gateway.grammar_check import GrammarCheck
 
 # TensorRT-LLM's way to say that no token ends the sequence.
 _NO_END_ID = -1
@@ -41,10 +42,14 @@ _log = logging.getLogger(__name__)
 
 
 class TritonBackend:
-    """One model on a Triton server. Made inside the running event loop."""
+    """One model on a Triton server. Made inside the running event loop.
 
-    def __init__(self, model: str, url: str) -> None:
+    grammars: what tries grammars before the engine sees them; None where the engine does it itself.
+    """
+
+    def __init__(self, model: str, url: str, grammars: GrammarCheck | None) -> None:
         self._model = model
+        self._grammars = grammars
         self._url = url
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
         self._stops: set[asyncio.Task[None]] = set()
@@ -55,6 +60,8 @@ class TritonBackend:
         TensorRT-LLM does not say why an answer ended. End-of-sequence is not counted here, so fewer tokens
         than allowed mean "stop", also where it came in the place of the last one.
         """
+        if self._grammars is not None and request.sampling.grammar is not None:
+            await self._grammars.check(request.sampling.grammar)
         max_tokens = request.sampling.max_tokens
         tokens = 0
         running = True
@@ -103,6 +110,8 @@ class TritonBackend:
         """See `gateway.backends.base.Backend.close`; waits for the stop requests that are on their way."""
         if self._stops:
             await asyncio.wait(self._stops)
+        if self._grammars is not None:
+            await self._grammars.close()
         await self._client.close()
 
     @property

@@ -196,6 +196,22 @@ def test_what_the_backend_cannot_do_is_refused_by_name(triton: Triton) -> None:
         assert field in reply.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_grammar_that_would_end_every_running_answer_never_reaches_the_engine(
+    triton: Triton, stream: bool
+) -> None:
+    for structure, said in (
+        ({"regex": "(a"}, "unclosed group"),
+        ({"json": {"type": "strin"}}, "Invalid type"),
+    ):
+        body = asked(HELLO, stream=stream, structured_outputs=structure)
+        replies = [triton.reply(model, "chat/completions", body) for model in (NAME, TWIN)]
+        assert [reply.status_code for reply in replies] == [400, 400]
+        errors = [reply.json()["error"] for reply in replies]
+        assert all(said in error["message"] for error in errors)
+        assert errors[0]["param"] == errors[1]["param"] == "structured_outputs"
+
+
 def test_a_client_of_the_gateway_that_leaves_frees_the_slot(triton: Triton) -> None:
     body = asked("Tell a long story.", ignore_eos=True, max_tokens=2000, stream=True) | {"model": NAME}
     with httpx.stream("POST", f"{triton.gateway}/v1/chat/completions", json=body, timeout=60) as reply:

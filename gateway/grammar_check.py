@@ -1,0 +1,40 @@
+"""Grammars on their way to a TensorRT-LLM engine, tried before they go there; made by `gateway.server`.
+
+Its executor compiles them in the loop that runs every request, and one that it cannot compile ends them all
+(GuidedDecoder::build and forwardAsync in cpp/tensorrt_llm/batch_manager). ONNX engines try their own.
+"""
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from engines.generation import Grammar
+from engines.manifest import Manifest
+from runtime.grammar_trial import Trial
+
+_KEPT = 256
+
+
+class GrammarCheck:
+    """Tries each grammar in a process of its own, and remembers those used last that passed."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self._trial = Trial(directory, manifest.vocab_size, manifest.eos_token_ids)
+        # A trial is used by one thread at a time; it starts with the first grammar.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar check")
+        self._passed: OrderedDict[Grammar, None] = OrderedDict()
+
+    async def check(self, grammar: Grammar) -> None:
+        """Raises InvalidRequest when llguidance refuses it, EngineFailed when it cannot be tried."""
+        if grammar not in self._passed:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._trial.check, grammar)
+            self._passed[grammar] = None
+            if len(self._passed) > _KEPT:
+                self._passed.popitem(last=False)
+        self._passed.move_to_end(grammar)
+
+    async def close(self) -> None:
+        """End the thread and the process. A grammar that is being tried is tried to its end first."""
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        self._trial.close()
