@@ -54,8 +54,7 @@ def main(
     """Write `output`, safetensors with what NVIDIA's exporter makes of the projections for one GPU.
 
     files: of the checkpoint's weights. config: of the model, in the words of transformers 4. source_dtype: of
-    the checkpoint; dtype: of the
-    prequant scaling factors. samples: token ids to read, one sequence each.
+    the checkpoint; dtype: of the prequant scaling factors. samples: token ids to read, one sequence each.
     """
     torch.manual_seed(seed)
     model = loaded(files, config, source_dtype)
