@@ -6,10 +6,9 @@ is named by all that they depend on, the share of each GPU not among it: other r
 
 import hashlib
 import json
-import os
 import random
-import subprocess
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from build import progress
+from build import program, progress
 from build.architecture import Architecture
 from build.checkpoint import Checkpoint
 from build.destination import Destination
@@ -39,7 +38,6 @@ _PROGRAM = CHECKOUT / "build" / "nvidia_modelopt.py"
 _REQUIREMENTS = CHECKOUT / "requirements" / "modelopt.txt"
 _FILE = "calibrated.safetensors"
 _MADE_FROM = "calibration.json"
-_LOG_TAIL = 15
 _TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
@@ -242,40 +240,24 @@ def _transformers_config(model: Architecture) -> dict[str, Any]:
 
 
 def _run(job: Path, log: Path) -> None:
-    """Run the program, with a bar for each step it tells of; the log is removed when all went well."""
+    """Run the program, with a bar for each step it tells of."""
     # -I: nothing of Slipway, whose `build` has modules of common names, is on its path.
     command = [str(ENVIRONMENT / "bin" / "python"), "-I", str(_PROGRAM), str(job)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with (
-        log.open("wb") as sink,
-        ExitStack() as shown,
-        subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if not line.startswith((b'{"step"', b'{"advance"')):
-                    sink.write(line)
-                    continue
-                told = json.loads(line)
-                if "step" in told:
-                    shown.close()
-                    advance = shown.enter_context(progress.step(told["step"], told["total"]))
-                else:
-                    advance(told["advance"])
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:]
-        reason = " (killed: out of memory?)" if process.returncode == -9 else ""
-        raise BuildError(
-            f"modelopt ended with {process.returncode}{reason}; its last lines (all: {log}):\n"
-            + "\n".join(tail)
-        )
-    log.unlink()
+    advance: Callable[[float], None]
+    with ExitStack() as shown:
+
+        def heard(line: bytes) -> None:
+            nonlocal advance
+            if not line.startswith((b'{"step"', b'{"advance"')):
+                return
+            told = json.loads(line)
+            if "step" in told:
+                shown.close()
+                advance = shown.enter_context(progress.step(told["step"], told["total"]))
+            else:
+                advance(told["advance"])
+
+        program.run("modelopt", command, log, heard)
 
 
 def _check_numbers(weights: Weights) -> None:

@@ -1,14 +1,11 @@
 """ONNX Runtime GenAI's model builder, run as a child process; called by `engine` for the onnx targets."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-from build import graph, progress
+from build import graph, program, progress
 from build.checkpoint import Checkpoint
-from engines.errors import BuildError
 from engines.recipe import Quantization, Target
 
 # Weights share one scale per block; larger blocks are faster and much worse (docs/quantization.md).
@@ -21,7 +18,6 @@ METHOD = "symmetric 4 bits rounded by ONNX Runtime GenAI's builder"
 # 4: the kernel quantises activations to int8, the fast road on CPUs; the builder's defaults.
 ACCURACY_LEVELS: dict[Target, int] = {"onnx-cpu": 4, "onnx-dml": 0, "onnx-cuda": 0}
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
-_LOG_TAIL = 15
 # q, k and v (in one but for DirectML), o, gate, up, down
 _MATRICES_PER_LAYER: dict[Target, int] = {"onnx-cpu": 5, "onnx-dml": 7, "onnx-cuda": 5}
 # What the builder prints (onnxruntime_genai 0.18.0, models/builders/base.py) when a part is done.
@@ -40,31 +36,14 @@ def export(checkpoint: Checkpoint, target: Target, output: Path, log: Path) -> N
     command += ["-i", str(checkpoint.directory.resolve()), "-o", str(output.resolve())]
     command += ["-p", QUANTIZATIONS[target], "-e", PROVIDERS[target], "-c", str(output.resolve() / "cache")]
     command += ["--extra_options", f"block_size={BLOCK_SIZE}", "prune_lm_head=true"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     layers = checkpoint.architecture.layers
     parts = layers + 3 + _MATRICES_PER_LAYER[target] * layers + 1
-    with (
-        log.open("wb") as sink,
-        progress.step(f"Quantising to {QUANTIZATIONS[target]}", parts) as advance,
-        subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                sink.write(line)
-                if _PART.search(line):
-                    advance(1)
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:]
-        raise BuildError(
-            f"The ONNX Runtime GenAI builder ended with {process.returncode}; its last lines (all: {log}):\n"
-            + "\n".join(tail)
-        )
-    log.unlink()
+    with progress.step(f"Quantising to {QUANTIZATIONS[target]}", parts) as advance:
+
+        def heard(line: bytes) -> None:
+            if _PART.search(line):
+                advance(1)
+
+        program.run("The ONNX Runtime GenAI builder", command, log, heard)
     if checkpoint.architecture.rope.kind == "linear":
         graph.write_rotary_tables(output, checkpoint.architecture)
