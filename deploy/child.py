@@ -4,13 +4,16 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
+from deploy.interruption import Interruption
 from deploy.tritonserver import CHECKOUT, Start
 from engines.errors import ServerFailed
 
 _LINES_SHOWN = 15
+_POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -46,19 +49,17 @@ class Child:
             + "\n".join(f"  {line}" for line in lines)
         )
 
-    def end(self, grace: float) -> None:
+    def end(self, grace: float, interruption: Interruption) -> None:
         """Ask it to stop, wait up to `grace` seconds, and kill what is left of its group.
 
         Interrupted once more, it is killed at once.
         """
-        try:
-            if self._process.poll() is None:
-                self._process.send_signal(signal.SIGINT)
-                self._process.wait(grace)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self._kill_group()
+        deadline = time.monotonic() + grace
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        while self._process.poll() is None and time.monotonic() < deadline and not interruption.urgent:
+            time.sleep(_POLL_S)
+        self._kill_group()
 
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError):  # All of them had left.

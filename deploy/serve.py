@@ -3,20 +3,18 @@
 import json
 import os
 import shlex
-import signal
 import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import httpx
 from rich.console import Console
 
 from deploy import tritonserver
 from deploy.child import Child
+from deploy.interruption import Interrupted, Interruption
 from deploy.ports import Listener, check_free
 from deploy.tritonserver import CHECKOUT, Start
 from engines.errors import ServerFailed
@@ -60,28 +58,25 @@ def serve(repository: Path, places: Places) -> None:
     check_free(_listeners(places))
     logs = tritonserver.CACHE / "logs"
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, _interrupt)
+    interruption = Interruption()
     try:
         with ExitStack() as running:
             triton = Child("Triton", start, logs / f"triton-{places.triton.http}.log")
-            running.callback(triton.end, _TRITON_GRACE_S)
-            _wait(console, "Triton loads the models", f"{places.triton_url}/v2/health/ready", [triton])
+            running.callback(triton.end, _TRITON_GRACE_S, interruption)
+            url = f"{places.triton_url}/v2/health/ready"
+            _wait(console, "Triton loads the models", url, [triton], interruption)
             engines = _ready_engines(console, places, triton)
             gateway = Child("The gateway", _gateway(places), logs / f"gateway-{places.port}.log")
-            running.callback(gateway.end, _GATEWAY_GRACE_S)
-            _wait(console, "The gateway starts", f"{places.gateway_url}/health/ready", [triton, gateway])
+            running.callback(gateway.end, _GATEWAY_GRACE_S, interruption)
+            url = f"{places.gateway_url}/health/ready"
+            _wait(console, "The gateway starts", url, [triton, gateway], interruption)
             _say_how(console, places, engines)
             while True:
                 triton.check()
                 gateway.check()
-                time.sleep(_POLL_S)
-    except KeyboardInterrupt:
+                interruption.pause(_POLL_S)
+    except Interrupted:
         console.print("Stopped.")
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _listeners(places: Places) -> list[Listener]:
@@ -100,7 +95,7 @@ def _gateway(places: Places) -> Start:
     return Start(command, dict(os.environ))
 
 
-def _wait(console: Console, what: str, url: str, children: list[Child]) -> None:
+def _wait(console: Console, what: str, url: str, children: list[Child], interruption: Interruption) -> None:
     """Until `url` answers 200. No time limit: a large engine loads for minutes, and Ctrl-C is at hand."""
     began = time.monotonic()
     with console.status(what) as status:
@@ -111,7 +106,7 @@ def _wait(console: Console, what: str, url: str, children: list[Child]) -> None:
                 if httpx.get(url, timeout=_PROBE_TIMEOUT_S).status_code == httpx.codes.OK:
                     return
             status.update(f"{what} ({time.monotonic() - began:.0f} s; log: {_short(children[-1].log)})")
-            time.sleep(_POLL_S)
+            interruption.pause(_POLL_S)
 
 
 def _ready_engines(console: Console, places: Places, triton: Child) -> list[str]:
