@@ -42,11 +42,10 @@ class Answer:
         return [token for delta in self.rest() for token in delta.token_ids]
 
     def heard(self) -> int:
-        """Take the events that are there already; how many."""
+        """Take the events that are there already; how many tokens they bring."""
         count = 0
         while not self._events.empty():
-            self.next()
-            count += 1
+            count += self.next().token_count
         return count
 
 
