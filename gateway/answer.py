@@ -1,28 +1,32 @@
-"""One answer as text: a backend's deltas with stop strings applied; `gateway.app` sends it on."""
+"""One answer: a backend's deltas with stop strings applied; `gateway.app` sends it on."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import GenerationRequest
 from gateway.backends.base import Backend
-from gateway.responses import Finish
+from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
 from text.stop import StopStrings
+
+# "tool_calls": it ended by itself, and calls tools.
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What one step added to the answer.
 
-    text: may be shown; never empty but on the last piece.
+    parts: what may be shown of it; none only on the last piece.
     tokens: how many tokens were generated since the piece before, shown or not.
     finish_reason: set on the last piece alone.
     cached_tokens: of the prompt, on the last piece, where the backend says.
     log_prob: natural-log probability of those tokens, where it was asked for.
     """
 
-    text: str
+    parts: tuple[Part, ...]
     tokens: int
     finish_reason: Finish | None = None
     cached_tokens: int | None = None
@@ -48,17 +52,21 @@ async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator
             text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, False)
             exempt -= delta.token_count
             if matched:
-                yield Piece(text, tokens, "stop", cached, log_prob)
+                yield Piece(_shown(text), tokens, "stop", cached, log_prob)
                 return
             if delta.finish_reason == "cancelled":
                 raise EngineFailed("The engine was told by someone else to end this answer; send it again.")
             if delta.finish_reason is not None:
-                yield Piece(text + stop.flush(), tokens, delta.finish_reason, cached, log_prob)
+                yield Piece(_shown(text + stop.flush()), tokens, delta.finish_reason, cached, log_prob)
                 return
             if text:
-                yield Piece(text, tokens, log_prob=log_prob)
+                yield Piece(_shown(text), tokens, log_prob=log_prob)
                 tokens, log_prob = 0, 0.0
     raise EngineFailed("The engine ended this answer without saying why; send it again.")
+
+
+def _shown(text: str) -> tuple[Part, ...]:
+    return (Text(text),) if text else ()
 
 
 async def blaming(field: str, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
@@ -75,10 +83,20 @@ async def blaming(field: str, pieces: AsyncGenerator[Piece, None]) -> AsyncGener
 
 
 @dataclass(slots=True)
+class Call:
+    """A call of a tool. arguments: a JSON object."""
+
+    name: str
+    arguments: str = ""
+
+
+@dataclass(slots=True)
 class Whole:
     """An answer that is complete once its last piece is added."""
 
     text: str = ""
+    reasoning: str = ""
+    calls: list[Call] = field(default_factory=list)
     tokens: int = 0
     finish_reason: Finish = "stop"
     cached_tokens: int | None = None
@@ -86,7 +104,16 @@ class Whole:
 
     def add(self, piece: Piece) -> None:
         """Take the next piece."""
-        self.text += piece.text
+        for part in piece.parts:
+            match part:
+                case Text(text):
+                    self.text += text
+                case Reasoning(text):
+                    self.reasoning += text
+                case CallBegins(_, name):
+                    self.calls.append(Call(name))
+                case CallArguments(index, text):
+                    self.calls[index].arguments += text
         self.tokens += piece.tokens
         self.finish_reason = piece.finish_reason or self.finish_reason
         self.cached_tokens = piece.cached_tokens

@@ -18,14 +18,18 @@ from engines.errors import SlipwayError
 from engines.generation import GenerationRequest
 from gateway import structure
 from gateway.answer import answer, blaming
+from gateway.api.body import GenerationBody
+from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
+from gateway.api.completions import Completion, CompletionReply, CompletionRequest
+from gateway.api.error import ErrorBody, ErrorDetail
+from gateway.api.model_list import ModelCard, ModelList
+from gateway.api.reply import Head, Reply
+from gateway.api.usage import Usage
 from gateway.choices import begun, best, candidates, merged, wholes
 from gateway.connection import ClientLeft, attended, client_leaves, read_body
 from gateway.errors import INTERNAL, MethodNotAllowed, RouteNotFound, error_body, http_error
 from gateway.metrics import registry
 from gateway.models import Model, Models
-from gateway.replies import ChatReply, CompletionReply, Head, Reply
-from gateway.requests import ChatCompletionRequest, CompletionRequest, GenerationBody
-from gateway.responses import ChatCompletion, Completion, ErrorBody, ErrorDetail, ModelCard, ModelList, Usage
 from gateway.sse import EventStream, events
 from gateway.validation import check_media_type, check_options, parse
 
@@ -84,7 +88,7 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
             choices = await attended(begun(choices), stopping, client_leaves(request))
         prompt_tokens = len(asked.prompt_token_ids)
         if body.stream:
-            return EventStream(events(shape, choices, shown, prompt_tokens, _with_usage(body)), stopping)
+            return EventStream(shape, events(shape, choices, shown, prompt_tokens), stopping)
         complete = await attended(wholes(choices, generated), stopping, client_leaves(request))
         tokens = sum(each.tokens for each in complete)
         usage = Usage.of(prompt_tokens, tokens, complete[0].cached_tokens)

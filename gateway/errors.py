@@ -11,7 +11,7 @@ from engines.errors import (
     ModelUnavailable,
     SlipwayError,
 )
-from gateway.responses import ErrorBody, ErrorDetail
+from gateway.api.error import ErrorBody, ErrorDetail
 
 
 class UnknownField(InvalidRequest):

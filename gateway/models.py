@@ -9,9 +9,10 @@ from pathlib import Path
 from engines.errors import EngineRefused, ModelNotFound, ModelUnavailable
 from engines.generation import GenerationRequest
 from engines.manifest import FILE_NAME, Manifest
+from gateway.api.chat import ChatCompletionRequest
+from gateway.api.completions import CompletionRequest
+from gateway.api.model_list import ModelCard
 from gateway.backends.base import Backend
-from gateway.requests import ChatCompletionRequest, CompletionRequest
-from gateway.responses import ModelCard
 from gateway.validation import conversation, sampling, stop_strings
 from text import template, tokenizer
 from text.template import ChatTemplate

@@ -1,52 +1,38 @@
-"""Server-sent events as OpenAI frames them: one JSON document per event, `[DONE]` at the end."""
+"""Answers as server-sent events, while the client listens; `gateway.app` responds with them."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from engines.errors import SlipwayError
+from gateway.api.reply import Reply
+from gateway.api.usage import Usage
 from gateway.choices import Choice
 from gateway.connection import ClientLeft, attended, client_leaves
-from gateway.errors import error_body
-from gateway.replies import Reply
-from gateway.responses import Usage
-
-DONE = b"data: [DONE]\n\n"
-
-
-def event(data: BaseModel) -> bytes:
-    """One event. JSON has no line break of its own, so one `data:` line holds it."""
-    return b"data: " + data.model_dump_json(exclude_unset=True).encode() + b"\n\n"
 
 
 async def events(
-    reply: Reply, choices: AsyncGenerator[Choice, None], count: int, prompt_tokens: int, with_usage: bool
+    reply: Reply, choices: AsyncGenerator[Choice, None], count: int, prompt_tokens: int
 ) -> AsyncGenerator[bytes, None]:
-    """`count` streamed answers, each with opening, texts and finish reason; usage if asked for; `[DONE]`."""
-    for index in range(count):
-        opening = reply.opening(index)
-        if opening is not None:
-            yield event(opening)
+    """`count` streamed answers as their API has them."""
+    opening = reply.opening(count)
+    if opening:
+        yield opening
     tokens = 0
     cached_tokens: int | None = None
     async with aclosing(choices):
         async for choice in choices:
-            index, piece = choice.index, choice.piece
-            tokens += piece.tokens
-            if index == 0:
-                cached_tokens = piece.cached_tokens
-            if piece.text:
-                yield event(reply.text(index, piece.text))
-            if piece.finish_reason is not None:
-                yield event(reply.finish(index, piece.finish_reason))
-    if with_usage:
-        yield event(reply.usage(Usage.of(prompt_tokens, tokens, cached_tokens)))
-    yield DONE
+            tokens += choice.piece.tokens
+            if choice.index == 0:
+                cached_tokens = choice.piece.cached_tokens
+            data = reply.piece(choice.index, choice.piece)
+            if data:
+                yield data
+    yield reply.closing(Usage.of(prompt_tokens, tokens, cached_tokens))
 
 
 class EventStream(Response):
@@ -57,10 +43,11 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None], stopping: asyncio.Event) -> None:
+    def __init__(self, reply: Reply, events: AsyncGenerator[bytes, None], stopping: asyncio.Event) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self._reply = reply
         self._events = events
         self._stopping = stopping
 
@@ -73,7 +60,7 @@ class EventStream(Response):
         except ClientLeft:
             return
         except SlipwayError as error:
-            last = event(error_body(error))
+            last = self._reply.failure(error)
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send_events(self, send: Send) -> None:

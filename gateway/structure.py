@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from engines.errors import InvalidRequest
 from engines.generation import Grammar
-from gateway.requests import GenerationBody, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
+from gateway.api.body import GenerationBody, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
 
 _RESPONSE_FORMAT, _STRUCTURED_OUTPUTS = "response_format", "structured_outputs"
 _ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ValidationError
 from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import SamplingParams
 from engines.manifest import Manifest
+from gateway.api.body import GenerationBody
+from gateway.api.chat import ChatCompletionRequest, Message
+from gateway.api.completions import CompletionRequest
 from gateway.errors import (
     MalformedBody,
     MissingField,
@@ -16,7 +19,6 @@ from gateway.errors import (
     UnsupportedMediaType,
     WrongType,
 )
-from gateway.requests import ChatCompletionRequest, CompletionRequest, GenerationBody, Message
 from gateway.structure import grammar
 
 _SHOWN_INPUT = 60

@@ -15,6 +15,7 @@ from engines.generation import Delta, GenerationRequest, SamplingParams
 from gateway.answer import Whole, answer
 from gateway.backends.base import Load
 from gateway.choices import Choice, best, candidates, merged, wholes
+from text.parts import Text
 
 
 class Scripted:
@@ -76,7 +77,7 @@ async def test_each_choice_gets_its_own_text_in_order_however_answers_interleave
     assert backend.begun == ids(count), "the first leads: the others find its prompt"
     for index, (texts, _) in enumerate(scripts):
         pieces = [choice.piece for choice in choices if choice.index == index]
-        assert [piece.text for piece in pieces[:-1]] == [text for text, _ in texts]
+        assert [piece.parts for piece in pieces[:-1]] == [(Text(text),) for text, _ in texts]
         assert [piece.finish_reason for piece in pieces] == [None] * len(texts) + ["stop"]
     assert not backend.running
 
@@ -120,8 +121,12 @@ def test_seeds_count_up_from_the_requests_and_ids_differ(seed: int | None, count
 
 
 def test_the_best_have_the_highest_mean_log_probability_per_token() -> None:
-    long, short, none = Whole("long", 10, log_prob=-2.0), Whole("short", 2, log_prob=-1.0), Whole("")
-    likeliest, equal = Whole("likeliest", 4, log_prob=-0.4), Whole("equal", 5, log_prob=-1.0)
+    long, short, none = (
+        Whole("long", tokens=10, log_prob=-2.0),
+        Whole("short", tokens=2, log_prob=-1.0),
+        Whole(""),
+    )
+    likeliest, equal = Whole("likeliest", tokens=4, log_prob=-0.4), Whole("equal", tokens=5, log_prob=-1.0)
     assert best([none, short, long, likeliest, equal], 5) == [likeliest, long, equal, short, none]
     assert best([short, long, likeliest], 2) == [likeliest, long]
     assert all(each.sampling.log_probs for each in candidates(asked(), 3, ranked=True))

@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from engines.errors import EngineFailed
 from engines.generation import Delta, FinishReason, GenerationRequest, SamplingParams
 from gateway.answer import Piece, answer
+from gateway.api.chat import ChatReply
+from gateway.api.completions import CompletionReply
+from gateway.api.reply import Head, Reply
 from gateway.backends.base import Load
 from gateway.choices import merged, wholes
 from gateway.connection import ClientLeft, attended
 from gateway.errors import ServerStopping
-from gateway.replies import ChatReply, CompletionReply, Head, Reply
 from gateway.sse import EventStream, events
+from text.parts import Text
 
 
 class Scripted:
@@ -55,6 +58,10 @@ def request(*stop: str) -> GenerationRequest:
     return GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100), stop)
 
 
+def shown(pieces: Sequence[Piece]) -> str:
+    return "".join(part.text for piece in pieces for part in piece.parts if isinstance(part, Text))
+
+
 async def pieces_of(backend: Scripted, *stop: str) -> list[Piece]:
     return [piece async for piece in answer(backend, request(*stop))]
 
@@ -67,29 +74,29 @@ async def test_an_answer_is_what_comes_before_the_first_stop_string(
     # (end, start) of each: the one that is complete first counts, whatever the breaks between the pieces.
     met = [(full.find(string) + len(string), full.find(string)) for string in stop if string in full]
     pieces = await pieces_of(Scripted(said(*texts, finish="length")), *stop)
-    assert "".join(piece.text for piece in pieces) == (full[: min(met)[1]] if met else full)
+    assert shown(pieces) == (full[: min(met)[1]] if met else full)
     assert pieces[-1].finish_reason == ("stop" if met else "length")
     assert all(piece.finish_reason is None for piece in pieces[:-1])
-    assert all(piece.text for piece in pieces[:-1])
+    assert all(piece.parts for piece in pieces[:-1])
 
 
 async def test_a_stop_string_among_the_first_min_tokens_ends_nothing() -> None:
     least = GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100, min_tokens=3), ("b", "cd"))
     pieces = [piece async for piece in answer(Scripted(said("a", "b", "c", "d", "b", "e")), least)]
-    assert "".join(piece.text for piece in pieces) == "abcd", "cd began among them and was shown already"
+    assert shown(pieces) == "abcd", "cd began among them and was shown already"
     assert sum(piece.tokens for piece in pieces) == 5
     assert pieces[-1].finish_reason == "stop"
 
 
 async def test_a_stop_string_ends_the_generation() -> None:
     backend = Scripted(said("a", "b", "c", "d"))
-    assert (await pieces_of(backend, "bc"))[-1] == Piece("", 2, "stop")
+    assert (await pieces_of(backend, "bc"))[-1] == Piece((), 2, "stop")
     assert backend.closed_early
 
 
 async def test_tokens_that_show_nothing_are_counted() -> None:
     backend = Scripted([Delta("", 1), Delta("가", 2), Delta("", 3), Delta("", 0, finish_reason="length")])
-    assert await pieces_of(backend) == [Piece("가", 3), Piece("", 3, "length")]
+    assert await pieces_of(backend) == [Piece((Text("가"),), 3), Piece((), 3, "length")]
     [whole] = await wholes(merged([answer(backend, request())]), 1)
     assert whole.tokens == 6
 
@@ -98,9 +105,9 @@ async def test_usage_says_what_was_cached_where_the_backend_does() -> None:
     deltas = [Delta("a", 1, cached_tokens=3), Delta("b", 1), Delta(finish_reason="length")]
     [whole] = await wholes(merged([answer(Scripted(deltas), request())]), 1)
     assert whole.cached_tokens == 3
-    told = (await streamed(CompletionReply(HEAD, True), deltas, with_usage=True))[-1]["usage"]
+    told = (await streamed(CompletionReply(HEAD, True), deltas))[-1]["usage"]
     assert told["prompt_tokens_details"] == {"cached_tokens": 3}
-    untold = (await streamed(CompletionReply(HEAD, True), said("a"), with_usage=True))[-1]["usage"]
+    untold = (await streamed(CompletionReply(HEAD, True), said("a")))[-1]["usage"]
     assert "prompt_tokens_details" not in untold
 
 
@@ -110,9 +117,9 @@ async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> 
         await pieces_of(Scripted(deltas))
 
 
-async def streamed(reply: Reply, deltas: list[Delta], with_usage: bool = False) -> list[Any]:
+async def streamed(reply: Reply, deltas: list[Delta]) -> list[Any]:
     choices = merged([answer(Scripted(deltas), request())])
-    sent = b"".join([event async for event in events(reply, choices, 1, 5, with_usage)])
+    sent = b"".join([event async for event in events(reply, choices, 1, 5)])
     *chunks, done, end = sent.decode().split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
     return [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
@@ -149,7 +156,7 @@ async def test_a_completion_stream_is_texts_and_finish_reason() -> None:
 
 @pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
 async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[CompletionReply]) -> None:
-    *chunks, last = await streamed(shape(HEAD, with_usage=True), said("a", "b"), with_usage=True)
+    *chunks, last = await streamed(shape(HEAD, with_usage=True), said("a", "b"))
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
     assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -167,7 +174,8 @@ async def sent_by(backend: Scripted, stopping: asyncio.Event, leaves: asyncio.Ev
         sent.append(message)
 
     choices = merged([answer(backend, request())])
-    stream = EventStream(events(ChatReply(HEAD), choices, 1, 5, False), stopping)
+    reply = ChatReply(HEAD)
+    stream = EventStream(reply, events(reply, choices, 1, 5), stopping)
     await stream({"type": "http"}, receive, send)
     return sent
 

@@ -11,6 +11,8 @@ from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
+from gateway.api.chat import ChatCompletionRequest
+from gateway.api.completions import CompletionRequest
 from gateway.errors import (
     MalformedBody,
     MissingField,
@@ -21,7 +23,6 @@ from gateway.errors import (
     error_body,
     http_error,
 )
-from gateway.requests import ChatCompletionRequest, CompletionRequest
 from gateway.validation import check_media_type, check_options, conversation, parse, sampling, stop_strings
 
 MESSAGES = [{"role": "user", "content": "Hi"}]

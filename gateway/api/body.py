@@ -1,9 +1,9 @@
-"""OpenAI's request bodies as pydantic models; `gateway.validation` reads them."""
+"""What the bodies of OpenAI's endpoints have in common; `gateway.validation` reads them."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, FailFast, Field, JsonValue, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
 
 MAX_STOP_STRINGS = 4
@@ -11,7 +11,7 @@ MAX_STOP_STRINGS = 4
 MAX_CHOICES = 128
 
 
-def _only(*neutral: JsonValue, advice: str) -> AfterValidator:
+def only(*neutral: JsonValue, advice: str) -> AfterValidator:
     """Accept null and values that ask for nothing; `advice` says what to do instead of the others."""
 
     def check(value: JsonValue) -> JsonValue:
@@ -25,7 +25,7 @@ def _only(*neutral: JsonValue, advice: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _either(**kinds: type) -> Callable[[Any], str | None]:
+def either(**kinds: type) -> Callable[[Any], str | None]:
     """Choose a union member by the JSON type; the tag's parentheses keep it out of `param`."""
 
     def choose(value: Any) -> str | None:
@@ -34,9 +34,8 @@ def _either(**kinds: type) -> Callable[[Any], str | None]:
     return choose
 
 
-_NO_TOOLS = "tools are not offered yet; leave it out"
-_NO_LOGPROBS = "log-probabilities are not offered yet; leave it out"
-_TEXT_ONLY = "this server reads and writes text only"
+NO_LOGPROBS = "log-probabilities are not offered yet; leave it out"
+TEXT_ONLY = "this server reads and writes text only"
 
 Ignored = Annotated[JsonValue, Field(description="Accepted; it does not change the answer.")]
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -46,36 +45,6 @@ class Body(BaseModel):
     """A part of a request: numbers are numbers, and a field that is not listed is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class TextPart(Body):
-    """A piece of a message's content; parts are joined by line breaks."""
-
-    type: Annotated[JsonValue, _only("text", advice=_TEXT_ONLY)]
-    text: str
-
-
-class Message(Body):
-    """One turn of a conversation; `name` reaches the chat template, which may use it.
-
-    The fields after `name` are what a client sends when it gives an earlier answer back whole.
-    """
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[str, Tag("(string)")] | Annotated[list[TextPart], Field(min_length=1), Tag("(list)")],
-        Discriminator(
-            _either(string=str, list=list),
-            custom_error_type="content_type",
-            custom_error_message="must be a string or a list of text parts",
-        ),
-    ]
-    name: str | None = None
-    refusal: Annotated[JsonValue, _only(advice="refusals are not offered; leave it out")] = None
-    annotations: Annotated[JsonValue, _only([], advice=_TEXT_ONLY)] = None
-    audio: Annotated[JsonValue, _only(advice=_TEXT_ONLY)] = None
-    tool_calls: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None
-    function_call: Annotated[JsonValue, _only(advice=_NO_TOOLS)] = None
 
 
 class StreamOptions(Body):
@@ -137,7 +106,7 @@ class StructuredOutputs(Body):
         Annotated[
             Annotated[str, Tag("(string)")] | Annotated[dict[str, JsonValue], Tag("(object)")],
             Discriminator(
-                _either(string=str, object=dict),
+                either(string=str, object=dict),
                 custom_error_type="json_schema_type",
                 custom_error_message="must be a JSON schema, as an object or a string",
             ),
@@ -168,7 +137,7 @@ class GenerationBody(Body):
             Annotated[NonEmpty, Tag("(string)")]
             | Annotated[list[NonEmpty], Field(max_length=MAX_STOP_STRINGS), Tag("(list)")],
             Discriminator(
-                _either(string=str, list=list),
+                either(string=str, list=list),
                 custom_error_type="stop_type",
                 custom_error_message="must be a string or a list of strings",
             ),
@@ -201,10 +170,10 @@ class GenerationBody(Body):
         None, description="How many answers to the one prompt; answer i has the seed `seed + i`; default 1."
     )
     min_p: Annotated[
-        JsonValue, _only(0, advice="not offered: Triton's ensemble cannot carry it; use top_p or top_k")
+        JsonValue, only(0, advice="not offered: Triton's ensemble cannot carry it; use top_p or top_k")
     ] = None
     logit_bias: Annotated[
-        JsonValue, _only({}, advice="not offered: Triton's ensemble cannot carry it; leave it out")
+        JsonValue, only({}, advice="not offered: Triton's ensemble cannot carry it; leave it out")
     ] = None
 
     user: Ignored = None
@@ -214,61 +183,3 @@ class GenerationBody(Body):
     def candidates(self) -> int:
         """How many answers are generated."""
         return self.n or 1
-
-
-class ChatCompletionRequest(GenerationBody):
-    """The body of POST /v1/chat/completions."""
-
-    messages: Annotated[list[Message], Field(min_length=1), FailFast()]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="OpenAI's newer name of max_tokens."
-    )
-
-    logprobs: Annotated[JsonValue, _only(False, advice=_NO_LOGPROBS)] = None
-    top_logprobs: Annotated[JsonValue, _only(0, advice=_NO_LOGPROBS)] = None
-    tools: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None
-    tool_choice: Annotated[JsonValue, _only("none", "auto", advice=_NO_TOOLS)] = None
-    functions: Annotated[JsonValue, _only([], advice=_NO_TOOLS)] = None
-    function_call: Annotated[JsonValue, _only("none", "auto", advice=_NO_TOOLS)] = None
-    modalities: Annotated[JsonValue, _only(["text"], advice=_TEXT_ONLY)] = None
-    audio: Annotated[JsonValue, _only(advice=_TEXT_ONLY)] = None
-    reasoning_effort: Annotated[JsonValue, _only("none", advice="not offered; leave it out")] = None
-    verbosity: Annotated[JsonValue, _only("medium", advice="not offered; leave it out")] = None
-    web_search_options: Annotated[JsonValue, _only(advice="not offered; leave it out")] = None
-    moderation: Annotated[JsonValue, _only(advice="not offered; leave it out")] = None
-
-    parallel_tool_calls: Ignored = None
-    prediction: Ignored = None
-    prompt_cache_key: Ignored = None
-    prompt_cache_options: Ignored = None
-    prompt_cache_retention: Ignored = None
-    safety_identifier: Ignored = None
-    service_tier: Ignored = None
-    store: Ignored = None
-
-
-class CompletionRequest(GenerationBody):
-    """The body of POST /v1/completions."""
-
-    prompt: Annotated[
-        Annotated[str, Tag("(string)")],
-        Discriminator(
-            _either(string=str),
-            custom_error_type="prompt_type",
-            custom_error_message="must be one string; send one request per prompt, as text",
-        ),
-    ]
-
-    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
-        None,
-        description="How many answers to generate; the n with the highest log-probability per token come "
-        "back, and all count in usage; default n.",
-    )
-    echo: Annotated[JsonValue, _only(False, advice="not offered yet; leave it out")] = None
-    suffix: Annotated[JsonValue, _only("", advice="not offered; leave it out")] = None
-    logprobs: Annotated[JsonValue, _only(advice=_NO_LOGPROBS)] = None
-
-    @property
-    def candidates(self) -> int:
-        """How many answers are generated, of which the client gets n."""
-        return self.best_of or super().candidates

@@ -1,0 +1,1 @@
+"""The shapes of each API, one file for each: bodies, answers, events."""

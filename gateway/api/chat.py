@@ -1,0 +1,273 @@
+"""POST /v1/chat/completions: its body, its answers, its events; read and filled in by `gateway.app`."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
+
+from engines.errors import SlipwayError
+from gateway.answer import Finish, Piece, Whole
+from gateway.api.body import NO_LOGPROBS, TEXT_ONLY, Body, GenerationBody, Ignored, either, only
+from gateway.api.reply import DONE, Head, event
+from gateway.api.usage import Usage
+from gateway.errors import error_body
+from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
+
+_NO_TOOLS = "tools are not offered yet; leave it out"
+
+
+class TextPart(Body):
+    """A piece of a message's content; parts are joined by line breaks."""
+
+    type: Annotated[JsonValue, only("text", advice=TEXT_ONLY)]
+    text: str
+
+
+class Message(Body):
+    """One turn of a conversation; `name` reaches the chat template, which may use it.
+
+    The fields after `name` are what a client sends when it gives an earlier answer back whole.
+    """
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[
+        Annotated[str, Tag("(string)")] | Annotated[list[TextPart], Field(min_length=1), Tag("(list)")],
+        Discriminator(
+            either(string=str, list=list),
+            custom_error_type="content_type",
+            custom_error_message="must be a string or a list of text parts",
+        ),
+    ]
+    name: str | None = None
+    refusal: Annotated[JsonValue, only(advice="refusals are not offered; leave it out")] = None
+    annotations: Annotated[JsonValue, only([], advice=TEXT_ONLY)] = None
+    audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
+    tool_calls: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
+    function_call: Annotated[JsonValue, only(advice=_NO_TOOLS)] = None
+
+
+class ChatCompletionRequest(GenerationBody):
+    """The body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1), FailFast()]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="OpenAI's newer name of max_tokens."
+    )
+
+    logprobs: Annotated[JsonValue, only(False, advice=NO_LOGPROBS)] = None
+    top_logprobs: Annotated[JsonValue, only(0, advice=NO_LOGPROBS)] = None
+    tools: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
+    tool_choice: Annotated[JsonValue, only("none", "auto", advice=_NO_TOOLS)] = None
+    functions: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
+    function_call: Annotated[JsonValue, only("none", "auto", advice=_NO_TOOLS)] = None
+    modalities: Annotated[JsonValue, only(["text"], advice=TEXT_ONLY)] = None
+    audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
+    reasoning_effort: Annotated[JsonValue, only("none", advice="not offered; leave it out")] = None
+    verbosity: Annotated[JsonValue, only("medium", advice="not offered; leave it out")] = None
+    web_search_options: Annotated[JsonValue, only(advice="not offered; leave it out")] = None
+    moderation: Annotated[JsonValue, only(advice="not offered; leave it out")] = None
+
+    parallel_tool_calls: Ignored = None
+    prediction: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    safety_identifier: Ignored = None
+    service_tier: Ignored = None
+    store: Ignored = None
+
+
+class FunctionCall(BaseModel):
+    """arguments: a JSON object, as text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """What the model wants a tool to do; the client does it, and gives the result back under this id."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class AssistantMessage(BaseModel):
+    """The answer of a chat. content: None where it is nothing but calls.
+
+    reasoning_content: what a model that thinks in tags thought, as DeepSeek's API names it.
+    """
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class ChatChoice(BaseModel):
+    """One answer of a chat."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: None
+    finish_reason: Finish
+
+
+class ChatCompletion(BaseModel):
+    """The response of POST /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class FunctionDelta(BaseModel):
+    """name: in the first chunk of a call alone."""
+
+    name: str | None = None
+    arguments: str = ""
+
+
+class ToolCallDelta(BaseModel):
+    """What one chunk adds to the call `index`; id and type are in its first chunk alone."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta
+
+
+class ChatDelta(BaseModel):
+    """What one chunk adds to the message."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str = ""
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+
+
+class ChatChunkChoice(BaseModel):
+    """What one chunk adds to the answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: None
+    finish_reason: Finish | None
+
+
+class ChatCompletionChunk(BaseModel):
+    """One event of a streamed chat; `usage` is there only when the client asked for it."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """The shapes of /v1/chat/completions.
+
+    with_usage: chunks have a `usage` field, null until the last.
+    """
+
+    head: Head
+    with_usage: bool = False
+
+    def whole(self, answers: Sequence[Whole], usage: Usage) -> ChatCompletion:
+        """See `Reply.whole`."""
+        choices = [
+            ChatChoice(
+                index=index, message=_message(answer), logprobs=None, finish_reason=answer.finish_reason
+            )
+            for index, answer in enumerate(answers)
+        ]
+        return ChatCompletion(
+            id=self.head.id,
+            object="chat.completion",
+            created=self.head.created,
+            model=self.head.model,
+            choices=choices,
+            usage=usage,
+        )
+
+    def opening(self, count: int) -> bytes:
+        """See `Reply.opening`: the role, so that a client can show at once that an answer is coming."""
+        return b"".join(self._chunk(index, ChatDelta(role="assistant", content="")) for index in range(count))
+
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """See `Reply.piece`."""
+        chunks = [self._chunk(index, _delta(part)) for part in piece.parts]
+        if piece.finish_reason is not None:
+            chunks.append(self._chunk(index, ChatDelta(), piece.finish_reason))
+        return b"".join(chunks)
+
+    def closing(self, usage: Usage) -> bytes:
+        """See `Reply.closing`."""
+        return (self._event([], usage) if self.with_usage else b"") + DONE
+
+    def failure(self, error: SlipwayError) -> bytes:
+        """See `Reply.failure`."""
+        return event(error_body(error))
+
+    def _chunk(self, index: int, delta: ChatDelta, finish: Finish | None = None) -> bytes:
+        choice = ChatChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=finish)
+        return self._event([choice], None)
+
+    def _event(self, choices: list[ChatChunkChoice], usage: Usage | None) -> bytes:
+        chunk = ChatCompletionChunk(
+            id=self.head.id,
+            object="chat.completion.chunk",
+            created=self.head.created,
+            model=self.head.model,
+            choices=choices,
+        )
+        return event(chunk.model_copy(update={"usage": usage}) if self.with_usage else chunk)
+
+
+def _message(answer: Whole) -> AssistantMessage:
+    content = answer.text or (None if answer.calls else "")
+    message = AssistantMessage(role="assistant", content=content, refusal=None)
+    if answer.reasoning:
+        message = message.model_copy(update={"reasoning_content": answer.reasoning})
+    if answer.calls:
+        calls = [
+            ToolCall(
+                id=_call_id(),
+                type="function",
+                function=FunctionCall(name=call.name, arguments=call.arguments),
+            )
+            for call in answer.calls
+        ]
+        message = message.model_copy(update={"tool_calls": calls})
+    return message
+
+
+def _delta(part: Part) -> ChatDelta:
+    match part:
+        case Text(text):
+            return ChatDelta(content=text)
+        case Reasoning(text):
+            return ChatDelta(reasoning_content=text)
+        case CallBegins(index, name):
+            call = ToolCallDelta(
+                index=index,
+                id=_call_id(),
+                type="function",
+                function=FunctionDelta(name=name, arguments=""),
+            )
+        case CallArguments(index, text):
+            call = ToolCallDelta(index=index, function=FunctionDelta(arguments=text))
+    return ChatDelta(tool_calls=[call])
+
+
+def _call_id() -> str:
+    return f"call_{uuid.uuid4().hex}"

@@ -1,0 +1,117 @@
+"""POST /v1/completions: its body, its answers, its events; read and filled in by `gateway.app`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
+
+from engines.errors import SlipwayError
+from gateway.answer import Finish, Piece, Whole
+from gateway.api.body import MAX_CHOICES, NO_LOGPROBS, GenerationBody, either, only
+from gateway.api.reply import DONE, Head, event
+from gateway.api.usage import Usage
+from gateway.errors import error_body
+from text.parts import Text
+
+
+class CompletionRequest(GenerationBody):
+    """The body of POST /v1/completions."""
+
+    prompt: Annotated[
+        Annotated[str, Tag("(string)")],
+        Discriminator(
+            either(string=str),
+            custom_error_type="prompt_type",
+            custom_error_message="must be one string; send one request per prompt, as text",
+        ),
+    ]
+
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
+        None,
+        description="How many answers to generate; the n with the highest log-probability per token come "
+        "back, and all count in usage; default n.",
+    )
+    echo: Annotated[JsonValue, only(False, advice="not offered yet; leave it out")] = None
+    suffix: Annotated[JsonValue, only("", advice="not offered; leave it out")] = None
+    logprobs: Annotated[JsonValue, only(advice=NO_LOGPROBS)] = None
+
+    @property
+    def candidates(self) -> int:
+        """How many answers are generated, of which the client gets n."""
+        return self.best_of or super().candidates
+
+
+class CompletionChoice(BaseModel):
+    """One answer of a plain completion, or what one chunk adds to it."""
+
+    index: int
+    text: str
+    logprobs: None
+    finish_reason: Finish | None
+
+
+class Completion(BaseModel):
+    """The response of POST /v1/completions, or one event of its stream."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionReply:
+    """The shapes of /v1/completions, where an answer is all text.
+
+    with_usage: chunks have a `usage` field, null until the last.
+    """
+
+    head: Head
+    with_usage: bool = False
+
+    def whole(self, answers: Sequence[Whole], usage: Usage) -> Completion:
+        """See `Reply.whole`."""
+        choices = [
+            self._choice(index, answer.text, answer.finish_reason) for index, answer in enumerate(answers)
+        ]
+        return self._shape(choices).model_copy(update={"usage": usage})
+
+    def opening(self, count: int) -> bytes:
+        """See `Reply.opening`: there is no role to tell."""
+        return b""
+
+    def piece(self, index: int, piece: Piece) -> bytes:
+        """See `Reply.piece`."""
+        chunks = [
+            self._event([self._choice(index, part.text)]) for part in piece.parts if isinstance(part, Text)
+        ]
+        if piece.finish_reason is not None:
+            chunks.append(self._event([self._choice(index, "", piece.finish_reason)]))
+        return b"".join(chunks)
+
+    def closing(self, usage: Usage) -> bytes:
+        """See `Reply.closing`."""
+        return (self._event([], usage) if self.with_usage else b"") + DONE
+
+    def failure(self, error: SlipwayError) -> bytes:
+        """See `Reply.failure`."""
+        return event(error_body(error))
+
+    def _choice(self, index: int, text: str, finish: Finish | None = None) -> CompletionChoice:
+        return CompletionChoice(index=index, text=text, logprobs=None, finish_reason=finish)
+
+    def _event(self, choices: list[CompletionChoice], usage: Usage | None = None) -> bytes:
+        chunk = self._shape(choices)
+        return event(chunk.model_copy(update={"usage": usage}) if self.with_usage else chunk)
+
+    def _shape(self, choices: list[CompletionChoice]) -> Completion:
+        return Completion(
+            id=self.head.id,
+            object="text_completion",
+            created=self.head.created,
+            model=self.head.model,
+            choices=choices,
+        )
