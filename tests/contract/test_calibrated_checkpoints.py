@@ -13,14 +13,17 @@ import converted
 import ml_dtypes
 import numpy as np
 import pytest
+import trtllm_stand_in
 from architectures import CALIBRATED, coarse_numbers
 
 from build import calibration
 from build.calibration import Calibration, Run
 from build.checkpoint import Checkpoint
 from build.convert import convert
+from build.engine import build
 from build.mapping import Mapping
 from build.weights import ALL_DTYPES
+from engines.manifest import Manifest
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "modelopt_calibrated"
 EXPORTS = {name: json.loads((GOLDEN / f"{name}.json").read_text()) for name in CALIBRATED}
@@ -28,8 +31,8 @@ NAMES = {"BF16": "bfloat16", "F32": "float32", "I8": "int8", "F8_E4M3": "float8_
 SPLITS = [(name, split) for name, exports in EXPORTS.items() for split in exports]
 
 
-def _convert(name: str, mapping: Mapping, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Returns the checkpoint's tensors, fp32; the converted ones are in `folder`/output."""
+def _calibrated(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A checkpoint in `folder`/checkpoint that was calibrated before; returns its tensors."""
     config, form, cache = CALIBRATED[name]
     monkeypatch.setattr(calibration, "KEPT", folder / "kept")
     monkeypatch.setattr(calibration, "ENVIRONMENT", folder / "not-there")
@@ -39,6 +42,13 @@ def _convert(name: str, mapping: Mapping, folder: Path, monkeypatch: pytest.Monk
     kept.mkdir(parents=True)
     packed = (GOLDEN / f"{name}.safetensors.xz").read_bytes()
     (kept / "calibrated.safetensors").write_bytes(lzma.decompress(packed))
+    return tensors
+
+
+def _convert(name: str, mapping: Mapping, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Returns the checkpoint's tensors, fp32; the converted ones are in `folder`/output."""
+    _, form, cache = CALIBRATED[name]
+    tensors = _calibrated(name, folder, monkeypatch)
     convert(folder / "checkpoint", folder / "output", form, None, mapping, cache)  # type: ignore[arg-type]
     return {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
 
@@ -159,3 +169,23 @@ def test_an_lm_head_that_is_the_embedding_is_not_touched(
     for name in ("lm_head.weight", "transformer.vocab_embedding.weight"):
         assert held[name][1].dtype == ml_dtypes.bfloat16
         assert np.array_equal(held[name][1].astype(np.float32), tensors["model.embed_tokens.weight"])
+
+
+def test_an_engine_is_built_from_a_calibration_that_was_made_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In NVIDIA's container, which has no environment for modelopt.
+    _calibrated("llama-fp8", tmp_path, monkeypatch)
+    (tmp_path / "container").mkdir()
+    environment = trtllm_stand_in.write(tmp_path / "container")
+    monkeypatch.setenv("PATH", environment["PATH"])
+    monkeypatch.syspath_prepend(environment["PYTHONPATH"])
+    recipe = {"name": "tiny", "checkpoint": str(tmp_path / "checkpoint"), "target": "tensorrt-llm"}
+    recipe |= {"quantization": "fp8", "dtype": "bfloat16", "kv_cache": {"quantization": "fp8"}}
+    (tmp_path / "tiny.yaml").write_text(json.dumps(recipe))
+    build(tmp_path / "tiny.yaml", None, tmp_path / "engines", tmp_path / "repository", force=False)
+    quantization = json.loads((tmp_path / "engines" / "tiny" / "config.json").read_text())[
+        "pretrained_config"
+    ]["quantization"]
+    assert (quantization["quant_algo"], quantization["kv_cache_quant_algo"]) == ("FP8", "FP8")
+    assert Manifest.read(tmp_path / "engines" / "tiny").method == "FP8 by modelopt"
