@@ -8,7 +8,7 @@ from typing import Self
 import yaml
 
 from engines.errors import RecipeError
-from engines.recipe import Quantization
+from engines.recipe import CacheQuantization, Quantization
 
 MIB = 1 << 20
 _FILE = Path(__file__).with_name("gpus.yaml")
@@ -24,7 +24,8 @@ OLDEST = (8, 0)
 # Matrix") of TensorRT-LLM 1.2 and docs/source/reference/support-matrix.md of 0.18 for plain INT8 and INT4.
 _FIRST: dict[Quantization, tuple[int, int]] = {"fp8": (8, 9)}
 _LAST: dict[Quantization, int] = {"int8": 9, "int4": 9, "int4-awq": 9, "int8-sq": 9}
-# "INT8/INT4 quantization is not supported on SM>=100" and below 120 (build() in tensorrt_llm/builder.py).
+# "INT8/INT4 quantization is not supported on SM>=100" and below 120, nor keys and values in int8 (build() in
+# tensorrt_llm/builder.py).
 _WITHOUT_INTEGERS = range(10, 12)
 
 
@@ -41,12 +42,13 @@ class Gpu:
         """Bytes that CUDA can give out (an estimate, see _CUDA_SHARE)."""
         return int(self.memory * _CUDA_SHARE)
 
-    def obstacle(self, quantization: Quantization) -> str | None:
-        """Why the GPU cannot run an engine so quantised, or None."""
+    def obstacle(self, quantization: Quantization, cache: CacheQuantization = "none") -> str | None:
+        """Why the GPU cannot run an engine so quantised, keys and values as `cache` says, or None."""
         if self.capability is None:
             return None
-        if quantization in _LAST and self.capability[0] in _WITHOUT_INTEGERS:
-            return f"TensorRT-LLM 1.2.1 has no {quantization} for compute capability {self.capability_text}"
+        if self.capability[0] in _WITHOUT_INTEGERS and (quantization in _LAST or cache == "int8"):
+            form = quantization if quantization in _LAST else "KV cache in int8"
+            return f"TensorRT-LLM 1.2.1 has no {form} for compute capability {self.capability_text}"
         first = _FIRST.get(quantization, OLDEST)
         if self.capability >= first:
             return None

@@ -97,7 +97,7 @@ def make(recipe: Recipe, model: Architecture, gpu: Gpu) -> Plan:
     refusal = _unsuitable(recipe, model, gpu) or _shortage(chosen, limits)
     suggestion = None
     if refusal:
-        candidates = _candidates(recipe, model, limits)
+        candidates = _candidates(_with_possible_cache(recipe, gpu), model, limits)
         suggestion = next((candidate for candidate in candidates if fits(candidate, model, gpu)), None)
         subject = f"{recipe.name} cannot be served by {_gpus(recipe, gpu)}"
         refusal = f"{subject}: {refusal}; {_way_out(recipe, suggestion, model, gpu)}."
@@ -155,7 +155,7 @@ def _unsuitable(recipe: Recipe, model: Architecture, gpu: Gpu) -> str | None:
                 f"{form} needs matrices whose outputs are multiples of {tall} and inputs of {wide} on every "
                 f"rank, and one is {outputs} x {inputs}"
             )
-    return gpu.obstacle(form)
+    return gpu.obstacle(form, recipe.kv_cache.quantization)
 
 
 def _shortage(budget: Budget, limits: Limits) -> str | None:
@@ -197,6 +197,14 @@ def _candidates(recipe: Recipe, model: Architecture, limits: Limits) -> Iterator
                         candidate = _changed(recipe, tensor, length, form, batch, count)
                         if _consistent(candidate, model):
                             yield candidate
+
+
+def _with_possible_cache(recipe: Recipe, gpu: Gpu) -> Recipe:
+    """The recipe, with keys and values unquantised where the GPU has no kernels for what it says."""
+    if gpu.obstacle("none", recipe.kv_cache.quantization) is None:
+        return recipe
+    cache = recipe.kv_cache.model_copy(update={"quantization": "none"})
+    return recipe.model_copy(update={"kv_cache": cache})
 
 
 def _possible(mapping: Mapping, model: Architecture) -> bool:
@@ -275,6 +283,7 @@ def _resolved(recipe: Recipe, context: int) -> dict[str, object]:
     limits = recipe.limits_for(context).model_dump(exclude={"max_input_len"})
     return {
         "quantization": recipe.quantization,
+        "kv_cache.quantization": recipe.kv_cache.quantization,
         **{f"limits.{key}": value for key, value in limits.items()},
         "parallel.tensor": recipe.parallel.tensor,
     }

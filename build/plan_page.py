@@ -46,7 +46,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
                 "free": budget.free,
                 "kv_tokens": budget.kv_tokens,
                 "sequences": {length: budget.sequences(length) for length in _lengths(plan)},
-                "obstacle": plan.gpu.obstacle(budget.quantization),
+                "obstacle": plan.gpu.obstacle(budget.quantization, plan.recipe.kv_cache.quantization),
                 "needs_calibration": needed(budget.quantization, plan.recipe.kv_cache.quantization),
             }
             for budget in plan.budgets
@@ -137,7 +137,7 @@ def _quantizations(plan: Plan) -> Table:
 
 def _room(plan: Plan, budget: Budget) -> list[str]:
     lengths = _lengths(plan)
-    if plan.gpu.obstacle(budget.quantization):
+    if plan.gpu.obstacle(budget.quantization, plan.recipe.kv_cache.quantization):
         return ["not on it", *[""] * (1 + len(lengths))]
     if not budget.kv_tokens:
         return ["no room", *[""] * (1 + len(lengths))]

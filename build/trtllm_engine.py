@@ -50,7 +50,7 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
     _check_program(words)
     version = _version()
     device = _device()
-    obstacle = _gpu(device).obstacle(recipe.quantization)
+    obstacle = _gpu(device).obstacle(recipe.quantization, recipe.kv_cache.quantization)
     if obstacle:
         raise BuildError(f"{obstacle}; take another GPU, or another quantization for it.")
     return Facts(

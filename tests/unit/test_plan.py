@@ -101,6 +101,11 @@ def test_a_quantization_without_kernels_is_refused_with_one_that_has_them() -> N
     assert blackwell.suggestion == recipe(
         limits={"max_batch_size": 64, "max_seq_len": 8192, "max_num_tokens": 8192}
     )
+    cache = recipe(kv_cache={"quantization": "int8"})
+    cached = plan.make(cache, MODELS["llama-3-8b"], gpu.find("B200"))
+    assert "has no KV cache in int8 for compute capability 10.0" in (cached.refusal or "")
+    assert "fits, with kv_cache.quantization none, and holds" in (cached.refusal or "")
+    assert plan.make(cache, MODELS["llama-3-8b"], gpu.find("RTX 5090")).refusal is None
     old = plan.make(recipe(), MODELS["llama-3-8b"], gpu.find("T4"))
     assert old.refusal is not None
     assert old.refusal.endswith("take a newer GPU.")
