@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -129,6 +130,8 @@ def run(command: Sequence[str], directory: Path, log: Path, ranks: int) -> None:
         ) as process,
     ):
         assert process.stdout is not None
+        # What it leaves behind would hold the log open, and its end would never come.
+        threading.Thread(target=_end_group_with, args=(process,), daemon=True).start()
         try:
             for line in process.stdout:
                 sink.write(line)
@@ -136,8 +139,7 @@ def run(command: Sequence[str], directory: Path, log: Path, ranks: int) -> None:
                 advance(reached.count(line.decode(errors="replace")))
             process.wait()
         finally:
-            with suppress(ProcessLookupError):  # All of them had left.
-                os.killpg(process.pid, signal.SIGKILL)
+            _end_group(process.pid)
     if process.returncode != 0:
         raise BuildError(_said(log, process.returncode))
 
@@ -184,6 +186,16 @@ def _said(log: Path, status: int) -> str:
     how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
     tail = "\n".join(lines[-_LOG_TAIL:])
     return f"trtllm-build ended with {how}; its last lines (all: {log}):\n{tail}"
+
+
+def _end_group_with(process: "subprocess.Popen[bytes]") -> None:
+    process.wait()
+    _end_group(process.pid)
+
+
+def _end_group(leader: int) -> None:
+    with suppress(ProcessLookupError):  # All of them had left.
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:
