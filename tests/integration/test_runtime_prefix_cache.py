@@ -73,16 +73,16 @@ def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> Non
     with closing(Engine(engine_dir, cache_bytes=cache_bytes)) as engine:
         # What onnxruntime keeps for itself, it keeps after the first prompt of this length, but for what
         # steps of several rows take, and what other tests of this process left behind or give back.
-        Answer(engine, "first", prompt(1200, seed=9), EXACT).rest()
+        Answer(engine, "first", prompt(600, seed=9), EXACT).rest()
         before, cached = resident(), kv_cache()
         others = 100 * MIB
-        long = [Answer(engine, f"{row}", prompt(1200, seed=row), ENDLESS) for row in range(4)]
+        long = [Answer(engine, f"{row}", prompt(600, seed=row), ENDLESS) for row in range(4)]
         for answer in long:
             answer.next()
         grown = kv_cache() - cached
         # The first goes on while the last is read; drafts are written beside the tokens.
-        in_use = (4 * 1200 + sum(answer.heard() for answer in long)) * per_token
-        assert 0.9 * 4 * 1200 * per_token < grown < 1.2 * in_use, "16 slots of 8,192 would be thirty times it"
+        in_use = (4 * 600 + sum(answer.heard() for answer in long)) * per_token
+        assert 0.9 * 4 * 600 * per_token < grown < 1.2 * in_use, "16 slots of 8,192 would be fifty times it"
         assert resident() - before < 1.1 * in_use + others
         for answer in long:
             engine.cancel(answer.request_id)
