@@ -79,7 +79,7 @@ class Tokenizer:
         return encoding.ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`, special tokens left out.
+        """Text of `ids`, special tokens left out but those that mark calls and reasoning.
 
         Bytes that no character can begin with or go on with become U+FFFD. A last character whose bytes are
         not all there, because the answer was cut at its length, is no text yet and is left out.

@@ -12,12 +12,18 @@ from typing import Any
 from engines.errors import EngineRefused
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+# What tells calls and reasoning from text in an answer (`text.tool_calls`, `text.reasoning`). Whether such a
+# marker is a special token differs from checkpoint to checkpoint, Mistral's [TOOL_CALLS] is one and Qwen's
+# <tool_call> is none; without its text nobody above could tell what the model meant.
+_MARKERS = {"[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>"}
+_MARKERS |= {"<tool_call>", "</tool_call>", "<think>", "</think>"}
 _SENTENCEPIECE = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """token_bytes: by id, empty for special tokens and unused ids.
+    """token_bytes: by id, empty for unused ids and for special tokens, but for those that mark calls and
+        reasoning.
 
     strips_first_space: SentencePiece puts a space before the first word and takes it away again.
     """
@@ -46,7 +52,11 @@ class Vocabulary:
                 f"tokenizer.json has the decoder {' + '.join(kinds) or 'none'}; "
                 "supported are ByteLevel and SentencePiece with ByteFallback."
             )
-        special = {token["id"] for token in definition.get("added_tokens", ()) if token["special"]}
+        special = {
+            token["id"]
+            for token in definition.get("added_tokens", ())
+            if token["special"] and token["content"] not in _MARKERS
+        }
         table = [b""] * (max(ids.values()) + 1)
         for token, index in ids.items():
             if index not in special:

@@ -130,6 +130,15 @@ def test_special_tokens_and_padding_rows_have_no_text() -> None:
     assert byte_level().decode([special, byte_level().vocab_size + 5]) == ""
 
 
+@pytest.mark.parametrize("marker", ["[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "</tool_call>", "<think>"])
+def test_a_special_token_that_marks_calls_or_reasoning_has_text(marker: str) -> None:
+    for tokenizer in (byte_level(), sentencepiece()):
+        marked = tokenizers.Tokenizer.from_str(tokenizer.encoder.to_str())
+        marked.add_special_tokens([marker])
+        ids = [marked.token_to_id("<s>"), marked.token_to_id(marker)]
+        assert _tokenizer(marked).decode(ids) == marker
+
+
 def test_a_text_that_begins_with_bos_gets_no_second_one() -> None:
     tokenizer = byte_level()
     bos = tokenizer.encoder.token_to_id("<s>")
