@@ -69,7 +69,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint, facts: Facts) -> Manifest:
         method=facts.method,
         limits=limits,
         kv_cache=kv_cache,
-        chat=Chat(system=recipe.chat.system, stop=recipe.chat.stop),
+        chat=Chat(**recipe.chat.model_dump(exclude={"template"})),
         eos_token_ids=checkpoint.eos_token_ids,
         vocab_size=checkpoint.architecture.vocab_size,
         source=checkpoint.digests(),

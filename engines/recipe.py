@@ -12,6 +12,7 @@ Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda", "tensorrt-llm"]
 Quantization = Literal["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"]
 CacheQuantization = Literal["none", "int8", "fp8"]
 Dtype = Literal["bfloat16", "float16"]
+ToolCallFormat = Literal["hermes", "llama3", "mistral"]
 # Forms whose scales are set while the model reads a text; so are those of a quantised KV cache.
 CALIBRATED: tuple[Quantization, ...] = ("int4-awq", "int8-sq", "fp8")
 Positive = Annotated[int, Field(gt=0)]
@@ -182,10 +183,12 @@ class Chat(Section):
 
     system: the default system prompt, used when a conversation brings none.
     stop: strings that end every answer, beside those of the request.
+    tool_calls: how the model writes a call of a tool; None is what its chat template says.
     """
 
     system: str | None = None
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    tool_calls: ToolCallFormat | None = None
 
 
 class RequestedChat(Chat):

@@ -3,6 +3,7 @@
 Told apart by `text.tool_calls` and `text.reasoning`, given the shapes of each API by `gateway`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -37,3 +38,19 @@ class CallArguments:
 
 
 Part = Text | Reasoning | CallBegins | CallArguments
+
+
+def joined(parts: Iterable[Part]) -> list[Part]:
+    """The same parts with neighbours of one kind, and of one call, made one."""
+    merged: list[Part] = []
+    for part in parts:
+        match (merged[-1] if merged else None), part:
+            case (Text(before), Text(after)):
+                merged[-1] = Text(before + after)
+            case (Reasoning(before), Reasoning(after)):
+                merged[-1] = Reasoning(before + after)
+            case (CallArguments(index, before), CallArguments(same, after)) if index == same:
+                merged[-1] = CallArguments(index, before + after)
+            case _:
+                merged.append(part)
+    return merged

@@ -16,6 +16,8 @@ from tokenizers import decoders, models, pre_tokenizers
 from engines.errors import InvalidRequest
 from engines.generation import Grammar
 from runtime.grammar import Masks, Matcher, compiled, load_tokenizer
+from text.parts import CallArguments, CallBegins, joined
+from text.tool_calls.enforced import EnforcedParser, schema
 
 WORDS = ['{"', '":', '": "', '", "', "true", "},", "]}", "12", "   ", "\n  ", "년", "name"]
 EOS = 0
@@ -165,3 +167,49 @@ def test_a_grammar_that_grows_too_complex_in_an_answer_is_an_error_of_that_answe
     }
     with pytest.raises(InvalidRequest, match=r"Current row has .* simplify"):
         walk(Grammar("json_schema", json.dumps({"type": "object", **schema})), tokenizer, masks, 1)
+
+
+TREE = {
+    "type": "object",
+    "properties": {"root": {"$ref": "#/$defs/node"}},
+    "required": ["root"],
+    "additionalProperties": False,
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "mark": {"type": "boolean"},
+                "inner": {"type": "array", "items": {"$ref": "#/$defs/node"}, "maxItems": 1},
+            },
+            "required": ["mark"],
+            "additionalProperties": False,
+        }
+    },
+}
+TOOLS = [
+    {"type": "function", "function": {"name": "plant", "parameters": TREE}},
+    {"type": "function", "function": {"name": "ping"}},
+    {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}}}},
+]
+
+
+@pytest.mark.parametrize(("choice", "parallel"), [(None, False), (None, True), ("plant", False)])
+@given(seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=15)
+def test_enforced_calls_are_calls_of_the_tools_with_valid_arguments(
+    tokenizer: LLTokenizer, masks: Masks, choice: str | None, parallel: bool, seed: int
+) -> None:
+    enforced_schema = schema(TOOLS, choice, parallel)
+    answer = walk(Grammar("json_schema", json.dumps(enforced_schema)), tokenizer, masks, seed)
+    jsonschema.validate(json.loads(answer), enforced_schema)
+    reader = EnforcedParser([choice] if choice else ["plant", "ping", "stop"])
+    parts = joined([*reader.push(answer), *reader.flush()])
+    begun = [part for part in parts if isinstance(part, CallBegins)]
+    told = [part for part in parts if isinstance(part, CallArguments)]
+    assert len(begun) == len(told) == len(parts) / 2
+    assert parallel or len(begun) == 1
+    for call, arguments in zip(begun, told, strict=True):
+        assert choice in (None, call.name)
+        jsonschema.validate(
+            json.loads(arguments.text), TREE if call.name == "plant" else {"maxProperties": 0}
+        )

@@ -42,7 +42,7 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         (GOOD + "chat:\n  stop: ['']\n", "r.yaml:6: chat.stop.0: "),
         (
             GOOD + "chat:\n  prompt: x\n",
-            "r.yaml:6: chat.prompt: unknown key; allowed here: system, stop, temp",
+            "r.yaml:6: chat.prompt: unknown key; allowed here: system, stop, tool_calls, temp",
         ),
         (
             GOOD.replace("cpu", "dml").replace("int4", "int8"),
@@ -155,3 +155,9 @@ def test_an_engine_has_as_many_gpus_as_ranks(tmp_path: Path, gpus: list[int]) ->
     path.write_text(f"{recipe}parallel: {{tensor: 2, gpus: {gpus}}}\n")
     with pytest.raises(RecipeError, match=r"must be 2 different ones, tensor times pipeline"):
         read_recipe(path)
+
+
+def test_a_recipe_may_say_how_the_model_writes_calls(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(GOOD + "chat:\n  tool_calls: hermes\n")
+    assert read_recipe(tmp_path / "r.yaml").chat.tool_calls == "hermes"
+    assert "'hermes', 'llama3' or 'mistral'" in _refusal(tmp_path, GOOD + "chat:\n  tool_calls: xml\n")

@@ -1,0 +1,175 @@
+"""Reading a call a character at a time, as generators that the character is sent to; used by `base`."""
+
+from collections.abc import Collection, Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+Reading = Generator[None, str, T]
+
+BLANK = " \t\r\n"
+# More than any call has; parsers of JSON in clients end at some depth too, Python's at about 1,000.
+_DEEPEST = 200
+_DIGITS = dict.fromkeys("0123456789", "")
+# What may follow in a number (RFC 8259, section 6): state and character to state.
+_NUMBER: dict[str, dict[str, str]] = {
+    "sign": {**dict.fromkeys("123456789", "whole"), "0": "zero"},
+    "zero": {".": "point", "e": "e", "E": "e"},
+    "whole": {**dict.fromkeys(_DIGITS, "whole"), ".": "point", "e": "e", "E": "e"},
+    "point": dict.fromkeys(_DIGITS, "fraction"),
+    "fraction": {**dict.fromkeys(_DIGITS, "fraction"), "e": "e", "E": "e"},
+    "e": {**dict.fromkeys(_DIGITS, "exponent"), "+": "exponent sign", "-": "exponent sign"},
+    "exponent sign": dict.fromkeys(_DIGITS, "exponent"),
+    "exponent": dict.fromkeys(_DIGITS, "exponent"),
+}
+_NUMBER_ENDS = {"zero", "whole", "fraction", "exponent"}
+_WORDS = {"t": "rue", "f": "alse", "n": "ull"}
+_ESCAPES = frozenset('"\\/bfnrt')
+_HEX = frozenset("0123456789abcdefABCDEF")
+_CONTROL = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+class NoCall(Exception):
+    """The last character is none that a call could have there."""
+
+
+def expect(char: str, allowed: str) -> str:
+    """`char`, if it is one of `allowed`."""
+    if char not in allowed:
+        raise NoCall
+    return char
+
+
+def literal(text: str) -> Reading[None]:
+    """Exactly `text`."""
+    for char in text:
+        expect((yield), char)
+
+
+def skip_blanks() -> Reading[str]:
+    """Blanks; returns what follows them."""
+    while (char := (yield)) in BLANK:
+        pass
+    return char
+
+
+def one_of(options: Collection[str], ends: str, read: str = "") -> Reading[tuple[str, str]]:
+    """One of `options`, of which `read` was read already, and the character of `ends` after it.
+
+    Fails at the first character that leaves no option.
+    """
+    while True:
+        char = yield
+        if char in ends:
+            if read not in options:
+                raise NoCall
+            return read, char
+        read += char
+        if not any(option.startswith(read) for option in options):
+            raise NoCall
+
+
+def identifier(ends: str) -> Reading[str]:
+    """The id of a call, which says nothing here; returns the character of `ends` after it."""
+    while (char := (yield)) not in ends:
+        if not (char.isalnum() or char in "_-"):
+            raise NoCall
+    return char
+
+
+class JsonObject:
+    """Follows one JSON object; the texts that `push` returns, joined, parse as JSON."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._brackets: list[str] = []
+        self._state = "value"
+        self._is_key = False
+        self._rest = ""  # of a word, or how many digits of a \u escape are missing
+
+    def push(self, char: str) -> str:
+        """The text of one more character: itself, or its escape where JSON asks for one.
+
+        Small models write line breaks into strings as they are, and mean them.
+        Raises NoCall.
+        """
+        match self._state:
+            case "string":
+                return self._in_string(char)
+            case "escape":
+                if char == "u":
+                    self._state, self._rest = "hex", "...."
+                elif char in _ESCAPES:
+                    self._state = "string"
+                else:
+                    raise NoCall
+            case "hex":
+                if char not in _HEX:
+                    raise NoCall
+                self._rest = self._rest[1:]
+                self._state = "hex" if self._rest else "string"
+            case "word":
+                expect(char, self._rest[0])
+                self._rest = self._rest[1:]
+                self._state = "word" if self._rest else "after"
+            case state if state in _NUMBER:
+                following = _NUMBER[state].get(char)
+                if following is None and state not in _NUMBER_ENDS:
+                    raise NoCall
+                self._state = following or "after"
+                if following is None:
+                    self._between(char)
+            case _:
+                self._between(char)
+        return char
+
+    def _in_string(self, char: str) -> str:
+        if char == '"':
+            self._state = "colon" if self._is_key else "after"
+        elif char == "\\":
+            self._state = "escape"
+        elif char < " ":
+            return _CONTROL.get(char, f"\\u{ord(char):04x}")
+        return char
+
+    def _between(self, char: str) -> None:
+        """Punctuation, blanks, and what begins a value."""
+        if char in BLANK:
+            return
+        match self._state:
+            case "value":
+                self._begin(char)
+            case "first value" if char != "]":
+                self._begin(char)
+            case "first key" | "key" if char == '"':
+                self._state, self._is_key = "string", True
+            case "colon" if char == ":":
+                self._state = "value"
+            case "after" if char == ",":
+                self._state = "key" if self._brackets[-1] == "}" else "value"
+            case "first value" | "first key" | "after" if char == self._brackets[-1]:
+                self._brackets.pop()
+                self._state = "after"
+                self.complete = not self._brackets
+            case _:
+                raise NoCall
+
+    def _begin(self, char: str) -> None:
+        if char in "{[":
+            if len(self._brackets) == _DEEPEST:
+                raise NoCall
+            self._brackets.append("}" if char == "{" else "]")
+            self._state = "first key" if char == "{" else "first value"
+        elif not self._brackets:
+            raise NoCall
+        elif char == '"':
+            self._state, self._is_key = "string", False
+        elif char in _WORDS:
+            self._state, self._rest = "word", _WORDS[char]
+        elif char == "-":
+            self._state = "sign"
+        else:
+            self._state = _NUMBER["sign"].get(char) or _no_call()
+
+
+def _no_call() -> str:
+    raise NoCall
