@@ -49,7 +49,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
 
 def _plan(recipe: Recipe, checkpoint: Checkpoint, facts: Facts) -> Manifest:
     """The manifest of the engine to be, but for the files that only the build makes."""
-    template = _chat_template(recipe, checkpoint)
+    templates = _chat_templates(recipe, checkpoint)
     limits = recipe.limits_for(checkpoint.architecture.context)
     kv_cache = recipe.kv_cache.fitted(recipe.target)
     settings = {
@@ -57,7 +57,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint, facts: Facts) -> Manifest:
         "kv_cache": kv_cache.model_dump(),
         "limits": limits.model_dump(exclude_none=True),
         "chat": recipe.chat.model_dump(exclude={"template"}),
-        "template": template,
+        "templates": templates,
         "method": facts.method,
         **facts.settings,
     }
@@ -127,7 +127,7 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
     with destination.workplace() as work:
         engine = work / "engine"
         engine.mkdir()
-        checkpoint.tokenizer.write(engine, _chat_template(recipe, checkpoint))
+        checkpoint.tokenizer.write(engine, *_chat_templates(recipe, checkpoint))
         _check_template(engine)
         maker.make(recipe, checkpoint, planned, work, engine, destination.log)
         files = {path.name: FileDigest.of(path) for path in sorted(engine.iterdir())}
@@ -137,11 +137,12 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
     return sum(file.size for file in files.values())
 
 
-def _chat_template(recipe: Recipe, checkpoint: Checkpoint) -> str | None:
+def _chat_templates(recipe: Recipe, checkpoint: Checkpoint) -> tuple[str | None, str | None]:
+    """The template, and the one for conversations with tools; a recipe's takes the place of both."""
     if recipe.chat.template is None:
-        return checkpoint.tokenizer.chat_template
+        return checkpoint.tokenizer.chat_template, checkpoint.tokenizer.tool_template
     try:
-        return recipe.chat.template.read_text(encoding="utf-8")
+        return recipe.chat.template.read_text(encoding="utf-8"), None
     except OSError as error:
         raise RecipeError(
             f"chat.template {recipe.chat.template} cannot be read: {error.strerror}; give a Jinja file."

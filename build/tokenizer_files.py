@@ -17,6 +17,8 @@ from text.tokenizer import FILES, Tokenizer
 
 DEFINITION, CONFIG = FILES
 SPECIAL_TOKENS = "special_tokens_map.json"
+# Where newer versions of transformers save named templates.
+_TOOL_USE = "additional_chat_templates/tool_use.jinja"
 _SLOW = ("tokenizer.model", "spiece.model", "vocab.json")
 
 
@@ -24,12 +26,14 @@ _SLOW = ("tokenizer.model", "spiece.model", "vocab.json")
 class TokenizerFiles:
     """config: tokenizer_config.json with the roles that only special_tokens_map.json has, without template.
 
-    chat_template: Jinja, or None for a base model. sources: the files all this was read from.
+    chat_template: Jinja, or None for a base model. tool_template: what some checkpoints have in its place for
+    conversations with tools. sources: the files all this was read from.
     """
 
     directory: Path
     config: dict[str, Any]
     chat_template: str | None
+    tool_template: str | None
     largest_id: int
     largest_token: str
     eos_token_id: int | None
@@ -52,19 +56,19 @@ class TokenizerFiles:
         if (directory / SPECIAL_TOKENS).is_file():
             config = {**json_file.read(directory / SPECIAL_TOKENS), **config}
             sources.append(SPECIAL_TOKENS)
-        inline = config.pop("chat_template", None)
-        if (directory / template.FILE_NAME).is_file():
-            chat_template: str | None = (directory / template.FILE_NAME).read_text(encoding="utf-8")
-            sources.append(template.FILE_NAME)
-        else:
-            chat_template = _default_template(inline)
+        templates = _inline_templates(config.pop("chat_template", None))
+        for name, file in (("default", template.FILE_NAME), ("tool_use", _TOOL_USE)):
+            if (directory / file).is_file():
+                templates[name] = (directory / file).read_text(encoding="utf-8")
+                sources.append(file)
         vocabulary = tokenizer.encoder.get_vocab(with_added_tokens=True)
         largest_token = max(vocabulary, key=lambda token: vocabulary[token])
         eos = config.get("eos_token")
         return cls(
             directory=directory,
             config=config,
-            chat_template=chat_template,
+            chat_template=templates.get("default"),
+            tool_template=templates.get("tool_use"),
             largest_id=vocabulary[largest_token],
             largest_token=largest_token,
             eos_token_id=vocabulary.get(eos["content"] if isinstance(eos, dict) else eos or ""),
@@ -79,14 +83,16 @@ class TokenizerFiles:
             if role.endswith("_token") and isinstance(value, str | dict)
         }
 
-    def write(self, directory: Path, chat_template: str | None) -> None:
-        """Put tokenizer.json, tokenizer_config.json and, if there is one, chat_template.jinja there."""
+    def write(self, directory: Path, chat_template: str | None, tool_template: str | None) -> None:
+        """Put tokenizer.json, tokenizer_config.json and the templates that there are into `directory`."""
         shutil.copyfile(self.directory / DEFINITION, directory / DEFINITION)
         (directory / CONFIG).write_text(
             json.dumps(self.config, ensure_ascii=False, indent=2), encoding="utf-8"
         )
-        if chat_template is not None:
-            (directory / template.FILE_NAME).write_text(chat_template, encoding="utf-8")
+        named = {template.FILE_NAME: chat_template, template.TOOL_USE_FILE_NAME: tool_template}
+        for name, source in named.items():
+            if source is not None:
+                (directory / name).write_text(source, encoding="utf-8")
 
 
 def _check_present(directory: Path) -> None:
@@ -108,8 +114,8 @@ def _check_present(directory: Path) -> None:
         )
 
 
-def _default_template(inline: Any) -> str | None:
-    """tokenizer_config.json has one template, or a list of named ones with a `default` among them."""
+def _inline_templates(inline: Any) -> dict[str, str]:
+    """Templates by name; tokenizer_config.json has one alone, or a list with a `default` among them."""
     if isinstance(inline, list):
-        return next((entry["template"] for entry in inline if entry.get("name") == "default"), None)
-    return inline if isinstance(inline, str) else None
+        return {entry["name"]: entry["template"] for entry in inline if entry.keys() >= {"name", "template"}}
+    return {"default": inline} if isinstance(inline, str) else {}

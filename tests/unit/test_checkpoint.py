@@ -344,9 +344,10 @@ def test_an_end_of_sequence_outside_the_vocabulary_is_refused(folder: Path) -> N
 def test_the_engine_gets_the_tokenizer_as_it_was_trained(folder: Path, tmp_path: Path) -> None:
     (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": "</s>", "bos_token": "old"}))
     files = Checkpoint.open(folder).tokenizer
-    files.write(tmp_path, files.chat_template)
+    files.write(tmp_path, files.chat_template, files.tool_template)
     assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
     assert (tmp_path / "chat_template.jinja").read_text() == tiny.TEMPLATE
+    assert not (tmp_path / "chat_template.tool_use.jinja").exists()
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config == {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
 
@@ -364,6 +365,18 @@ def test_the_chat_template_inside_the_tokenizer_config(
 ) -> None:
     tiny.write_tokenizer(folder, chat_template=inline)
     assert Checkpoint.open(folder).tokenizer.chat_template == expected
+
+
+def test_the_template_for_tools_goes_to_the_engine_too(folder: Path, tmp_path: Path) -> None:
+    named = [{"name": "tool_use", "template": "b"}, {"name": "default", "template": "a"}]
+    tiny.write_tokenizer(folder, chat_template=named)
+    files = Checkpoint.open(folder).tokenizer
+    files.write(tmp_path, files.chat_template, files.tool_template)
+    assert (tmp_path / "chat_template.jinja").read_text() == "a"
+    assert (tmp_path / "chat_template.tool_use.jinja").read_text() == "b"
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("c")
+    assert Checkpoint.open(folder).tokenizer.tool_template == "c"
 
 
 def test_a_template_file_wins_over_the_inline_one(folder: Path) -> None:
