@@ -35,13 +35,19 @@ class Prompter:
         Raises EngineRefused.
         """
         manifest = Manifest.read(directory)
-        manifest.verify(directory, [*tokenizer.FILES, *({template.FILE_NAME} & manifest.files.keys())])
+        templates = {template.FILE_NAME, template.TOOL_USE_FILE_NAME} & manifest.files.keys()
+        manifest.verify(directory, [*tokenizer.FILES, *templates])
         words = Tokenizer.load(directory)
         return cls(manifest, words, ChatTemplate.load(directory, words))
 
     def chat(self, body: ChatCompletionRequest, request_id: str) -> GenerationRequest:
         """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
-        prompt = self.template.render(conversation(body.messages, self.manifest.chat.system))
+        prompt = self.template.render(
+            conversation(body.messages, self.manifest.chat.system),
+            add_generation_prompt=body.add_generation_prompt is not False,
+            continue_final_message=bool(body.continue_final_message),
+            kwargs=body.chat_template_kwargs,
+        )
         return self._request(body, request_id, prompt)
 
     def completion(self, body: CompletionRequest, request_id: str) -> GenerationRequest:

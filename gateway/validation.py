@@ -67,8 +67,25 @@ def check_options(body: GenerationBody) -> None:
             "they mean the same, give one of them.",
             "max_completion_tokens",
         )
+    if isinstance(body, ChatCompletionRequest) and body.continue_final_message:
+        _check_continuation(body)
     if isinstance(body, CompletionRequest) and body.best_of is not None:
         _check_best_of(body.best_of, body.n or 1, bool(body.stream))
+
+
+def _check_continuation(body: ChatCompletionRequest) -> None:
+    if body.add_generation_prompt:
+        raise InvalidRequest(
+            "continue_final_message and add_generation_prompt are both true, but the answer goes on with the "
+            "last message or begins a turn of its own; give one of them.",
+            "continue_final_message",
+        )
+    if body.messages[-1].role != "assistant":
+        raise InvalidRequest(
+            f"continue_final_message is true, but the last message is the {body.messages[-1].role}'s, and "
+            "the model goes on only with its own; put the beginning of its answer last, as the assistant's.",
+            "continue_final_message",
+        )
 
 
 def _check_best_of(best_of: int, n: int, stream: bool) -> None:

@@ -56,6 +56,17 @@ class ChatCompletionRequest(GenerationBody):
         None, description="OpenAI's newer name of max_tokens."
     )
 
+    chat_template_kwargs: dict[str, JsonValue] | None = Field(
+        None, description="Variables of the model's chat template, as `enable_thinking` of Qwen3."
+    )
+    add_generation_prompt: bool | None = Field(
+        None,
+        description="False ends the prompt with the last message; by default the answer's turn is opened.",
+    )
+    continue_final_message: bool | None = Field(
+        None, description="The answer goes on with the last message, which is the assistant's."
+    )
+
     logprobs: Annotated[JsonValue, only(False, advice=NO_LOGPROBS)] = None
     top_logprobs: Annotated[JsonValue, only(0, advice=NO_LOGPROBS)] = None
     tools: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None

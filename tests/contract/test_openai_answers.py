@@ -323,6 +323,28 @@ def test_health_says_live_and_ready(gateway: Gateway) -> None:
         assert httpx.get(f"{gateway.url}/health/{path}").json() == {"status": path}
 
 
+def test_an_answer_goes_on_with_the_last_message(client: OpenAI, gateway: Gateway) -> None:
+    begun = [*PARIS, {"role": "assistant", "content": "The capital of France"}]
+    completion = client.chat.completions.create(
+        model=gateway.model,
+        messages=begun,
+        max_tokens=3,
+        temperature=0,
+        extra_body={"continue_final_message": True, "chat_template_kwargs": {"unused": 1}},
+    )
+    assert completion.choices[0].message.content == " is Paris."
+
+
+def test_a_prompt_may_leave_the_answers_turn_unopened(client: OpenAI, gateway: Gateway) -> None:
+    lengths = [
+        client.chat.completions.create(
+            model=gateway.model, messages=PARIS, max_tokens=1, extra_body={"add_generation_prompt": opened}
+        ).usage.prompt_tokens
+        for opened in (True, False)
+    ]
+    assert lengths[0] > lengths[1]
+
+
 def test_the_api_is_documented(gateway: Gateway) -> None:
     document = httpx.get(f"{gateway.url}/openapi.json").json()
     body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]

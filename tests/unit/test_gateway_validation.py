@@ -180,6 +180,21 @@ def test_stream_options_need_a_stream() -> None:
     check_options(chat(stream=True, stream_options={"include_usage": True}))
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"add_generation_prompt": True}, "both true"),
+        ({}, "the user's"),
+    ],
+)
+def test_an_answer_goes_on_only_with_an_answer_and_in_its_turn(fields: dict[str, object], words: str) -> None:
+    if "add_generation_prompt" in fields:
+        fields["messages"] = [*MESSAGES, {"role": "assistant", "content": "It"}]
+    refusal = refused(continue_final_message=True, **fields)
+    assert words in str(refusal)
+    assert refusal.param == "continue_final_message"
+
+
 def test_best_of_is_at_least_n_and_not_streamed() -> None:
     def checked(**fields: object) -> CompletionRequest:
         body = parse(json.dumps({"model": "m", "prompt": "x", **fields}).encode(), CompletionRequest)
