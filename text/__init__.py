@@ -1,1 +1,1 @@
-"""Between text and tokens: tokenizer, incremental detokenizer, chat template, stop strings."""
+"""Between text and tokens: tokenizer, detokenizer, chat template, stop strings, tool calls, reasoning."""

@@ -12,10 +12,11 @@ import jinja2
 # A long conversation takes milliseconds. Of the thread's own time, so that a busy machine refuses nobody.
 MAX_SECONDS = 2.0
 # All that is made on the way to a prompt, which is some times the length of the messages.
-MAX_CHARACTERS = 128_000_000
+MAX_CHARACTERS = 64_000_000
 _WIDEST = 10_000
 _MAX_BITS = 4096
 _PER_ITEM = 8
+_PER_STRING = 64
 _MOST_ITEMS = 1_000_000
 _WIDTH_IN_FORMAT = re.compile(r"\d{5}|\*|\{[^}]*\{")
 T = TypeVar("T")
@@ -137,6 +138,17 @@ def check_replace(text: str, old: Any, new: Any) -> None:
 def check_join(separator: Any, items: list[Any]) -> None:
     """Refuse to join much."""
     ask_for(weight(items) + len(items) * weight(separator))
+
+
+def check_cut(text: str, pieces: int) -> None:
+    """Refuse to cut a text into many strings, each of which takes more memory than its characters."""
+    ask_for(len(text) + _PER_STRING * pieces)
+
+
+def check_sum(items: list[Any], start: Any) -> None:
+    """Refuse to add up many lists, which copies the first as often as there are more."""
+    if isinstance(start, list | tuple):
+        ask_for(weight(items) * len(items))
 
 
 def _check_bits(bits: int) -> None:

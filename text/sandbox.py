@@ -24,10 +24,12 @@ from jinja2.visitor import NodeTransformer
 
 from text.budget import (
     ask_for,
+    check_cut,
     check_format,
     check_join,
     check_operator,
     check_replace,
+    check_sum,
     check_width,
     counted,
     spelled_out,
@@ -37,6 +39,8 @@ from text.budget import (
 
 _WIDTHS = frozenset({"batch", "center", "indent", "round", "slice", "truncate", "wordwrap"})
 _SPELLS_OUT = frozenset({"string", "pprint", "urlize", "xmlattr", "escape", "e", "forceescape", "striptags"})
+_CUTS = frozenset({"list", "map", "select", "reject", "sort", "unique", "reverse", "groupby"})
+_CUTTING_METHODS = frozenset({"split", "rsplit", "splitlines"})
 _WIDE_METHODS = frozenset({"center", "ljust", "rjust", "zfill"})
 # They make much of little, and no template needs them.
 _BLOCKED_METHODS = frozenset({"translate", "expandtabs", "format_map"})
@@ -57,6 +61,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.filters["tojson"] = _tojson
         self.filters = {name: _guarded(name, function) for name, function in self.filters.items()}
+        self.tests = {name: _timed(function) for name, function in self.tests.items()}
         self.globals |= {
             "raise_exception": _raise_exception,
             "strftime_now": _strftime_now,
@@ -186,6 +191,8 @@ def _check_method(obj: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         check_format(text, args, dict(kwargs))
     elif name == "replace" and len(args) > 1:
         check_replace(text, args[0], args[1])
+    elif name in _CUTTING_METHODS:
+        check_cut(text, text.count(args[0]) if args and args[0] else len(text) // 2)
     elif name == "join" and args:
         items = list(args[0])
         check_join(text, items)
@@ -215,6 +222,12 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             value = list(value)
             check_join(given[:1], value)
             args = (*args[:passed], value, *args[passed + 1 :])
+        elif name == "sum":
+            value = list(value)
+            check_sum(value, given[-1] if given else 0)
+            args = (*args[:passed], value, *args[passed + 1 :])
+        elif name in _CUTS and isinstance(value, str):
+            check_cut(value, len(value))
         elif name == "tojson":
             for width in given:
                 check_width(width)
@@ -224,6 +237,17 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return counted(function(*args, **kwargs))
 
     return guarded
+
+
+def _timed(function: Any) -> Callable[..., Any]:
+    """A test that looks at the time, since filters ask it of every item."""
+
+    @wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        spend()
+        return function(*args, **kwargs)
+
+    return timed
 
 
 def _tojson(

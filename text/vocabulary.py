@@ -22,8 +22,8 @@ _SENTENCEPIECE = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """token_bytes: by id, empty for unused ids and for special tokens, but for those that mark calls and
-        reasoning.
+    """token_bytes: by id, empty for unused ids and for special tokens other than the markers of calls and
+    reasoning.
 
     strips_first_space: SentencePiece puts a space before the first word and takes it away again.
     """

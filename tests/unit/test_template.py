@@ -327,6 +327,12 @@ DOUBLED = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x =
         NESTED + "{{ '{}'.format(ns.x) }}",
         NESTED + "{{ ns.x|pprint }}",
         "{{ lipsum(n=1000000) }}",
+        "{{ range(99999)|select('in', range(99999)|list)|list|length }}",
+        "{{ ([[1] * 9999] * 9999)|sum(start=[])|length }}",
+        "{{ ('ab,' * 9999999).split(',')|length }}",
+        "{{ ('ab ' * 9999999).split()|length }}",
+        "{{ ('a' * 9999999)|list|length }}",
+        "{{ ('ab\n' * 9999999).splitlines()|length }}",
     ],
 )
 def test_a_template_without_end_or_measure_is_stopped(
