@@ -8,7 +8,8 @@ from text.tool_calls.base import ToolCallParser
 class Interpreter:
     """Reasoning first, then calls in the rest; what a model only thinks of calling is not called.
 
-    reasoning: None for a model that does not think in tags. calls: None where no tools are offered.
+    reasoning: None for a model that does not think in tags, and where a grammar binds the answer from its
+    first character, so that nothing can be thought before. calls: None where no tools are offered.
     """
 
     def __init__(self, reasoning: ReasoningSplitter | None, calls: ToolCallParser | None) -> None:

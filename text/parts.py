@@ -4,7 +4,9 @@ Told apart by `text.tool_calls` and `text.reasoning`, given the shapes of each A
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,14 @@ Part = Text | Reasoning | CallBegins | CallArguments
 def joined(parts: Iterable[Part]) -> list[Part]:
     """The same parts with neighbours of one kind, and of one call, made one."""
     merged: list[Part] = []
-    for part in parts:
-        match (merged[-1] if merged else None), part:
-            case (Text(before), Text(after)):
-                merged[-1] = Text(before + after)
-            case (Reasoning(before), Reasoning(after)):
-                merged[-1] = Reasoning(before + after)
-            case (CallArguments(index, before), CallArguments(same, after)) if index == same:
-                merged[-1] = CallArguments(index, before + after)
-            case _:
-                merged.append(part)
+    for _, group in groupby(parts, _kind):
+        alike: list[Any] = list(group)
+        if isinstance(alike[0], CallBegins):
+            merged += alike
+        else:
+            merged.append(replace(alike[0], text="".join(part.text for part in alike)))
     return merged
+
+
+def _kind(part: Part) -> tuple[type[Part], int]:
+    return type(part), part.index if isinstance(part, CallArguments) else 0

@@ -48,7 +48,7 @@ class ToolCallParser(ABC):
         self._names = frozenset(names)
         self._parts: list[Part] = []
         self._call: Reading[None] | None = None
-        self._held = ""
+        self._held: list[str] = []  # characters of what may be a call, since a part was told
         self._told = 0
         self._unfinished = False  # a call was told and has not ended
         self._gap: str | None = None  # what stands behind a call so far; None where text may stand
@@ -65,7 +65,7 @@ class ToolCallParser(ABC):
 
     def flush(self) -> list[Part]:
         """What was held back, when the answer ends."""
-        held, self._held, self._call = self._held, "", None
+        held, self._call = self._let_go(), None
         closes = self._gap is not None and any(
             closer.startswith(held.strip(BLANK)) for closer in ("", *self.closers)
         )
@@ -139,11 +139,11 @@ class ToolCallParser(ABC):
 
     def _tell(self, part: Part) -> None:
         self._parts.append(part)
-        self._held, self._gap = "", None
+        self._held, self._gap = [], None
 
     def _end(self) -> None:
         """What was read since the last part was told belongs to a call that is complete."""
-        self._held, self._gap, self._unfinished = "", "", False
+        self._held, self._gap, self._unfinished = [], "", False
 
     def _outside(self, text: str, at: int) -> int:
         """Read on to where a call could begin; returns how far."""
@@ -151,7 +151,7 @@ class ToolCallParser(ABC):
             self._gap += text[at]
             return at + 1
         if text[at] in self.begins:
-            self._held, self._call = text[at], self._read(text[at])
+            self._held, self._call = [text[at]], self._read(text[at])
             next(self._call)
             return at + 1
         end = min((found for char in self.begins if (found := text.find(char, at)) >= 0), default=len(text))
@@ -161,17 +161,21 @@ class ToolCallParser(ABC):
     def _inside(self, char: str) -> bool:
         """Read on in what may be a call; False if `char` is not part of it and is to be read again."""
         assert self._call is not None
-        self._held += char
+        self._held.append(char)
         try:
             self._call.send(char)
         except StopIteration:
             self._call, self._gap = None, self._gap or ""
         except NoCall:
             self._call, self._unfinished = None, False
-            held, self._held = self._held[:-1], ""
-            self._give_back(held)
+            self._held.pop()
+            self._give_back(self._let_go())
             return False
         return True
+
+    def _let_go(self) -> str:
+        held, self._held = "".join(self._held), []
+        return held
 
     def _give_back(self, text: str) -> None:
         text = (self._gap or "") + text
