@@ -19,6 +19,7 @@ _PER_ITEM = 8
 _PER_STRING = 64
 _MOST_ITEMS = 1_000_000
 _WIDTH_IN_FORMAT = re.compile(r"\d{5}|\*|\{[^}]*\{")
+_NUMBER = re.compile(r"\d+", re.ASCII)
 T = TypeVar("T")
 
 
@@ -65,6 +66,8 @@ def counted(value: T) -> T:
         spend(len(value))
     elif isinstance(value, list | tuple | dict | set):
         spend(_PER_ITEM * len(value))
+    elif isinstance(value, int):
+        _check_bits(value.bit_length())
     else:
         spend()
     return value
@@ -109,6 +112,28 @@ def check_width(width: Any) -> None:
         raise OverLimit(f"it asks for a width of {width}, and the widest is {_WIDEST}")
 
 
+def check_fill(value: Any, fillings: list[Any]) -> None:
+    """Refuse to fill each line of a text, or wrap it everywhere, with much."""
+    lines = len(value) if isinstance(value, str) else 1
+    for filling in fillings:
+        check_width(filling)
+        ask_for(lines * (len(filling) if isinstance(filling, str) else 1))
+        if isinstance(filling, int) and isinstance(value, str):
+            ask_for((value.count("\n") + 1) * filling)
+
+
+def check_json(value: Any, form: list[Any]) -> None:
+    """Refuse JSON that is spread out by much."""
+    size = weight(value)
+    for part in form:
+        check_width(part)
+        if isinstance(part, int):
+            ask_for(size * part)
+        elif isinstance(part, tuple | list):
+            ask_for(size * weight(part))
+    ask_for(size)
+
+
 def check_operator(operator: str, left: Any, right: Any) -> None:
     """Refuse a product, a power or a format of great size."""
     if operator == "%" and isinstance(left, str):
@@ -127,7 +152,11 @@ def check_format(text: str, *values: Any) -> None:
     """Refuse a format that fills up, or that shows much often."""
     if _WIDTH_IN_FORMAT.search(text):
         raise OverLimit("it formats with a width of its own making")
-    ask_for(len(text) + (text.count("%") + text.count("{")) * weight(values))
+    shown = text.count("%") + text.count("{")
+    if shown > _WIDEST:
+        raise _too_much()
+    widest = max(map(int, _NUMBER.findall(text)), default=0) if shown else 0
+    ask_for(len(text) + shown * (widest + weight(values)))
 
 
 def check_replace(text: str, old: Any, new: Any) -> None:

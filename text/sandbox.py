@@ -25,8 +25,10 @@ from jinja2.visitor import NodeTransformer
 from text.budget import (
     ask_for,
     check_cut,
+    check_fill,
     check_format,
     check_join,
+    check_json,
     check_operator,
     check_replace,
     check_sum,
@@ -38,8 +40,11 @@ from text.budget import (
 )
 
 _WIDTHS = frozenset({"batch", "center", "indent", "round", "slice", "truncate", "wordwrap"})
-_SPELLS_OUT = frozenset({"string", "pprint", "urlize", "xmlattr", "escape", "e", "forceescape", "striptags"})
-_CUTS = frozenset({"list", "map", "select", "reject", "sort", "unique", "reverse", "groupby"})
+_LIST_FILTERS = (
+    "attr batch count d default dictsort first groupby items join last length list map max min random reject "
+    "rejectattr reverse select selectattr slice sort sum tojson unique"
+)
+_OF_LISTS = frozenset(_LIST_FILTERS.split())
 _CUTTING_METHODS = frozenset({"split", "rsplit", "splitlines"})
 _WIDE_METHODS = frozenset({"center", "ljust", "rjust", "zfill"})
 # They make much of little, and no template needs them.
@@ -68,7 +73,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "dict": _Dict(),
             "namespace": _Namespace,
         }
-        del self.globals["lipsum"]
+        # What makes pages and filler text.
+        del self.globals["lipsum"], self.filters["urlize"], self.filters["xmlattr"]
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         parsed = super()._parse(source, name, filename)
@@ -209,31 +215,26 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         spend()
         value, *given = args[passed:]
         given += kwargs.values()
+        if name in _OF_LISTS:
+            if isinstance(value, str):
+                check_cut(value, len(value))
+        elif not isinstance(value, str):
+            ask_for(weight(value))  # its text is what the filter works on
         if name in _WIDTHS:
-            lines = value.count("\n") + 1 if isinstance(value, str) else 1
-            for width in given:
-                check_width(width)
-                ask_for(lines * width if isinstance(width, int) else 0)
+            check_fill(value, given)
         elif name == "format":
             check_format(str(value), given)
         elif name == "replace":
-            check_replace(str(spelled_out(value)), *given[:2])
-        elif name == "join":
-            value = list(value)
-            check_join(given[:1], value)
-            args = (*args[:passed], value, *args[passed + 1 :])
-        elif name == "sum":
-            value = list(value)
-            check_sum(value, given[-1] if given else 0)
-            args = (*args[:passed], value, *args[passed + 1 :])
-        elif name in _CUTS and isinstance(value, str):
-            check_cut(value, len(value))
+            check_replace(str(value), *given[:2])
         elif name == "tojson":
-            for width in given:
-                check_width(width)
-            ask_for(weight(value) * (1 + max((each for each in given if isinstance(each, int)), default=0)))
-        elif name in _SPELLS_OUT:
-            spelled_out(value)
+            check_json(value, given)
+        elif name in ("join", "sum"):
+            value = list(value)
+            args = (*args[:passed], value, *args[passed + 1 :])
+            if name == "join":
+                check_join(given[:1], value)
+            else:
+                check_sum(value, given[-1] if given else 0)
         return counted(function(*args, **kwargs))
 
     return guarded
@@ -268,4 +269,5 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(pattern: str) -> str:
+    check_cut(pattern, len(pattern))
     return datetime.now().strftime(pattern)

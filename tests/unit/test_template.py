@@ -233,6 +233,12 @@ def test_a_base_model_without_template_says_what_to_do(tmp_path: Path) -> None:
         ChatTemplate.load(tmp_path, TOKENIZER).render([])
 
 
+def test_what_a_template_says_of_a_refusal_is_cut_at_some_length(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        _template(tmp_path, "{{ raise_exception('a' * 99999) }}").render([USER])
+    assert len(str(refusal.value)) < 1000
+
+
 @pytest.mark.parametrize(
     "attack",
     [
@@ -326,7 +332,17 @@ DOUBLED = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x =
         NESTED + "{{ '%s' % ns.x }}",
         NESTED + "{{ '{}'.format(ns.x) }}",
         NESTED + "{{ ns.x|pprint }}",
+        NESTED + "{{ ns.x|center }}",
+        NESTED + "{{ ns.x|format }}",
+        NESTED + "{{ ns.x|upper }}",
+        NESTED + "{{ [ns.x]|map('trim')|list }}",
         "{{ lipsum(n=1000000) }}",
+        "{{ ('{0:9999}' * 999999).format(1) }}",
+        "{{ ('%9999d' * 9999) % ([1] * 9999) }}",
+        "{{ ('a b ' * 9999)|wordwrap(1, wrapstring='b' * 9999999) }}",
+        "{{ ('a\n' * 99999)|indent('b' * 9999999) }}",
+        "{{ ([1] * 99999)|tojson(separators=('b' * 9999999, ':')) }}",
+        "{% set n = ('f' * 9999999)|int(base=16) %}{% for i in range(99999) %}{{ n // 7 }}{% endfor %}",
         "{{ range(99999)|select('in', range(99999)|list)|list|length }}",
         "{{ ([[1] * 9999] * 9999)|sum(start=[])|length }}",
         "{{ ('ab,' * 9999999).split(',')|length }}",
