@@ -3,8 +3,8 @@
 Templates come with checkpoints, from people nobody here knows. Jinja's sandbox keeps them from Python's
 insides, but lets them loop for hours and fill the memory. Here every loop and call looks at the time, what a
 template makes is counted, and the operators, filters and methods that make much of little are asked for the
-size first (`budget`). One hole stays: Python compares nested lists and dictionaries without asking anyone, so
-`==` between two lists that hold themselves many times over (`[x, x]` in a loop) is not interrupted.
+size first (`budget`). One hole is known: Python compares nested lists and dictionaries without asking anyone,
+so `==` between two lists that hold themselves many times over (`[x, x]` in a loop) is not interrupted.
 """
 
 import json
