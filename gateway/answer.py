@@ -8,7 +8,8 @@ from typing import Literal
 from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import GenerationRequest
 from gateway.backends.base import Backend
-from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
+from gateway.blocks import Block, grow
+from text.parts import Part, Reasoning, Text
 from text.stop import StopStrings
 
 # "tool_calls": it ended by itself, and calls tools.
@@ -22,6 +23,7 @@ class Piece:
     parts: what may be shown of it; none only on the last piece.
     tokens: how many tokens were generated since the piece before, shown or not.
     finish_reason: set on the last piece alone.
+    stop: the stop string that ended the answer, on the last piece, if one did.
     cached_tokens: of the prompt, on the last piece, where the backend says.
     log_prob: natural-log probability of those tokens, where it was asked for.
     """
@@ -31,6 +33,7 @@ class Piece:
     finish_reason: Finish | None = None
     cached_tokens: int | None = None
     log_prob: float = 0.0
+    stop: str | None = None
 
 
 async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator[Piece, None]:
@@ -49,10 +52,10 @@ async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator
             tokens += delta.token_count
             log_prob += sum(delta.log_probs)
             cached = delta.cached_tokens if cached is None else cached
-            text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, False)
+            text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, None)
             exempt -= delta.token_count
-            if matched:
-                yield Piece(_shown(text), tokens, "stop", cached, log_prob)
+            if matched is not None:
+                yield Piece(_shown(text), tokens, "stop", cached, log_prob, matched)
                 return
             if delta.finish_reason == "cancelled":
                 raise EngineFailed("The engine was told by someone else to end this answer; send it again.")
@@ -83,38 +86,48 @@ async def blaming(field: str, pieces: AsyncGenerator[Piece, None]) -> AsyncGener
 
 
 @dataclass(slots=True)
-class Call:
-    """A call of a tool. arguments: a JSON object."""
-
-    name: str
-    arguments: str = ""
-
-
-@dataclass(slots=True)
 class Whole:
-    """An answer that is complete once its last piece is added."""
+    """An answer that is complete once its last piece is added.
 
-    text: str = ""
-    reasoning: str = ""
-    calls: list[Call] = field(default_factory=list)
+    reasoning_tokens: those of the steps that added to its reasoning alone.
+    """
+
+    blocks: list[Block] = field(default_factory=list)
     tokens: int = 0
+    reasoning_tokens: int = 0
     finish_reason: Finish = "stop"
+    stop: str | None = None
     cached_tokens: int | None = None
     log_prob: float = 0.0
 
     def add(self, piece: Piece) -> None:
         """Take the next piece."""
         for part in piece.parts:
-            match part:
-                case Text(text):
-                    self.text += text
-                case Reasoning(text):
-                    self.reasoning += text
-                case CallBegins(_, name):
-                    self.calls.append(Call(name))
-                case CallArguments(index, text):
-                    self.calls[index].arguments += text
+            grow(self.blocks, part)
         self.tokens += piece.tokens
+        self.reasoning_tokens += reasoning_tokens(piece)
         self.finish_reason = piece.finish_reason or self.finish_reason
+        self.stop = piece.stop
         self.cached_tokens = piece.cached_tokens
         self.log_prob += piece.log_prob
+
+    @property
+    def text(self) -> str:
+        """What the model says to the user."""
+        return "".join(block.text for block in self.blocks if block.kind == "text")
+
+    @property
+    def reasoning(self) -> str:
+        """What it thought."""
+        return "".join(block.text for block in self.blocks if block.kind == "reasoning")
+
+    @property
+    def calls(self) -> list[Block]:
+        """Its calls of tools."""
+        return [block for block in self.blocks if block.kind == "call"]
+
+
+def reasoning_tokens(piece: Piece) -> int:
+    """How many tokens of `piece` are reasoning, as far as a step can tell: all of them or none."""
+    only_reasoning = piece.parts and all(isinstance(part, Reasoning) for part in piece.parts)
+    return piece.tokens if only_reasoning else 0

@@ -13,17 +13,18 @@ class StopStrings:
         self._stop = tuple(stop)
         self._held = ""
 
-    def push(self, text: str) -> tuple[str, bool]:
-        """The text that may be shown, and whether a stop string was met (then nothing may follow)."""
+    def push(self, text: str) -> tuple[str, str | None]:
+        """The text that may be shown, and the stop string that was met, if one was (nothing may follow)."""
         pending = self._held + text
         # The one that is complete first, so that the breaks between pieces do not matter.
-        found = [(at + len(string), at) for string in self._stop if (at := pending.find(string)) >= 0]
+        found = [(at + len(string), at, string) for string in self._stop if (at := pending.find(string)) >= 0]
         if found:
             self._held = ""
-            return pending[: min(found)[1]], True
+            _, at, string = min(found)
+            return pending[:at], string
         keep = max((_overlap(pending, string) for string in self._stop), default=0)
         self._held = pending[len(pending) - keep :]
-        return pending[: len(pending) - keep], False
+        return pending[: len(pending) - keep], None
 
     def flush(self) -> str:
         """What was held back, when the answer ends without a stop string."""

@@ -254,7 +254,7 @@ def _message(answer: Whole) -> AssistantMessage:
             ToolCall(
                 id=_call_id(),
                 type="function",
-                function=FunctionCall(name=call.name, arguments=call.arguments),
+                function=FunctionCall(name=call.name, arguments=call.text),
             )
             for call in answer.calls
         ]

@@ -14,6 +14,7 @@ from engines.errors import EngineFailed
 from engines.generation import Delta, GenerationRequest, SamplingParams
 from gateway.answer import Whole, answer
 from gateway.backends.base import Load
+from gateway.blocks import Block
 from gateway.choices import Choice, best, candidates, merged, wholes
 from text.parts import Text
 
@@ -122,11 +123,14 @@ def test_seeds_count_up_from_the_requests_and_ids_differ(seed: int | None, count
 
 def test_the_best_have_the_highest_mean_log_probability_per_token() -> None:
     long, short, none = (
-        Whole("long", tokens=10, log_prob=-2.0),
-        Whole("short", tokens=2, log_prob=-1.0),
-        Whole(""),
+        Whole([Block("text", "long")], tokens=10, log_prob=-2.0),
+        Whole([Block("text", "short")], tokens=2, log_prob=-1.0),
+        Whole(),
     )
-    likeliest, equal = Whole("likeliest", tokens=4, log_prob=-0.4), Whole("equal", tokens=5, log_prob=-1.0)
+    likeliest, equal = (
+        Whole([Block("text", "likeliest")], tokens=4, log_prob=-0.4),
+        Whole([Block("text", "equal")], tokens=5, log_prob=-1.0),
+    )
     assert best([none, short, long, likeliest, equal], 5) == [likeliest, long, equal, short, none]
     assert best([short, long, likeliest], 2) == [likeliest, long]
     assert all(each.sampling.log_probs for each in candidates(asked(), 3, ranked=True))

@@ -88,9 +88,9 @@ async def test_a_stop_string_among_the_first_min_tokens_ends_nothing() -> None:
     assert pieces[-1].finish_reason == "stop"
 
 
-async def test_a_stop_string_ends_the_generation() -> None:
+async def test_a_stop_string_ends_the_generation_and_is_named() -> None:
     backend = Scripted(said("a", "b", "c", "d"))
-    assert (await pieces_of(backend, "bc"))[-1] == Piece((), 2, "stop")
+    assert (await pieces_of(backend, "bc"))[-1] == Piece((), 2, "stop", stop="bc")
     assert backend.closed_early
 
 

@@ -11,15 +11,15 @@ TEXT = st.text("abX\n안", max_size=30)
 STOPS = st.lists(st.text("abX\n안", min_size=1, max_size=4), max_size=4)
 
 
-def _shown(stop: list[str], pieces: list[str]) -> tuple[str, bool]:
+def _shown(stop: list[str], pieces: list[str]) -> tuple[str, str | None]:
     strings = StopStrings(stop)
     shown = ""
     for piece in pieces:
         text, matched = strings.push(piece)
         shown += text
         if matched:
-            return shown, True
-    return shown + strings.flush(), False
+            return shown, matched
+    return shown + strings.flush(), None
 
 
 @given(STOPS, st.lists(TEXT))
@@ -28,9 +28,12 @@ def test_what_is_shown_is_the_text_before_a_stop_string(stop: list[str], pieces:
     whole = "".join(pieces)
     assert whole.startswith(shown)
     assert not any(string in shown for string in stop)
-    assert matched == any(string in whole for string in stop)
-    if not matched:
+    if matched is None:
+        assert not any(string in whole for string in stop)
         assert shown == whole
+    else:
+        assert matched in stop
+        assert whole.startswith(shown + matched)
 
 
 @given(STOPS, TEXT, st.lists(st.integers(0, 30)))
@@ -44,7 +47,7 @@ def test_the_breaks_between_pieces_do_not_matter_when_one_string_is_given(
 
 def test_text_is_held_back_only_while_it_could_become_a_stop_string() -> None:
     strings = StopStrings(["\n\nUser:"])
-    assert strings.push("Hello\n") == ("Hello", False)
-    assert strings.push("world\n\nUs") == ("\nworld", False)
-    assert strings.push("e it") == ("\n\nUse it", False)
-    assert strings.push("\n\nUser: hi") == ("", True)
+    assert strings.push("Hello\n") == ("Hello", None)
+    assert strings.push("world\n\nUs") == ("\nworld", None)
+    assert strings.push("e it") == ("\n\nUse it", None)
+    assert strings.push("\n\nUser: hi") == ("", "\n\nUser:")
