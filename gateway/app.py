@@ -35,6 +35,8 @@ from gateway.validation import check_media_type, check_options, parse
 
 # Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
 _SHORT_BODY = 8192
+# How long the headers of a stream wait for its first token: less than the shortest patience of a proxy.
+_PATIENCE_S = 10.0
 _CLIENT_CLOSED_REQUEST = 499
 _SHOWN_PATH = 100
 _SCHEMA_PATH = "#/components/schemas/{model}"
@@ -85,7 +87,7 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
         choices = merged(answers)
         if asked.sampling.grammar is not None and body.stream:
             # A grammar is tried by the engine; a bad one is to be a 400, not an event of a stream.
-            choices = await attended(begun(choices), stopping, client_leaves(request))
+            choices = await attended(begun(choices, _PATIENCE_S), stopping, client_leaves(request))
         prompt_tokens = len(asked.prompt_token_ids)
         if body.stream:
             return EventStream(shape, events(shape, choices, shown, prompt_tokens), stopping)

@@ -78,17 +78,36 @@ async def merged(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def begun(choices: AsyncGenerator[Choice, None]) -> AsyncGenerator[Choice, None]:
-    """Wait for the first piece; the pieces. What is raised before it can still be a response of its own."""
-    first = await anext(choices)
+async def begun(choices: AsyncGenerator[Choice, None], patience_s: float) -> AsyncGenerator[Choice, None]:
+    """Wait for the first piece, but no longer than `patience_s` seconds; the pieces.
+
+    What is raised meanwhile can still be a response of its own.
+    """
+    first = asyncio.ensure_future(anext(choices))
+    try:
+        await asyncio.wait((first,), timeout=patience_s)
+        if first.done():
+            first.result()
+    except BaseException:
+        await _given_up(first)
+        raise
 
     async def all_of_them() -> AsyncGenerator[Choice, None]:
         async with aclosing(choices):
-            yield first
+            try:
+                yield await first
+            finally:
+                await _given_up(first)
             async for choice in choices:
                 yield choice
 
     return all_of_them()
+
+
+async def _given_up(first: asyncio.Future[Choice]) -> None:
+    """Nobody waits for it any more, and a generator that is being waited for cannot be closed."""
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
 
 
 async def wholes(choices: AsyncGenerator[Choice, None], count: int) -> list[Whole]:

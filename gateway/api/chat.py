@@ -10,7 +10,7 @@ from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
 from gateway.api.body import NO_LOGPROBS, TEXT_ONLY, Body, GenerationBody, Ignored, either, only
-from gateway.api.reply import DONE, Head, event
+from gateway.api.reply import COMMENT, DONE, Head, event
 from gateway.api.usage import Usage
 from gateway.errors import error_body
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
@@ -228,6 +228,10 @@ class ChatReply:
     def failure(self, error: SlipwayError) -> bytes:
         """See `Reply.failure`."""
         return event(error_body(error))
+
+    def keep_alive(self) -> bytes:
+        """See `Reply.keep_alive`."""
+        return COMMENT
 
     def _chunk(self, index: int, delta: ChatDelta, finish: Finish | None = None) -> bytes:
         choice = ChatChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=finish)

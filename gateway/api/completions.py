@@ -9,7 +9,7 @@ from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
 from gateway.api.body import MAX_CHOICES, NO_LOGPROBS, GenerationBody, either, only
-from gateway.api.reply import DONE, Head, event
+from gateway.api.reply import COMMENT, DONE, Head, event
 from gateway.api.usage import Usage
 from gateway.errors import error_body
 from text.parts import Text
@@ -99,6 +99,10 @@ class CompletionReply:
     def failure(self, error: SlipwayError) -> bytes:
         """See `Reply.failure`."""
         return event(error_body(error))
+
+    def keep_alive(self) -> bytes:
+        """See `Reply.keep_alive`."""
+        return COMMENT
 
     def _choice(self, index: int, text: str, finish: Finish | None = None) -> CompletionChoice:
         return CompletionChoice(index=index, text=text, logprobs=None, finish_reason=finish)

@@ -15,6 +15,8 @@ from gateway.answer import Piece, Whole
 from gateway.api.usage import Usage
 
 DONE = b"data: [DONE]\n\n"
+# A comment, which every client of server-sent events passes over.
+COMMENT = b": keep-alive\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,19 @@ class Reply(Protocol):
         ...
 
     def failure(self, error: SlipwayError) -> bytes:
-        """The last event of a stream that cannot go on."""
+        """The last events of a stream that cannot go on."""
+        ...
+
+    def keep_alive(self) -> bytes:
+        """What says nothing, so that nobody on the way takes a silent stream for a dead one."""
         ...
 
 
 def event(data: BaseModel) -> bytes:
     """One event as OpenAI frames it. JSON has no line break of its own, so one `data:` line holds it."""
     return b"data: " + data.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+
+
+def named_event(name: str, data: BaseModel) -> bytes:
+    """One event with its name in a line of its own, as newer APIs have them."""
+    return b"event: " + name.encode() + b"\n" + event(data)

@@ -17,7 +17,7 @@ from gateway.api.chat import ChatReply
 from gateway.api.completions import CompletionReply
 from gateway.api.reply import Head, Reply
 from gateway.backends.base import Load
-from gateway.choices import merged, wholes
+from gateway.choices import begun, merged, wholes
 from gateway.connection import ClientLeft, attended
 from gateway.errors import ServerStopping
 from gateway.sse import EventStream, events
@@ -29,13 +29,17 @@ class Scripted:
 
     load: Load | None = None
 
-    def __init__(self, deltas: Sequence[Delta], error: EngineFailed | None = None) -> None:
+    def __init__(
+        self, deltas: Sequence[Delta], error: EngineFailed | None = None, first_after_s: float = 0
+    ) -> None:
         self.deltas = deltas
         self.error = error
+        self.first_after_s = first_after_s
         self.closed_early = False
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         try:
+            await asyncio.sleep(self.first_after_s)
             for delta in self.deltas:
                 yield delta
                 await asyncio.sleep(0)
@@ -162,7 +166,9 @@ async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[Co
     assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
-async def sent_by(backend: Scripted, stopping: asyncio.Event, leaves: asyncio.Event) -> list[dict[str, Any]]:
+async def sent_by(
+    backend: Scripted, stopping: asyncio.Event, leaves: asyncio.Event, keep_alive_s: float = 60
+) -> list[dict[str, Any]]:
     """What an EventStream gives to the server."""
     sent: list[dict[str, Any]] = []
 
@@ -175,7 +181,7 @@ async def sent_by(backend: Scripted, stopping: asyncio.Event, leaves: asyncio.Ev
 
     choices = merged([answer(backend, request())])
     reply = ChatReply(HEAD)
-    stream = EventStream(reply, events(reply, choices, 1, 5), stopping)
+    stream = EventStream(reply, events(reply, choices, 1, 5), stopping, keep_alive_s)
     await stream({"type": "http"}, receive, send)
     return sent
 
@@ -195,6 +201,62 @@ async def test_a_client_that_leaves_ends_the_generation() -> None:
     asyncio.get_running_loop().call_later(0.05, leaves.set)
     await sent_by(backend, asyncio.Event(), leaves)
     assert backend.closed_early
+
+
+async def test_a_stream_says_something_while_the_prompt_is_read_and_nothing_else_when_tokens_come() -> None:
+    backend = Scripted(said("a", "b"), first_after_s=0.3)
+    sent = await sent_by(backend, asyncio.Event(), asyncio.Event(), keep_alive_s=0.1)
+    role, *beats, first, second, _, done, end = [message["body"] for message in sent[1:]]
+    assert b"assistant" in role
+    assert set(beats) == {b": keep-alive\n\n"}
+    assert len(beats) in (2, 3)
+    assert b'"a"' in first
+    assert b'"b"' in second
+    assert (done, end) == (b"data: [DONE]\n\n", b"")
+
+
+async def test_a_client_that_leaves_a_silent_stream_is_noticed_between_two_beats() -> None:
+    backend = Scripted(said("a"), first_after_s=30)
+    leaves = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.15, leaves.set)
+    began = loop.time()
+    await sent_by(backend, asyncio.Event(), leaves, keep_alive_s=0.1)
+    assert loop.time() - began < 0.2
+    assert backend.closed_early
+
+
+@pytest.mark.parametrize("first_after_s", [0, 0.1])
+async def test_headers_wait_for_the_first_token_within_patience_and_nothing_of_it_is_lost(
+    first_after_s: float,
+) -> None:
+    backend = Scripted(said("a", "b"), first_after_s=first_after_s)
+    choices = await begun(merged([answer(backend, request())]), 0.05)
+    assert shown([choice.piece async for choice in choices]) == "ab"
+
+
+async def test_what_fails_within_patience_is_raised_and_later_it_ends_the_stream() -> None:
+    with pytest.raises(EngineFailed):
+        await begun(merged([answer(Scripted([], EngineFailed("no")), request())]), 0.05)
+    late = Scripted([], EngineFailed("no"), first_after_s=0.1)
+    choices = await begun(merged([answer(late, request())]), 0.05)
+    with pytest.raises(EngineFailed):
+        await anext(choices)
+
+
+async def test_a_client_that_leaves_before_or_after_patience_ends_the_generation() -> None:
+    for patience_s in (30, 0.01):
+        backend = Scripted(said("a"), first_after_s=30)
+
+        async def ask(backend: Scripted = backend, patience_s: float = patience_s) -> None:
+            async for _ in await begun(merged([answer(backend, request())]), patience_s):
+                pass
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.wait((asking,))
+        assert backend.closed_early
 
 
 async def test_a_server_that_stops_tells_its_streams() -> None:
