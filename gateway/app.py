@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic.json_schema import models_json_schema
 from starlette.datastructures import MutableHeaders
@@ -18,19 +17,25 @@ from engines.errors import SlipwayError
 from engines.generation import GenerationRequest
 from gateway import structure
 from gateway.answer import answer, blaming
-from gateway.api.body import GenerationBody
+from gateway.api.body import Addressed, GenerationBody
 from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
 from gateway.api.completions import Completion, CompletionReply, CompletionRequest
-from gateway.api.error import ErrorBody, ErrorDetail
+from gateway.api.error import ErrorBody
+from gateway.api.message_error import MessageErrorBody
+from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCount
+from gateway.api.messages import CountTokensRequest, MessagesRequest
 from gateway.api.model_list import ModelCard, ModelList
 from gateway.api.reply import Head, Reply
 from gateway.api.usage import Usage
 from gateway.choices import begun, best, candidates, merged, wholes
 from gateway.connection import ClientLeft, attended, client_leaves, read_body
-from gateway.errors import INTERNAL, MethodNotAllowed, RouteNotFound, error_body, http_error
+from gateway.error_response import MESSAGES, asks_anthropics_api, error_response
+from gateway.errors import EndpointNotOffered, MethodNotAllowed, RouteNotFound
 from gateway.metrics import registry
 from gateway.models import Model, Models
+from gateway.not_offered import why_not_offered
 from gateway.sse import EventStream, events
+from gateway.translation import Translation
 from gateway.validation import check_media_type, check_options, parse
 
 # Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
@@ -40,8 +45,18 @@ _PATIENCE_S = 10.0
 _CLIENT_CLOSED_REQUEST = 499
 _SHOWN_PATH = 100
 _SCHEMA_PATH = "#/components/schemas/{model}"
-_REQUEST_BODIES: tuple[type[GenerationBody], ...] = (ChatCompletionRequest, CompletionRequest)
+_REQUEST_BODIES: tuple[type[Addressed], ...] = (
+    ChatCompletionRequest,
+    CompletionRequest,
+    MessagesRequest,
+    CountTokensRequest,
+)
+_ANTHROPICS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": MessageErrorBody},
+    "5XX": {"model": MessageErrorBody},
+}
 
+A = TypeVar("A", bound=Addressed)
 B = TypeVar("B", bound=GenerationBody)
 
 
@@ -66,12 +81,13 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
     )
     metrics = registry(models)
 
-    async def read(request: Request, schema: type[B]) -> tuple[B, Model, bool]:
+    async def read(request: Request, schema: type[A]) -> tuple[A, Model, bool]:
         """The checked body, its model, and whether the body is short."""
         check_media_type(request.headers.get("content-type"))
         content = await attended(read_body(request, max_body_bytes), stopping)
         body = parse(content, schema)
-        check_options(body)
+        if isinstance(body, GenerationBody):
+            check_options(body)
         model = models.find(body.model)
         await model.backend.check()
         return body, model, len(content) <= _SHORT_BODY
@@ -97,6 +113,15 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
         content = shape.whole(best(complete, shown) if generated > shown else complete, usage)
         return Response(content.model_dump_json(exclude_unset=True), media_type="application/json")
 
+    async def converse(
+        request: Request, chat: Translation, model: Model, short: bool, shape: Callable[[int], Reply]
+    ) -> Response:
+        """Answer the chat that another API asks for. shape: given how many tokens the prompt has."""
+        with chat.blaming():
+            body = chat.chat()
+            asked = await _prepared(short, model.prompter.chat, body, request.state.id)
+            return await reply(request, body, model, asked, shape(len(asked.prompt_token_ids)))
+
     @app.post(
         "/v1/chat/completions", response_model=ChatCompletion, openapi_extra=_body(ChatCompletionRequest)
     )
@@ -114,6 +139,30 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
         asked = await _prepared(short, model.prompter.completion, body, request.state.id)
         head = Head(f"cmpl-{request.state.id}", model.name)
         return await reply(request, body, model, asked, CompletionReply(head, _with_usage(body)))
+
+    @app.post(
+        MESSAGES,
+        response_model=MessageResponse,
+        openapi_extra=_body(MessagesRequest),
+        responses=_ANTHROPICS,
+    )
+    async def messages(request: Request) -> Response:
+        """Answer a conversation in the shapes of Anthropic's API, as one message or as its events."""
+        body, model, short = await read(request, MessagesRequest)
+        head = Head(f"msg_{request.state.id}", model.name)
+
+        def shape(prompt_tokens: int) -> MessagesReply:
+            return MessagesReply(head, prompt_tokens, body.stop_sequences or ())
+
+        return await converse(request, body.translation(), model, short, shape)
+
+    @app.post(f"{MESSAGES}/count_tokens", openapi_extra=_body(CountTokensRequest), responses=_ANTHROPICS)
+    async def count_tokens(request: Request) -> TokensCount:
+        """How many tokens the prompt of a message would have."""
+        body, model, _ = await read(request, CountTokensRequest)
+        chat = body.translation()
+        with chat.blaming():
+            return TokensCount(input_tokens=await asyncio.to_thread(model.prompter.count, chat.chat()))
 
     @app.get("/v1/models")
     async def list_models() -> ModelList:
@@ -167,7 +216,10 @@ class RequestIds:
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                if asks_anthropics_api(scope["path"]):
+                    headers["request-id"] = request_id
             await send(message)
 
         await self._app(scope, receive, send_named)
@@ -187,7 +239,7 @@ def _with_usage(body: GenerationBody) -> bool:
 
 async def _slipway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SlipwayError)
-    return JSONResponse(error_body(error).model_dump(), http_error(error).status)
+    return error_response(request, error)
 
 
 async def _client_left(request: Request, error: Exception) -> Response:
@@ -199,22 +251,23 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     asked = f"{request.method} {request.url.path[:_SHOWN_PATH]}"
     allowed = (error.headers or {}).get("Allow")
+    reason = why_not_offered(request.url.path)
     if allowed is not None:
         typed: SlipwayError = MethodNotAllowed(f"{asked} is not offered; this endpoint answers {allowed}.")
+    elif reason is not None:
+        typed = EndpointNotOffered(f"{asked} is not offered. {reason}.")
     else:
         typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")
-    return JSONResponse(error_body(typed).model_dump(), http_error(typed).status, error.headers)
+    return error_response(request, typed, error.headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """A bug. The server's log has the traceback; the client gets what to quote."""
     message = f"The server failed on this request; its log says why, request {request.state.id}."
-    detail = ErrorDetail(message=message, type=INTERNAL.type, param=None, code=INTERNAL.code)
-    headers = {"x-request-id": request.state.id}
-    return JSONResponse(ErrorBody(error=detail).model_dump(), INTERNAL.status, headers)
+    return error_response(request, SlipwayError(message), {"x-request-id": request.state.id})
 
 
-def _body(schema: type[GenerationBody]) -> dict[str, Any]:
+def _body(schema: type[Addressed]) -> dict[str, Any]:
     """The endpoint reads its body itself, so the documentation is told what it holds."""
     reference = {"$ref": _SCHEMA_PATH.format(model=schema.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}

@@ -46,6 +46,10 @@ class RouteNotFound(SlipwayError):
     """The path belongs to no endpoint."""
 
 
+class EndpointNotOffered(SlipwayError):
+    """The path is an endpoint of OpenAI's or Anthropic's, and this server does not have it."""
+
+
 class MethodNotAllowed(SlipwayError):
     """The endpoint answers other methods than this one."""
 
@@ -63,8 +67,6 @@ class HttpError:
     code: str | None
 
 
-INTERNAL = HttpError(500, "server_error", "internal_error")
-
 TABLE: dict[type[SlipwayError], HttpError] = {
     InvalidRequest: HttpError(400, "invalid_request_error", "invalid_value"),
     UnknownField: HttpError(400, "invalid_request_error", "unknown_parameter"),
@@ -75,6 +77,8 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     ContextLengthExceeded: HttpError(400, "invalid_request_error", "context_length_exceeded"),
     ModelNotFound: HttpError(404, "invalid_request_error", "model_not_found"),
     RouteNotFound: HttpError(404, "invalid_request_error", "unknown_url"),
+    # Not 501, which clients try again, because they do so after every status from 500.
+    EndpointNotOffered: HttpError(404, "invalid_request_error", "endpoint_not_offered"),
     MethodNotAllowed: HttpError(405, "invalid_request_error", "method_not_allowed"),
     BodyTooLarge: HttpError(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaType: HttpError(415, "invalid_request_error", "unsupported_media_type"),
@@ -82,7 +86,7 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     EngineRefused: HttpError(503, "server_error", "engine_refused"),
     ModelUnavailable: HttpError(503, "server_error", "model_unavailable"),
     ServerStopping: HttpError(503, "server_error", "server_stopping"),
-    SlipwayError: INTERNAL,
+    SlipwayError: HttpError(500, "server_error", "internal_error"),
 }
 
 

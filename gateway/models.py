@@ -42,17 +42,23 @@ class Prompter:
 
     def chat(self, body: ChatCompletionRequest, request_id: str) -> GenerationRequest:
         """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
-        prompt = self.template.render(
+        return self._request(body, request_id, self._chat_prompt(body))
+
+    def count(self, body: ChatCompletionRequest) -> int:
+        """How many tokens the prompt of a chat has, whether they fit or not. Raises InvalidRequest."""
+        return len(self.tokenizer.encode(self._chat_prompt(body)))
+
+    def completion(self, body: CompletionRequest, request_id: str) -> GenerationRequest:
+        """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
+        return self._request(body, request_id, body.prompt)
+
+    def _chat_prompt(self, body: ChatCompletionRequest) -> str:
+        return self.template.render(
             conversation(body.messages, self.manifest.chat.system),
             add_generation_prompt=body.add_generation_prompt is not False,
             continue_final_message=bool(body.continue_final_message),
             kwargs=body.chat_template_kwargs,
         )
-        return self._request(body, request_id, prompt)
-
-    def completion(self, body: CompletionRequest, request_id: str) -> GenerationRequest:
-        """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
-        return self._request(body, request_id, body.prompt)
 
     def _request(
         self, body: ChatCompletionRequest | CompletionRequest, request_id: str, prompt: str

@@ -119,10 +119,15 @@ class StructuredOutputs(Body):
     json_object: bool | None = None
 
 
-class GenerationBody(Body):
-    """What chat and plain completions have in common."""
+class Addressed(Body):
+    """A request to one model."""
 
     model: NonEmpty
+
+
+class GenerationBody(Addressed):
+    """What chat and plain completions have in common."""
+
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Most tokens to generate; by default what the context leaves."
     )

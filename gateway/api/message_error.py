@@ -1,0 +1,40 @@
+"""Anthropic's error object, for /v1/messages and the paths below it; sent by `gateway.error_response`."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from engines.errors import SlipwayError
+from gateway.errors import http_error
+
+# docs.claude.com/en/api/errors; other statuses are the client's fault below 500, and the server's from there.
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+class MessageError(BaseModel):
+    """What went wrong, as Anthropic's clients read it."""
+
+    type: str
+    message: str
+
+
+class MessageErrorBody(BaseModel):
+    """The response of a request under /v1/messages that fails, and the last event of such a stream."""
+
+    type: Literal["error"]
+    error: MessageError
+
+
+def message_error(error: SlipwayError) -> MessageErrorBody:
+    """`error` in Anthropic's shape."""
+    status = http_error(error).status
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return MessageErrorBody(type="error", error=MessageError(type=kind, message=str(error)))
