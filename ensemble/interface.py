@@ -73,10 +73,43 @@ ENSEMBLE_OUTPUTS = (
     *_PASSED_ON,
 )
 
-# Our own addition to the ensemble: the last token of this answer is an end-of-sequence token, which has no
-# text. NVIDIA's engine model leaves out one such token, the `end_id`; others end the answer as stop words,
-# and are in `num_output_tokens`.
-END_OF_SEQUENCE = Tensor("end_of_sequence", "BOOL", (1,))
+# What follows until ENGINE_INPUTS is our own, beside upstream's; all of it is optional.
+#
+# prompt_token_ids: the prompt, in the place of text_input, which is then empty.
+# logit_bias_ids, logit_bias_values: what is added to the logit of each of these tokens.
+OWN_INPUTS = (
+    Tensor("prompt_token_ids", "INT32", (-1,), optional=True),
+    Tensor("logit_bias_ids", "INT32", (-1,), optional=True),
+    Tensor("logit_bias_values", "FP32", (-1,), optional=True),
+)
+
+# end_of_sequence: the last token of this response is an end-of-sequence token, which has no text. NVIDIA's
+# engine model leaves out one such token, the `end_id`; others end the answer as stop words, and are in
+# `num_output_tokens`.
+# output_ids [beam, tokens], sequence_length [beam]: as the engine stage gives them.
+OWN_OUTPUTS = (
+    Tensor("end_of_sequence", "BOOL", (1,)),
+    Tensor("output_ids", "INT32", (-1, -1)),
+    Tensor("sequence_length", "INT32", (-1,)),
+)
+
+# What NVIDIA's engine model has no tensors for; they are there for ONNX engines alone.
+#
+# min_p: as in `SamplingParams`. num_top_log_probs: with each token, report so many of the likeliest.
+ONNX_INPUTS = (
+    Tensor("min_p", "FP32", (1,), optional=True),
+    Tensor("num_top_log_probs", "INT32", (1,), optional=True),
+)
+
+# cached_tokens: of the prompt, in the first response. finish_reason: stop, length or cancelled, in the last.
+# top_log_prob_ids, top_log_probs [beam, tokens, num_top_log_probs]: the likeliest first; where fewer are
+# possible at all, the id is -1.
+ONNX_OUTPUTS = (
+    Tensor("cached_tokens", "INT32", (1,)),
+    Tensor("finish_reason", "STRING", (1,)),
+    Tensor("top_log_prob_ids", "INT32", (-1, -1, -1)),
+    Tensor("top_log_probs", "FP32", (-1, -1, -1)),
+)
 
 ENGINE_INPUTS = (
     Tensor("input_ids", "INT32", (-1,), optional=True, ragged=True),
@@ -158,6 +191,9 @@ PREPROCESSING_INPUTS = (
     Tensor("STOP_WORDS_DICT", "STRING", (-1,), optional=True),
     Tensor("EMBEDDING_BIAS_WORDS", "STRING", (-1,), optional=True),
     Tensor("EMBEDDING_BIAS_WEIGHTS", "FP32", (-1,), optional=True),
+    Tensor("PROMPT_TOKEN_IDS", "INT32", (-1,), optional=True),
+    Tensor("LOGIT_BIAS_IDS", "INT32", (-1,), optional=True),
+    Tensor("LOGIT_BIAS_VALUES", "FP32", (-1,), optional=True),
     Tensor("END_ID", "INT32", (1,), optional=True),
     Tensor("PAD_ID", "INT32", (1,), optional=True),
     Tensor("PROMPT_TABLE_EXTRA_ID", "UINT64", (1,), optional=True),
@@ -170,6 +206,7 @@ PREPROCESSING_OUTPUTS = (
     Tensor("REQUEST_OUTPUT_LEN", "INT32", (1,)),
     Tensor("BAD_WORDS_IDS", "INT32", (2, -1)),
     Tensor("STOP_WORDS_IDS", "INT32", (2, -1)),
+    Tensor("EMBEDDING_BIAS", "FP32", (-1,)),
     Tensor("OUT_END_ID", "INT32", (1,)),
     Tensor("OUT_PAD_ID", "INT32", (1,)),
     Tensor("RETURN_PERF_METRICS", "BOOL", (1,)),

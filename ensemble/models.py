@@ -3,7 +3,7 @@
 from engines.manifest import Manifest
 from engines.stages import engine_stage, postprocessing, preprocessing
 from ensemble import interface
-from ensemble.config import Ensemble, Model, PythonModel, Step, TrtllmModel
+from ensemble.config import Ensemble, Model, PythonModel, Step, Tensor, TrtllmModel
 from ensemble.trtllm_parameters import TrtllmParameters
 from text import tokenizer_info
 
@@ -27,6 +27,7 @@ _PREPARED = {
     "REQUEST_OUTPUT_LEN": "request_output_len",
     "BAD_WORDS_IDS": "bad_words_list",
     "STOP_WORDS_IDS": "stop_words_list",
+    "EMBEDDING_BIAS": "embedding_bias",
     "OUT_END_ID": "end_id",
     "OUT_PAD_ID": "pad_id",
     "RETURN_PERF_METRICS": "return_perf_metrics",
@@ -39,14 +40,17 @@ _PREPROCESSING_INPUTS = {
     "STOP_WORDS_DICT": "stop_words",
     "EMBEDDING_BIAS_WORDS": "embedding_bias_words",
     "EMBEDDING_BIAS_WEIGHTS": "embedding_bias_weights",
+    "PROMPT_TOKEN_IDS": "prompt_token_ids",
+    "LOGIT_BIAS_IDS": "logit_bias_ids",
+    "LOGIT_BIAS_VALUES": "logit_bias_values",
     "END_ID": "end_id",
     "PAD_ID": "pad_id",
     "PROMPT_TABLE_EXTRA_ID": "prompt_table_extra_id",
     "RETURN_PERF_METRICS": "return_perf_metrics",
 }
 _POSTPROCESSING_INPUTS = {
-    "TOKENS_BATCH": "_output_ids",
-    "SEQUENCE_LENGTH": "_sequence_length",
+    "TOKENS_BATCH": "output_ids",
+    "SEQUENCE_LENGTH": "sequence_length",
     "ARRIVAL_TIME": "arrival_time_ns",
     "LAST_TOKEN_TIME": "last_token_time_ns",
 }
@@ -61,6 +65,7 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
     engine_dir: where the stages find the engine, absolute or relative to the checkout.
     """
     name, rows = manifest.name, manifest.limits.max_batch_size
+    inputs, outputs = _extras(manifest)
     parameters = {ENGINE_PARAMETER: engine_dir}
     return (
         PythonModel(
@@ -83,11 +88,18 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
         Ensemble(
             name,
             rows,
-            interface.ENSEMBLE_INPUTS,
-            (*interface.ENSEMBLE_OUTPUTS, interface.END_OF_SEQUENCE),
-            _steps(name),
+            (*interface.ENSEMBLE_INPUTS, *interface.OWN_INPUTS, *inputs),
+            (*interface.ENSEMBLE_OUTPUTS, *interface.OWN_OUTPUTS, *outputs),
+            _steps(name, inputs, outputs),
         ),
     )
+
+
+def _extras(manifest: Manifest) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs that the engine stage has beside upstream's, by the same names as the ensemble."""
+    if manifest.target == "tensorrt-llm":
+        return (), ()
+    return interface.ONNX_INPUTS, interface.ONNX_OUTPUTS
 
 
 def _engine(manifest: Manifest, engine_dir: str) -> PythonModel | TrtllmModel:
@@ -100,8 +112,8 @@ def _engine(manifest: Manifest, engine_dir: str) -> PythonModel | TrtllmModel:
         name,
         "ensemble.engine",
         rows,
-        inputs,
-        outputs,
+        (*inputs, *interface.ONNX_INPUTS),
+        (*outputs, *interface.ONNX_OUTPUTS),
         decoupled=True,
         parameters={ENGINE_PARAMETER: engine_dir},
     )
@@ -119,7 +131,8 @@ def _compiled(manifest: Manifest, engine_dir: str) -> TrtllmParameters:
     )
 
 
-def _steps(name: str) -> tuple[Step, ...]:
+def _steps(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[Step, ...]:
+    """inputs, outputs: of the engine stage, beside upstream's."""
     prepared = {stage: f"_{stage}" for stage in _PREPARED}
     wired = {engine: f"_{stage}" for stage, engine in _PREPARED.items()}
     offered = {tensor.name for tensor in interface.ENSEMBLE_INPUTS}
@@ -130,7 +143,9 @@ def _steps(name: str) -> tuple[Step, ...]:
     results = {
         tensor.name: tensor.name for tensor in interface.ENSEMBLE_OUTPUTS if tensor.name != "text_output"
     }
-    results |= {inner.removeprefix("_"): inner for inner in _POSTPROCESSING_INPUTS.values()}
+    results |= {inner: inner for inner in _POSTPROCESSING_INPUTS.values()}
+    wired |= {tensor.name: tensor.name for tensor in inputs}
+    results |= {tensor.name: tensor.name for tensor in outputs}
     return (
         Step(preprocessing(name), _PREPROCESSING_INPUTS, prepared),
         Step(engine_stage(name), wired, results),

@@ -61,7 +61,6 @@ REFUSED: Mapping[str, Callable[[Array], bool]] = {
     "num_return_sequences": _not(1),
     "beam_width": _not(1),
     "runtime_top_p_decay": _not(1),
-    "embedding_bias": _not(0),
     "return_context_logits": _not(False),
     "return_generation_logits": _not(False),
     "draft_input_ids": _given,
@@ -136,12 +135,15 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
             repetition_penalty=_scalar(tensors, "repetition_penalty", 1.0),
             presence_penalty=_scalar(tensors, "presence_penalty", 0.0),
             frequency_penalty=_scalar(tensors, "frequency_penalty", 0.0),
+            min_p=_scalar(tensors, "min_p", 0.0),
+            logit_bias=_logit_bias(tensors),
             bad_token_ids=_words(tensors, "bad_words_list"),
             seed=_scalar(tensors, "seed", None),
             ignore_eos=end_id == NO_END_ID,
             eos_token_ids=(end_id,) if other else None,
             stop_token_ids=_words(tensors, "stop_words_list"),
             log_probs=_scalar(tensors, "return_log_probs", False),
+            top_log_probs=_scalar(tensors, "num_top_log_probs", 0),
             grammar=_grammar(tensors),
         ),
         streaming=_scalar(tensors, "streaming", False),
@@ -204,6 +206,15 @@ def _sampling(tensors: Mapping[str, Array]) -> tuple[int, float, float]:
     if top_k == 1 or (top_k == 0 and top_p <= 0):
         return 1, 1.0, 0.0
     return top_k, top_p if top_p > 0 else 1.0, temperature
+
+
+def _logit_bias(tensors: Mapping[str, Array]) -> tuple[tuple[int, float], ...]:
+    """What `embedding_bias`, one number for each token of the vocabulary, adds to which."""
+    if "embedding_bias" not in tensors:
+        return ()
+    bias = tensors["embedding_bias"].ravel()
+    biased = np.flatnonzero(bias)
+    return tuple(zip(biased.tolist(), bias[biased].tolist(), strict=True))
 
 
 def _grammar(tensors: Mapping[str, Array]) -> Grammar | None:

@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from engines.errors import SlipwayError
 from engines.generation import Delta
-from ensemble import answer, engine
+from ensemble import answer, engine, interface
 from ensemble.request import Array, EngineRequest
 
 _GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
@@ -32,13 +32,17 @@ _OTHER_METRICS: Mapping[str, Array] = {
     "first_scheduled_time_ns": np.ones((1, 1), np.int64),
     "acceptance_rate": np.zeros((1, 1), np.float32),
 }
+_OUTPUTS = {tensor.name for tensor in interface.ENGINE_OUTPUTS}
 
 # cancellation_check_period_ms
 engine._LOOK_EVERY_S = 0.1
 
 
 class _Answer(answer.Answer):
-    """Each response has the log-probabilities of all tokens so far; a cancelled one ends with nothing."""
+    """Each response has the log-probabilities of all tokens so far; a cancelled one ends with nothing.
+
+    Upstream's outputs are all there are.
+    """
 
     def __init__(self, arrived: int, request: EngineRequest) -> None:
         super().__init__(arrived, request)
@@ -55,7 +59,7 @@ class _Answer(answer.Answer):
             tensors |= _OTHER_METRICS
             if delta.finish_reason == "cancelled":
                 tensors["last_token_time_ns"] = np.zeros((1, 1), np.int64)
-        return tensors
+        return {name: value for name, value in tensors.items() if name in _OUTPUTS}
 
 
 def _refuse(sender: Any, error: SlipwayError) -> None:

@@ -124,6 +124,24 @@ def test_the_tensors_are_those_of_tensorrt_llm(model: str, kind: str, tensors: t
     assert {tensor.name: described(tensor, expected[tensor.name][0]) for tensor in tensors} == expected
 
 
+def test_what_is_our_own_is_beside_theirs_and_only_where_the_engine_has_it(
+    made: Any, engine_dir: Path
+) -> None:
+    compiled = Manifest.read(engine_dir).model_copy(update={"target": "tensorrt-llm"})
+    for models_, extra_inputs, extra_outputs in (
+        (made, interface.ONNX_INPUTS, interface.ONNX_OUTPUTS),
+        (models.of_engine(compiled, "engine"), (), ()),
+    ):
+        engine, ensemble = models_[1], models_[-1]
+        assert engine.inputs == (*interface.ENGINE_INPUTS, *extra_inputs)
+        assert engine.outputs == (*interface.ENGINE_OUTPUTS, *extra_outputs)
+        own = {tensor.name for tensor in ensemble.inputs} - golden("ensemble", "input").keys()
+        assert own == {tensor.name for tensor in (*interface.OWN_INPUTS, *extra_inputs)}
+        assert all(tensor.optional for tensor in ensemble.inputs if tensor.name in own)
+        own = {tensor.name for tensor in ensemble.outputs} - golden("ensemble", "output").keys()
+        assert own == {tensor.name for tensor in (*interface.OWN_OUTPUTS, *extra_outputs)}
+
+
 def test_the_same_engine_always_gives_the_same_files(engine_dir: Path, tmp_path: Path) -> None:
     write_repository(engine_dir, tmp_path / "one")
     write_repository(engine_dir, tmp_path / "two")

@@ -155,6 +155,37 @@ def test_a_bad_word_is_not_in_the_answer(triton: Triton) -> None:
     assert " Paris" not in answer
 
 
+def test_a_bias_moves_the_answer_by_ids_and_by_words(triton: Triton, tokenizer: Tokenizer) -> None:
+    [paris] = tokenizer.encode(" Paris")
+    told = {"text_input": QUESTION, "max_tokens": 6, "stream": True}
+    for bias in (
+        {"logit_bias_ids": [paris], "logit_bias_values": [-100.0]},
+        {"embedding_bias_words": [" Paris"], "embedding_bias_weights": [-100.0]},
+    ):
+        results = list(Stream(triton.grpc, triton.model, **told, **bias))
+        ids = [token for result in results for token in result.as_numpy("output_ids")[0, 0]]
+        assert tokenizer.decode(ids[:5]) == "The capital of France is"
+        assert paris not in ids
+
+
+def test_what_upstream_does_not_tell_is_told_beside_it(triton: Triton, tokenizer: Tokenizer) -> None:
+    prompt = chat("Answer as a teacher of history would at school: What is the capital of France?")
+    ids = tokenizer.encode(prompt)
+    asked = {"return_log_probs": True, "num_top_log_probs": 3, "stream": True, "max_tokens": 4}
+    [whole] = ask(triton.grpc, triton.model, prompt, 4, exclude_input_in_output=True)
+    results = list(Stream(triton.grpc, triton.model, text_input="", prompt_token_ids=ids, **asked))
+    assert "".join(each.as_numpy("text_output")[0].decode() for each in results) == whole
+    assert results[0].as_numpy("cached_tokens").item() == len(ids) - 2
+    assert [each.as_numpy("finish_reason") for each in results[:-1]] == [None] * (len(results) - 1)
+    assert results[-1].as_numpy("finish_reason").item() == b"length"
+    chosen = np.concatenate([each.as_numpy("output_ids")[0, 0] for each in results])
+    likeliest = np.concatenate([each.as_numpy("top_log_prob_ids")[0, 0] for each in results])
+    log_probs = np.concatenate([each.as_numpy("top_log_probs")[0, 0] for each in results])
+    assert likeliest.shape == log_probs.shape == (4, 3)
+    assert (likeliest[:, 0] == chosen).all(), "greedy"
+    assert (np.diff(log_probs, axis=1) <= 0).all()
+
+
 def test_penalties_make_a_repeating_answer_go_elsewhere(triton: Triton) -> None:
     def told(**inputs: object) -> str:
         return "".join(ask(triton.grpc, triton.model, "la la la la la la", 20, stream=True, **inputs))
@@ -278,7 +309,11 @@ def test_requests_past_the_slots_wait_and_are_counted(triton: Triton) -> None:
         ("beam_width", {"beam_width": 2}),
         ("repetition_penalty", {"repetition_penalty": 0.0}),
         ("min_tokens", {"min_tokens": 5}),
-        ("embedding_bias_words", {"embedding_bias_words": ["Paris"], "embedding_bias_weights": [1.0]}),
+        ("embedding_bias_weights 1", {"embedding_bias_weights": [1.0]}),
+        ("logit_bias_ids names token id 49152", {"logit_bias_ids": [49152], "logit_bias_values": [1.0]}),
+        ("min_p", {"min_p": 1.5}),
+        ("top_log_probs", {"num_top_log_probs": 21}),
+        ("prompt_token_ids", {"prompt_token_ids": [1]}),
         ("lora_task_id", {"lora_task_id": 1}),
         ("guided_decoding_guide_type", {"guided_decoding_guide": "{}"}),
         ("unclosed group", {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "(a"}),

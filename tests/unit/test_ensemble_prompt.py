@@ -7,7 +7,8 @@ import manifests
 import numpy as np
 import pytest
 
-from engines.recipe import Limits
+from engines.errors import InvalidRequest
+from engines.recipe import Limits, Parallel
 from ensemble import words
 from ensemble.prompt import prepare
 from text.tokenizer import Tokenizer
@@ -53,3 +54,42 @@ def test_the_clients_stop_words_stay_beside_them(tokenizer: Tokenizer) -> None:
 def test_metrics_are_asked_for_whatever_the_client_says(tokenizer: Tokenizer) -> None:
     asked_not = prepared(tokenizer, "onnx-cpu", RETURN_PERF_METRICS=np.array([[False]]))
     assert asked_not["RETURN_PERF_METRICS"].item() is True
+
+
+def test_a_prompt_of_ids_is_taken_as_it_is(tokenizer: Tokenizer) -> None:
+    empty = np.array([[b""]], object)
+    ids = prepared(tokenizer, "tensorrt-llm", QUERY=empty, PROMPT_TOKEN_IDS=np.array([[5, 6, 7]], np.int32))
+    assert ids["INPUT_ID"].tolist() == [[5, 6, 7]]
+    assert ids["REQUEST_INPUT_LEN"].tolist() == [[3]]
+    with pytest.raises(InvalidRequest, match="both say"):
+        prepared(tokenizer, "onnx-cpu", PROMPT_TOKEN_IDS=np.array([[5]], np.int32))
+
+
+def test_biases_of_ids_and_of_words_become_one_number_for_each_token(tokenizer: Tokenizer) -> None:
+    [word] = tokenizer.encode(" a")
+    bias = {
+        "LOGIT_BIAS_IDS": np.array([[3, word]], np.int32),
+        "LOGIT_BIAS_VALUES": np.array([[-1.5, 2]], np.float32),
+        "EMBEDDING_BIAS_WORDS": np.array([[b" a"]], object),
+        "EMBEDDING_BIAS_WEIGHTS": np.array([[0.5]], np.float32),
+    }
+    for target, gpus, length in (("onnx-cpu", 1, 1001), ("tensorrt-llm", 2, 1002)):
+        engine = manifests.manifest(LIMITS, 1001).model_copy(
+            update={"target": target, "parallel": Parallel(tensor=gpus)}
+        )
+        tensors = {"QUERY": np.array([[b"hi"]], object), "REQUEST_OUTPUT_LEN": np.array([[4]], np.int32)}
+        [dense] = prepare(tensors | bias, tokenizer, engine)["EMBEDDING_BIAS"]
+        assert (dense.shape, dense.dtype) == ((length,), np.float32), "as long as the engine's logits"
+        assert {int(token): dense[token] for token in np.flatnonzero(dense)} == {3: -1.5, word: 2.5}
+    assert "EMBEDDING_BIAS" not in prepared(tokenizer, "onnx-cpu")
+
+
+@pytest.mark.parametrize(("ids", "values"), [([1], [1.0, 2.0]), ([1000], [1.0]), ([-1], [1.0])])
+def test_a_bias_of_no_token_is_refused(tokenizer: Tokenizer, ids: list[int], values: list[float]) -> None:
+    with pytest.raises(InvalidRequest, match="logit_bias_"):
+        prepared(
+            tokenizer,
+            "onnx-cpu",
+            LOGIT_BIAS_IDS=np.array([ids], np.int32),
+            LOGIT_BIAS_VALUES=np.array([values], np.float32),
+        )

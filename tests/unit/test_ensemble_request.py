@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import InvalidRequest
-from engines.generation import Delta, Grammar
+from engines.generation import Delta, Grammar, TopLogProbs
 from ensemble import interface, words
 from ensemble.answer import Answer
 from ensemble.request import REFUSED, WITHOUT_EFFECT, EngineRequest, parse
@@ -22,6 +22,9 @@ HONOURED = {
     "repetition_penalty",
     "presence_penalty",
     "frequency_penalty",
+    "embedding_bias",
+    "min_p",
+    "num_top_log_probs",
     "min_tokens",
     "temperature",
     "runtime_top_k",
@@ -50,7 +53,7 @@ def asked(**given: Any) -> EngineRequest:
 
 
 def test_every_input_of_the_engine_is_honoured_refused_or_without_effect() -> None:
-    names = [tensor.name for tensor in interface.ENGINE_INPUTS]
+    names = [tensor.name for tensor in (*interface.ENGINE_INPUTS, *interface.ONNX_INPUTS)]
     assert sorted(names) == sorted([*HONOURED, *REFUSED, *WITHOUT_EFFECT])
 
 
@@ -80,6 +83,13 @@ def test_penalties_and_the_least_length_are_passed_on_as_they_are() -> None:
     assert (penalised.presence_penalty, penalised.frequency_penalty) == (0.5, -0.25)
     assert asked(min_tokens=3).sampling.min_tokens == 3
     assert asked(min_tokens=-1).sampling.min_tokens == 0
+
+
+def test_a_bias_names_the_tokens_that_it_changes() -> None:
+    assert asked(embedding_bias=np.array([0, -2.5, 0, 100], np.float32)).sampling.logit_bias == (
+        (1, -2.5),
+        (3, 100.0),
+    )
 
 
 def test_bad_words_are_token_sequences_as_stop_words_are() -> None:
@@ -117,7 +127,6 @@ def test_a_prompt_is_cut_to_its_stated_length() -> None:
     [
         ("beam_width", 2),
         ("num_return_sequences", 3),
-        ("embedding_bias", [0.0, 1.0]),
         ("return_context_logits", True),
         ("return_generation_logits", True),
         ("draft_input_ids", [3]),
@@ -149,6 +158,8 @@ def test_what_the_engine_cannot_do_is_refused_by_name(name: str, value: Any) -> 
         ("min_tokens", 0),
         ("bad_words_list", np.zeros((2, 0), np.int32)),
         ("embedding_bias", np.zeros(0, np.float32)),
+        ("embedding_bias", np.zeros(8, np.float32)),
+        ("min_p", 0.0),
         ("return_context_logits", False),
         ("len_penalty", 2.0),
     ],
@@ -208,3 +219,33 @@ def test_log_probabilities_are_per_response_and_add_up() -> None:
     assert [response["output_log_probs"] for response in responses] == [[[[-0.5]]], [[[-1.0, -0.25]]]]
     assert [response["cum_log_probs"] for response in responses] == [[[-0.5]], [[-1.75]]]
     assert "output_log_probs" not in told(Answer(7, asked(streaming=True)))[0]
+
+
+def test_the_likeliest_tokens_are_padded_where_fewer_are_possible() -> None:
+    answer = Answer(7, asked(streaming=True, return_log_probs=True, num_top_log_probs=2))
+    tops = (TopLogProbs((10, 3), (-0.25, -2.0)), TopLogProbs((11,), (0.0,)))
+    outputs = answer.outputs(
+        Delta(token_ids=(10, 11), token_count=2, log_probs=(-0.25, 0.0), top_log_probs=tops)
+    )
+    assert outputs is not None
+    assert outputs["top_log_prob_ids"].tolist() == [[[[10, 3], [11, -1]]]]
+    assert outputs["top_log_probs"].tolist() == [[[[-0.25, -2.0], [0.0, 0.0]]]]
+    end = answer.outputs(Delta(finish_reason="stop"))
+    assert end is not None
+    assert end["top_log_prob_ids"].shape == (1, 1, 0, 2)
+
+
+def test_what_was_cached_comes_first_and_why_it_ended_last() -> None:
+    deltas = [Delta(token_ids=(10,), token_count=1, cached_tokens=2), Delta(finish_reason="stop")]
+    streamed = Answer(7, asked(streaming=True))
+    responses = [streamed.outputs(delta) for delta in deltas]
+    assert [{"cached_tokens", "finish_reason"} & set(response or ()) for response in responses] == [
+        {"cached_tokens"},
+        {"finish_reason"},
+    ]
+    whole = Answer(7, asked())
+    [none, told] = [whole.outputs(delta) for delta in deltas]
+    assert none is None
+    assert told is not None
+    assert told["cached_tokens"].tolist() == [[2]]
+    assert told["finish_reason"].item() == b"stop"
