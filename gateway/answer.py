@@ -9,8 +9,10 @@ from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import GenerationRequest
 from gateway.backends.base import Backend
 from gateway.blocks import Block, grow
+from gateway.log_probs import ChosenToken, LogProbs
 from text.parts import Part, Reasoning, Text
 from text.stop import StopStrings
+from text.tokenizer import Tokenizer
 
 # "tool_calls": it ended by itself, and calls tools.
 Finish = Literal["stop", "length", "tool_calls"]
@@ -26,6 +28,7 @@ class Piece:
     stop: the stop string that ended the answer, on the last piece, if one did.
     cached_tokens: of the prompt, on the last piece, where the backend says.
     log_prob: natural-log probability of those tokens, where it was asked for.
+    chosen: the tokens that begin in the text so far and were not told yet, where the client asked for them.
     """
 
     parts: tuple[Part, ...]
@@ -34,14 +37,20 @@ class Piece:
     cached_tokens: int | None = None
     log_prob: float = 0.0
     stop: str | None = None
+    chosen: tuple[ChosenToken, ...] = ()
 
 
-async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator[Piece, None]:
+async def answer(
+    backend: Backend, request: GenerationRequest, told_by: Tokenizer | None = None
+) -> AsyncGenerator[Piece, None]:
     """The answer to `request`, up to the first stop string, which also ends the generation in the engine.
 
     The text of the first min_tokens tokens is not searched, because an answer never ends earlier.
+    told_by: the tokenizer of the engine, where the client wants to know the log-probability of each token.
     Raises what the backend raises.
     """
+    log_probs = None if told_by is None else LogProbs(told_by)
+    length = 0
     stop = StopStrings(request.stop)
     tokens = 0
     log_prob = 0.0
@@ -54,16 +63,23 @@ async def answer(backend: Backend, request: GenerationRequest) -> AsyncGenerator
             cached = delta.cached_tokens if cached is None else cached
             text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, None)
             exempt -= delta.token_count
+            if log_probs is not None:
+                log_probs.push(delta)
+                length += len(text)
             if matched is not None:
-                yield Piece(_shown(text), tokens, "stop", cached, log_prob, matched)
+                chosen = log_probs.before(length) if log_probs else ()
+                yield Piece(_shown(text), tokens, "stop", cached, log_prob, matched, chosen)
                 return
             if delta.finish_reason == "cancelled":
                 raise EngineFailed("The engine was told by someone else to end this answer; send it again.")
             if delta.finish_reason is not None:
-                yield Piece(_shown(text + stop.flush()), tokens, delta.finish_reason, cached, log_prob)
+                text += stop.flush()
+                chosen = log_probs.rest() if log_probs else ()
+                yield Piece(_shown(text), tokens, delta.finish_reason, cached, log_prob, chosen=chosen)
                 return
             if text:
-                yield Piece(_shown(text), tokens, log_prob=log_prob)
+                chosen = log_probs.before(length) if log_probs else ()
+                yield Piece(_shown(text), tokens, log_prob=log_prob, chosen=chosen)
                 tokens, log_prob = 0, 0.0
     raise EngineFailed("The engine ended this answer without saying why; send it again.")
 
@@ -99,6 +115,7 @@ class Whole:
     stop: str | None = None
     cached_tokens: int | None = None
     log_prob: float = 0.0
+    chosen: list[ChosenToken] = field(default_factory=list)
 
     def add(self, piece: Piece) -> None:
         """Take the next piece."""
@@ -110,6 +127,7 @@ class Whole:
         self.stop = piece.stop
         self.cached_tokens = piece.cached_tokens
         self.log_prob += piece.log_prob
+        self.chosen += piece.chosen
 
     @property
     def text(self) -> str:

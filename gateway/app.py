@@ -97,7 +97,8 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
     ) -> Response:
         shown, generated = body.n or 1, body.candidates
         requests = candidates(asked, generated, ranked=generated > shown)
-        answers = [answer(model.backend, each) for each in requests]
+        told_by = None if body.likeliest is None else model.prompter.tokenizer
+        answers = [answer(model.backend, each, told_by) for each in requests]
         if asked.sampling.grammar is not None:
             answers = [blaming(structure.field(body), pieces) for pieces in answers]
         choices = merged(answers)

@@ -13,6 +13,7 @@ from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
 from gateway.api.model_list import ModelCard
 from gateway.backends.base import Backend
+from gateway.capabilities import check
 from gateway.validation import conversation, sampling, stop_strings
 from text import template, tokenizer
 from text.template import ChatTemplate
@@ -63,6 +64,7 @@ class Prompter:
     def _request(
         self, body: ChatCompletionRequest | CompletionRequest, request_id: str, prompt: str
     ) -> GenerationRequest:
+        check(body, self.manifest)
         ids = tuple(self.tokenizer.encode(prompt))
         return GenerationRequest(
             request_id=request_id,

@@ -81,7 +81,7 @@ def triton(engines: Path, url: str) -> Start:
     def backend(folder: Path, prompter: Prompter) -> TritonBackend:
         manifest = prompter.manifest
         grammars = GrammarCheck(folder, manifest) if manifest.target == "tensorrt-llm" else None
-        return TritonBackend(manifest.name, url, grammars)
+        return TritonBackend(manifest.name, manifest.target, url, grammars)
 
     return start
 

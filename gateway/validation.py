@@ -69,6 +69,8 @@ def check_options(body: GenerationBody) -> None:
         )
     if isinstance(body, ChatCompletionRequest) and body.continue_final_message:
         _check_continuation(body)
+    if isinstance(body, ChatCompletionRequest) and body.top_logprobs and not body.logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs: true.", "top_logprobs")
     if isinstance(body, CompletionRequest) and body.best_of is not None:
         _check_best_of(body.best_of, body.n or 1, bool(body.stream))
 
@@ -154,13 +156,6 @@ def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> Sa
             f"min_tokens is {body.min_tokens}, but the answer has {most} at most; ask for fewer.",
             "min_tokens",
         )
-    if body.min_tokens and manifest.target == "tensorrt-llm" and len(manifest.eos_token_ids) > 1:
-        # Upstream keeps back one end-of-sequence token so long; the others end an answer as stop words.
-        raise InvalidRequest(
-            f"min_tokens is {body.min_tokens}, but {manifest.name} has {len(manifest.eos_token_ids)} "
-            "end-of-sequence tokens, of which TensorRT-LLM can keep back one; leave it out.",
-            "min_tokens",
-        )
     top_k = body.top_k if body.top_k is not None and body.top_k > 0 else 0
     return SamplingParams(
         max_tokens=most,
@@ -168,14 +163,30 @@ def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> Sa
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,
         top_k=min(top_k, manifest.vocab_size),
+        min_p=body.min_p or 0.0,
         repetition_penalty=1.0 if body.repetition_penalty is None else body.repetition_penalty,
         presence_penalty=body.presence_penalty or 0.0,
         frequency_penalty=body.frequency_penalty or 0.0,
+        logit_bias=_logit_bias(body, manifest),
         # OpenAI's seeds are signed; engines take the same 64 bits unsigned.
         seed=None if body.seed is None else body.seed % 2**64,
         ignore_eos=bool(body.ignore_eos),
+        log_probs=body.likeliest is not None,
+        top_log_probs=body.likeliest or 0,
         grammar=grammar(body),
     )
+
+
+def _logit_bias(body: GenerationBody, manifest: Manifest) -> tuple[tuple[int, float], ...]:
+    bias = {int(token): value for token, value in (body.logit_bias or {}).items()}
+    for token in bias:
+        if token >= manifest.vocab_size:
+            raise InvalidRequest(
+                f"logit_bias names token id {token}, but the vocabulary of {manifest.name} ends at "
+                f"{manifest.vocab_size - 1}.",
+                "logit_bias",
+            )
+    return tuple(bias.items())
 
 
 def _max_tokens(body: GenerationBody) -> tuple[str, int | None]:

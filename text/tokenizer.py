@@ -78,6 +78,19 @@ class Tokenizer:
         (encoding,) = self.encoder.encode_batch_fast([text], add_special_tokens=not bare)
         return encoding.ids
 
+    def spell(self, token_id: int) -> str:
+        r"""One token on its own: its text, or the name of one that stands for none (special tokens).
+
+        Bytes that are no whole characters are spelled as OpenAI's API does: bytes:\xed\x95.
+        """
+        data = self.vocabulary.join([token_id])
+        if not data:
+            return self.encoder.id_to_token(token_id) or f"token_id:{token_id}"
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, special tokens left out but those that mark calls and reasoning.
 

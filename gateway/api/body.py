@@ -9,6 +9,9 @@ from pydantic_core import PydanticCustomError
 MAX_STOP_STRINGS = 4
 # OpenAI's bound of n for chats. More than the engine has slots for wait in its queue.
 MAX_CHOICES = 128
+# OpenAI's for chats; its plain completions end at 5, which is less than other servers' clients ask for.
+MAX_TOP_LOGPROBS = 20
+MAX_BIAS = 100
 
 
 def only(*neutral: JsonValue, advice: str) -> AfterValidator:
@@ -34,9 +37,10 @@ def either(**kinds: type) -> Callable[[Any], str | None]:
     return choose
 
 
-NO_LOGPROBS = "log-probabilities are not offered yet; leave it out"
 TEXT_ONLY = "this server reads and writes text only"
 
+# JSON's keys are strings; so are the ids that are keys.
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Ignored = Annotated[JsonValue, Field(description="Accepted; it does not change the answer.")]
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -174,12 +178,12 @@ class GenerationBody(Addressed):
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
         None, description="How many answers to the one prompt; answer i has the seed `seed + i`; default 1."
     )
-    min_p: Annotated[
-        JsonValue, only(0, advice="not offered: Triton's ensemble cannot carry it; use top_p or top_k")
-    ] = None
-    logit_bias: Annotated[
-        JsonValue, only({}, advice="not offered: Triton's ensemble cannot carry it; leave it out")
-    ] = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Keeps tokens at least this fraction as likely as the likeliest; 0 keeps all."
+    )
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]] | None = Field(
+        None, description="What is added to the logits of tokens, by their ids."
+    )
 
     user: Ignored = None
     metadata: Ignored = None
@@ -188,3 +192,8 @@ class GenerationBody(Addressed):
     def candidates(self) -> int:
         """How many answers are generated."""
         return self.n or 1
+
+    @property
+    def likeliest(self) -> int | None:
+        """How many of the likeliest tokens are told with each token; None where none is told at all."""
+        return None

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
-from gateway.api.body import NO_LOGPROBS, TEXT_ONLY, Body, GenerationBody, Ignored, either, only
+from gateway.api.body import MAX_TOP_LOGPROBS, TEXT_ONLY, Body, GenerationBody, Ignored, either, only
 from gateway.api.reply import COMMENT, DONE, Head, event
+from gateway.api.token_log_probs import ChatLogProbs
 from gateway.api.usage import Usage
 from gateway.errors import error_body
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
@@ -67,8 +68,10 @@ class ChatCompletionRequest(GenerationBody):
         None, description="The answer goes on with the last message, which is the assistant's."
     )
 
-    logprobs: Annotated[JsonValue, only(False, advice=NO_LOGPROBS)] = None
-    top_logprobs: Annotated[JsonValue, only(0, advice=NO_LOGPROBS)] = None
+    logprobs: bool | None = Field(None, description="Tell the log-probability of each token of the answer.")
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None, description="With each, tell so many of the likeliest tokens in its place; needs logprobs."
+    )
     tools: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
     tool_choice: Annotated[JsonValue, only("none", "auto", advice=_NO_TOOLS)] = None
     functions: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
@@ -88,6 +91,11 @@ class ChatCompletionRequest(GenerationBody):
     safety_identifier: Ignored = None
     service_tier: Ignored = None
     store: Ignored = None
+
+    @property
+    def likeliest(self) -> int | None:
+        """See `GenerationBody.likeliest`."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
 
 class FunctionCall(BaseModel):
@@ -123,7 +131,7 @@ class ChatChoice(BaseModel):
 
     index: int
     message: AssistantMessage
-    logprobs: None
+    logprobs: ChatLogProbs | None
     finish_reason: Finish
 
 
@@ -168,7 +176,7 @@ class ChatChunkChoice(BaseModel):
 
     index: int
     delta: ChatDelta
-    logprobs: None
+    logprobs: ChatLogProbs | None
     finish_reason: Finish | None
 
 
@@ -197,7 +205,10 @@ class ChatReply:
         """See `Reply.whole`."""
         choices = [
             ChatChoice(
-                index=index, message=_message(answer), logprobs=None, finish_reason=answer.finish_reason
+                index=index,
+                message=_message(answer),
+                logprobs=ChatLogProbs.of(answer.chosen),
+                finish_reason=answer.finish_reason,
             )
             for index, answer in enumerate(answers)
         ]
@@ -216,10 +227,13 @@ class ChatReply:
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """See `Reply.piece`."""
-        chunks = [self._chunk(index, _delta(part)) for part in piece.parts]
+        deltas: list[tuple[ChatDelta, Finish | None]] = [(_delta(part), None) for part in piece.parts]
         if piece.finish_reason is not None:
-            chunks.append(self._chunk(index, ChatDelta(), piece.finish_reason))
-        return b"".join(chunks)
+            deltas.append((ChatDelta(), piece.finish_reason))
+        # All that the piece tells of its tokens goes with its first chunk.
+        (delta, finish), *others = deltas
+        chunks = [self._chunk(index, delta, finish, ChatLogProbs.of(piece.chosen))]
+        return b"".join([*chunks, *(self._chunk(index, *each) for each in others)])
 
     def closing(self, usage: Usage) -> bytes:
         """See `Reply.closing`."""
@@ -233,8 +247,14 @@ class ChatReply:
         """See `Reply.keep_alive`."""
         return COMMENT
 
-    def _chunk(self, index: int, delta: ChatDelta, finish: Finish | None = None) -> bytes:
-        choice = ChatChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=finish)
+    def _chunk(
+        self,
+        index: int,
+        delta: ChatDelta,
+        finish: Finish | None = None,
+        log_probs: ChatLogProbs | None = None,
+    ) -> bytes:
+        choice = ChatChunkChoice(index=index, delta=delta, logprobs=log_probs, finish_reason=finish)
         return self._event([choice], None)
 
     def _event(self, choices: list[ChatChunkChoice], usage: Usage | None) -> bytes:

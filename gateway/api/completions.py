@@ -8,8 +8,9 @@ from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
-from gateway.api.body import MAX_CHOICES, NO_LOGPROBS, GenerationBody, either, only
+from gateway.api.body import MAX_CHOICES, MAX_TOP_LOGPROBS, GenerationBody, either, only
 from gateway.api.reply import COMMENT, DONE, Head, event
+from gateway.api.token_log_probs import CompletionLogProbs
 from gateway.api.usage import Usage
 from gateway.errors import error_body
 from text.parts import Text
@@ -34,7 +35,16 @@ class CompletionRequest(GenerationBody):
     )
     echo: Annotated[JsonValue, only(False, advice="not offered yet; leave it out")] = None
     suffix: Annotated[JsonValue, only("", advice="not offered; leave it out")] = None
-    logprobs: Annotated[JsonValue, only(advice=NO_LOGPROBS)] = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None,
+        description="Tell the log-probability of each token of the answer, and so many of the likeliest "
+        "tokens in its place.",
+    )
+
+    @property
+    def likeliest(self) -> int | None:
+        """See `GenerationBody.likeliest`."""
+        return self.logprobs
 
     @property
     def candidates(self) -> int:
@@ -47,7 +57,7 @@ class CompletionChoice(BaseModel):
 
     index: int
     text: str
-    logprobs: None
+    logprobs: CompletionLogProbs | None
     finish_reason: Finish | None
 
 
@@ -75,7 +85,8 @@ class CompletionReply:
     def whole(self, answers: Sequence[Whole], usage: Usage) -> Completion:
         """See `Reply.whole`."""
         choices = [
-            self._choice(index, answer.text, answer.finish_reason) for index, answer in enumerate(answers)
+            self._choice(index, answer.text, answer.finish_reason, CompletionLogProbs.of(answer.chosen))
+            for index, answer in enumerate(answers)
         ]
         return self._shape(choices).model_copy(update={"usage": usage})
 
@@ -85,12 +96,17 @@ class CompletionReply:
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """See `Reply.piece`."""
-        chunks = [
-            self._event([self._choice(index, part.text)]) for part in piece.parts if isinstance(part, Text)
+        told: list[tuple[str, Finish | None]] = [
+            (part.text, None) for part in piece.parts if isinstance(part, Text)
         ]
         if piece.finish_reason is not None:
-            chunks.append(self._event([self._choice(index, "", piece.finish_reason)]))
-        return b"".join(chunks)
+            told.append(("", piece.finish_reason))
+        # All that the piece tells of its tokens goes with its first chunk.
+        log_probs = [CompletionLogProbs.of(piece.chosen), *[None] * (len(told) - 1)]
+        return b"".join(
+            self._event([self._choice(index, text, finish, tokens)])
+            for (text, finish), tokens in zip(told, log_probs, strict=True)
+        )
 
     def closing(self, usage: Usage) -> bytes:
         """See `Reply.closing`."""
@@ -104,8 +120,10 @@ class CompletionReply:
         """See `Reply.keep_alive`."""
         return COMMENT
 
-    def _choice(self, index: int, text: str, finish: Finish | None = None) -> CompletionChoice:
-        return CompletionChoice(index=index, text=text, logprobs=None, finish_reason=finish)
+    def _choice(
+        self, index: int, text: str, finish: Finish | None, log_probs: CompletionLogProbs | None
+    ) -> CompletionChoice:
+        return CompletionChoice(index=index, text=text, logprobs=log_probs, finish_reason=finish)
 
     def _event(self, choices: list[CompletionChoice], usage: Usage | None = None) -> bytes:
         chunk = self._shape(choices)

@@ -6,7 +6,8 @@ Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/inflight_batcher_llm/{en
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -17,7 +18,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from engines.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
-from engines.generation import Delta, GenerationRequest
+from engines.generation import Delta, FinishReason, GenerationRequest, TopLogProbs
+from engines.recipe import Target
 from engines.stages import engine_stage
 from gateway.backends.base import Load
 from gateway.grammar_check import GrammarCheck
@@ -27,6 +29,8 @@ _NO_END_ID = -1
 # Errors end the stream with a gRPC status; else they come as text alone (triton-inference-server/server,
 # docs/customization_guide/inference_protocols.md).
 _WITH_STATUS = {"triton_grpc_error": "true"}
+# The likeliest tokens and their log-probabilities, as the ensembles of ONNX engines tell them.
+_LIKELIEST = ["top_log_prob_ids", "top_log_probs"]
 _READY_TIMEOUT_S = 2.0
 # gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start.
 _CHANNEL = [
@@ -47,8 +51,9 @@ class TritonBackend:
     grammars: what tries grammars before the engine sees them; None where the engine does it itself.
     """
 
-    def __init__(self, model: str, url: str, grammars: GrammarCheck | None) -> None:
+    def __init__(self, model: str, target: Target, url: str, grammars: GrammarCheck | None) -> None:
         self._model = model
+        self._onnx = target != "tensorrt-llm"
         self._grammars = grammars
         self._url = url
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
@@ -58,15 +63,16 @@ class TritonBackend:
         """See `gateway.backends.base.Backend.generate`.
 
         TensorRT-LLM does not say why an answer ended. End-of-sequence is not counted here, so fewer tokens
-        than allowed mean "stop", also where it came in the place of the last one.
+        than allowed mean "stop", also where it came in the place of the last one. ONNX engines say it.
         """
         if self._grammars is not None and request.sampling.grammar is not None:
             await self._grammars.check(request.sampling.grammar)
         max_tokens = request.sampling.max_tokens
         tokens = 0
         running = True
+        said: FinishReason | None = None
         responses = self._client.stream_infer(
-            _once(self._model, request.request_id, _inputs(request), _outputs(request)),
+            _once(self._model, request.request_id, _inputs(request), _outputs(request, self._onnx)),
             headers=_WITH_STATUS,
         )
         try:
@@ -74,14 +80,11 @@ class TritonBackend:
                 if error is not None:
                     running = False
                     raise self._typed(error.message(), None)
-                new = int(result.as_numpy("num_output_tokens").sum())
-                ended = not request.sampling.ignore_eos and bool(result.as_numpy("end_of_sequence").any())
-                count = new - ended
-                text = b"".join(result.as_numpy("text_output").reshape(-1)).decode()
-                tokens += count
-                if text or count:
-                    log_probs = _log_probs(request, result, new)[:count]
-                    yield Delta(text=text, token_count=count, log_probs=log_probs)
+                delta = _delta(request, result)
+                tokens += delta.token_count
+                said = delta.finish_reason or said
+                if delta.text or delta.token_count or delta.cached_tokens is not None:
+                    yield replace(delta, finish_reason=None)
             running = False
         except grpc.aio.AioRpcError as error:
             raise self._typed(error.details() or "", error.code()) from None
@@ -89,7 +92,7 @@ class TritonBackend:
             if running:
                 responses.cancel()
                 await self._stop(request.request_id)
-        yield Delta(finish_reason="stop" if tokens < max_tokens else "length")
+        yield Delta(finish_reason=said or ("stop" if tokens < max_tokens else "length"))
 
     async def check(self) -> None:
         """See `gateway.backends.base.Backend.check`."""
@@ -157,11 +160,36 @@ class TritonBackend:
         return EngineFailed(f"{self._model} failed on Triton: {message}.")
 
 
-def _log_probs(request: GenerationRequest, result: InferResult, count: int) -> tuple[float, ...]:
-    """Those of the response's `count` new tokens, which come last: TensorRT-LLM repeats all earlier ones."""
-    if not request.sampling.log_probs or not count:
-        return ()
-    return tuple(result.as_numpy("output_log_probs").reshape(-1)[-count:].tolist())
+def _delta(request: GenerationRequest, result: InferResult) -> Delta:
+    """What a response adds to the answer, an end-of-sequence token left out."""
+    new = int(result.as_numpy("num_output_tokens").sum())
+    ended = not request.sampling.ignore_eos and bool(result.as_numpy("end_of_sequence").any())
+    cached, finish = result.as_numpy("cached_tokens"), result.as_numpy("finish_reason")
+    delta = Delta(
+        text=b"".join(result.as_numpy("text_output").reshape(-1)).decode(),
+        token_count=new - ended,
+        cached_tokens=None if cached is None else int(cached.item()),
+        finish_reason=None if finish is None else finish.item().decode(),
+    )
+    if not request.sampling.log_probs or not new:
+        return delta
+    # Those of the new tokens come last: TensorRT-LLM repeats all earlier ones.
+    log_probs = result.as_numpy("output_log_probs").reshape(-1)[-new:]
+    return replace(
+        delta,
+        token_ids=tuple(result.as_numpy("output_ids").reshape(-1)[: delta.token_count].tolist()),
+        log_probs=tuple(log_probs[: delta.token_count].tolist()),
+        top_log_probs=_top_log_probs(result, delta.token_count) if request.sampling.top_log_probs else (),
+    )
+
+
+def _top_log_probs(result: InferResult, count: int) -> tuple[TopLogProbs, ...]:
+    """Those of the first `count` tokens of a response; ids of -1 fill up rows that have fewer."""
+    ids, log_probs = (result.as_numpy(name)[0, 0, :count] for name in _LIKELIEST)
+    return tuple(
+        TopLogProbs(tuple(row[row >= 0].tolist()), tuple(told[row >= 0].tolist()))
+        for row, told in zip(ids, log_probs, strict=True)
+    )
 
 
 async def _once(
@@ -171,11 +199,15 @@ async def _once(
     yield {"model_name": model, "request_id": request_id, "inputs": inputs, "outputs": outputs or None}
 
 
-def _outputs(request: GenerationRequest) -> list[InferRequestedOutput]:
+def _outputs(request: GenerationRequest, onnx: bool) -> list[InferRequestedOutput]:
     """What is read of the ensemble's outputs; the others, metrics above all, stay there."""
     names = ["text_output", "num_output_tokens", "end_of_sequence"]
+    if onnx:
+        names += ["cached_tokens", "finish_reason"]
     if request.sampling.log_probs:
-        names.append("output_log_probs")
+        names += ["output_ids", "output_log_probs"]
+    if request.sampling.top_log_probs:
+        names += _LIKELIEST
     return [InferRequestedOutput(name) for name in names]
 
 
@@ -201,20 +233,27 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
         ("repetition_penalty", sampling.repetition_penalty, 1),
         ("presence_penalty", sampling.presence_penalty, 0),
         ("frequency_penalty", sampling.frequency_penalty, 0),
+        ("min_p", sampling.min_p, 0),
     ):
         if value != neutral:
             inputs.append(_tensor(name, [[value]], np.float32))
     if sampling.grammar is not None:
         inputs.append(_tensor("guided_decoding_guide_type", [[sampling.grammar.kind.encode()]], np.object_))
         inputs.append(_tensor("guided_decoding_guide", [[sampling.grammar.text.encode()]], np.object_))
+    if sampling.logit_bias:
+        ids, values = zip(*sampling.logit_bias, strict=True)
+        inputs.append(_tensor("logit_bias_ids", [ids], np.int32))
+        inputs.append(_tensor("logit_bias_values", [values], np.float32))
     if sampling.log_probs:
         inputs.append(_tensor("return_log_probs", [[True]], np.bool_))
+    if sampling.top_log_probs:
+        inputs.append(_tensor("num_top_log_probs", [[sampling.top_log_probs]], np.int32))
     if sampling.ignore_eos:
         inputs.append(_tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs
 
 
-def _tensor(name: str, values: list[list[Any]], dtype: npt.DTypeLike) -> InferInput:
+def _tensor(name: str, values: Sequence[Sequence[Any]], dtype: npt.DTypeLike) -> InferInput:
     data = np.array(values, dtype)
     tensor = InferInput(name, list(data.shape), np_to_triton_dtype(data.dtype))
     tensor.set_data_from_numpy(data)

@@ -136,6 +136,9 @@ SAME = {
             },
         },
     ),
+    "a bias": asked(CAPITAL, logit_bias={"7042": -100, "260": 1.5}),
+    "log-probabilities": asked(CAPITAL, logprobs=True),
+    "log-probabilities up to a stop string": asked(CAPITAL, logprobs=True, stop=["f Fra"]),
     "a regular expression": asked("A year?", structured_outputs={"regex": "20[0-9]{2}"}),
 }
 
@@ -152,6 +155,12 @@ def whole(reply: httpx.Response) -> tuple[list[tuple[str, str]], dict[str, int]]
 def test_the_gateways_answer_is_that_of_an_onnx_engine(triton: Triton, case: str) -> None:
     answers = [whole(triton.reply(model, "chat/completions", SAME[case])) for model in (NAME, TWIN)]
     assert answers[0][0] == answers[1][0]
+    told = [
+        triton.reply(model, "chat/completions", SAME[case]).json()["choices"][0]["logprobs"]
+        for model in (NAME, TWIN)
+        if "logprobs" in SAME[case]
+    ]
+    assert told[1:] == told[:1]
     # Past a stop string, as many tokens count as were on their way when it was read.
     assert "stop" in SAME[case] or answers[0][1] == answers[1][1]
     texts, _ = answers[0]
@@ -190,10 +199,14 @@ def test_best_of_ranks_by_the_log_probabilities_of_its_own_tokens(triton: Triton
 
 
 def test_what_the_backend_cannot_do_is_refused_by_name(triton: Triton) -> None:
-    for field, value in (("min_tokens", 5), ("top_logprobs", 2), ("logit_bias", {"5": 1}), ("min_p", 0.5)):
-        reply = triton.reply(NAME, "chat/completions", asked(HELLO, **{field: value}))
+    for field, fields in (
+        ("min_tokens", {"min_tokens": 5}),
+        ("top_logprobs", {"logprobs": True, "top_logprobs": 2}),
+        ("min_p", {"min_p": 0.5}),
+    ):
+        reply = triton.reply(NAME, "chat/completions", asked(HELLO, **fields))
         assert reply.status_code == 400, field
-        assert field in reply.json()["error"]["message"]
+        assert reply.json()["error"]["param"] == field
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -11,6 +11,8 @@ from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
+from gateway import capabilities
+from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
 from gateway.errors import (
@@ -37,6 +39,10 @@ def manifest(system: str | None = None, stop: tuple[str, ...] = ()) -> Manifest:
 
 def chat(**fields: object) -> ChatCompletionRequest:
     return parse(json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode(), ChatCompletionRequest)
+
+
+def completion(**fields: object) -> CompletionRequest:
+    return parse(json.dumps({"model": "m", "prompt": "x", **fields}).encode(), CompletionRequest)
 
 
 def refused(**fields: object) -> InvalidRequest:
@@ -83,6 +89,10 @@ def test_both_names_of_max_tokens_count() -> None:
         ("frequency_penalty", -2.1),
         ("repetition_penalty", 0),
         ("repetition_penalty", 101),
+        ("min_p", 1.1),
+        ("top_logprobs", 21),
+        ("top_logprobs", -1),
+        ("top_logprobs", 1),
         ("min_tokens", -1),
         ("max_tokens", 0),
         ("max_completion_tokens", -1),
@@ -117,6 +127,8 @@ def test_a_value_out_of_range_is_named(field: str, value: object) -> None:
         ("messages", "Hi"),
         ("model", 3),
         ("seed", 1.5),
+        ("logprobs", 1),
+        ("logit_bias", [5]),
     ],
 )
 def test_a_wrong_type_is_named(field: str, value: object) -> None:
@@ -146,10 +158,6 @@ def test_an_unknown_field_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("field", "neutral", "other"),
     [
-        ("logprobs", False, True),
-        ("top_logprobs", 0, 3),
-        ("min_p", 0, 0.1),
-        ("logit_bias", {}, {"5": 100}),
         ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
         ("tool_choice", "auto", "required"),
         ("modalities", ["text"], ["audio"]),
@@ -197,7 +205,7 @@ def test_an_answer_goes_on_only_with_an_answer_and_in_its_turn(fields: dict[str,
 
 def test_best_of_is_at_least_n_and_not_streamed() -> None:
     def checked(**fields: object) -> CompletionRequest:
-        body = parse(json.dumps({"model": "m", "prompt": "x", **fields}).encode(), CompletionRequest)
+        body = completion(**fields)
         check_options(body)
         return body
 
@@ -284,6 +292,31 @@ def test_an_unclear_shape_of_the_answer_is_refused_by_name(fields: dict[str, obj
 def test_penalties_reach_the_engine_as_they_are() -> None:
     params = sampling(chat(presence_penalty=1, frequency_penalty=-0.5, repetition_penalty=1.2), 1, manifest())
     assert (params.presence_penalty, params.frequency_penalty, params.repetition_penalty) == (1, -0.5, 1.2)
+
+
+def test_a_bias_is_by_token_ids_of_the_vocabulary() -> None:
+    assert sampling(chat(logit_bias={"5": -100, "999": 0.5}), 1, manifest()).logit_bias == (
+        (5, -100.0),
+        (999, 0.5),
+    )
+    for bias in ({"1000": 1}, {"5": 101}, {"-5": 1}, {"x": 1}, {"": 1}, {"5": None}, {"9" * 30: 1}, {"٣": 1}):
+        with pytest.raises(InvalidRequest) as caught:
+            sampling(chat(logit_bias=bias), 1, manifest())
+        assert (caught.value.param or "").startswith("logit_bias")
+        assert next(iter(bias)) in str(caught.value)
+
+
+def test_log_probabilities_are_asked_of_the_engine_as_of_the_api() -> None:
+    def asked(body: GenerationBody) -> tuple[bool, int]:
+        params = sampling(body, 1, manifest())
+        return params.log_probs, params.top_log_probs
+
+    assert asked(chat()) == asked(chat(logprobs=False)) == asked(chat(top_logprobs=0)) == (False, 0)
+    assert asked(chat(logprobs=True)) == (True, 0)
+    assert asked(chat(logprobs=True, top_logprobs=20)) == (True, 20)
+    assert asked(completion()) == (False, 0)
+    assert asked(completion(logprobs=0)) == (True, 0)
+    assert asked(completion(logprobs=5)) == (True, 5)
 
 
 def test_min_tokens_is_at_most_what_the_answer_may_have() -> None:
@@ -416,13 +449,24 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
                 assert 400 <= http_error(kind("x")).status <= 503
 
 
-def test_a_least_length_is_refused_where_tensorrt_llm_could_not_keep_it() -> None:
+def test_what_tensorrt_llm_cannot_do_is_refused_there_with_the_way_out_and_nowhere_else() -> None:
     onnx = manifest().model_copy(update={"eos_token_ids": (2, 3)})
     compiled = onnx.model_copy(update={"target": "tensorrt-llm"})
-    assert sampling(chat(min_tokens=5), 1, onnx).min_tokens == 5
-    with pytest.raises(InvalidRequest, match="has 2 end-of-sequence tokens") as caught:
-        sampling(chat(min_tokens=5), 1, compiled)
-    assert caught.value.param == "min_tokens"
-    assert sampling(chat(min_tokens=0), 1, compiled).min_tokens == 0
-    one = compiled.model_copy(update={"eos_token_ids": (2,)})
-    assert sampling(chat(min_tokens=5), 1, one).min_tokens == 5
+    for body, param in (
+        (chat(min_p=0.1), "min_p"),
+        (chat(logprobs=True, top_logprobs=1), "top_logprobs"),
+        (completion(logprobs=1), "logprobs"),
+        (chat(min_tokens=5), "min_tokens"),
+    ):
+        capabilities.check(body, onnx)
+        with pytest.raises(InvalidRequest, match=f"^{param} is .*; ") as caught:
+            capabilities.check(body, compiled)
+        assert caught.value.param == param
+    for body in (chat(), chat(min_p=0, logprobs=True, top_logprobs=0, min_tokens=0), completion(logprobs=0)):
+        capabilities.check(body, compiled)
+    capabilities.check(chat(min_tokens=5), compiled.model_copy(update={"eos_token_ids": (2,)}))
+
+
+def test_what_is_refused_are_fields_of_the_api() -> None:
+    fields = ChatCompletionRequest.model_fields | CompletionRequest.model_fields
+    assert all(fields.keys() >= refused.keys() for refused in capabilities.REFUSED.values())

@@ -1,0 +1,92 @@
+"""Log-probabilities and biases with the official openai client, on every backend."""
+
+import math
+
+from gateways import Gateway
+from openai import OpenAI
+
+PARIS = [{"role": "user", "content": "What is the capital of France?"}]
+COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
+
+
+def test_a_chats_tokens_are_told_streamed_as_whole(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 12}
+    asked |= {"logprobs": True, "top_logprobs": 3}
+    [choice] = client.chat.completions.create(**asked).choices
+    tokens = choice.logprobs.content
+    assert b"".join(bytes(token.bytes) for token in tokens).decode() == choice.message.content
+    for token in tokens:
+        assert len(token.top_logprobs) == 3
+        assert token.top_logprobs[0].token == token.token, "greedy"
+        assert token.top_logprobs[0].logprob == token.logprob
+        assert sum(math.exp(top.logprob) for top in token.top_logprobs) <= 1.0001
+    streamed, text = [], ""
+    for chunk in client.chat.completions.create(**asked, stream=True):
+        [choice] = chunk.choices
+        text += choice.delta.content or ""
+        streamed += choice.logprobs.content if choice.logprobs else []
+        assert sum(len(token.bytes) for token in streamed) >= len(text.encode())
+    assert streamed == tokens
+    assert (
+        client.chat.completions.create(model=gateway.model, messages=PARIS, max_tokens=1).choices[0].logprobs
+        is None
+    )
+
+
+def test_a_completions_tokens_have_their_places_in_its_text(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 8, "logprobs": 2}
+    [choice] = client.completions.create(**asked).choices
+    told = choice.logprobs
+    assert "".join(told.tokens) == choice.text
+    assert told.text_offset == [len("".join(told.tokens[:place])) for place in range(8)]
+    for token, log_prob, top in zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True):
+        assert top[token] == log_prob == max(top.values())
+        assert len(top) == 2
+    chunks = list(client.completions.create(**asked, stream=True))
+    streamed = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
+    assert [token for each in streamed for token in each.tokens] == told.tokens
+    assert [offset for each in streamed for offset in each.text_offset] == told.text_offset
+    [bare] = client.completions.create(**(asked | {"logprobs": 0})).choices
+    assert [list(top) for top in bare.logprobs.top_logprobs] == [[token] for token in told.tokens]
+
+
+def test_nothing_is_told_of_what_a_stop_string_hides(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 20, "logprobs": 0}
+    [choice] = client.completions.create(**asked, stop=", 12").choices
+    assert choice.text == " 9, 10, 11"
+    assert "".join(choice.logprobs.tokens) == choice.text
+    chunks = list(client.completions.create(**asked, stop=", 12", stream=True))
+    streamed = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
+    assert [token for each in streamed for token in each.tokens] == choice.logprobs.tokens
+
+
+def test_each_choice_has_its_own(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "prompt": "Once", "temperature": 1.2, "seed": 5, "max_tokens": 6}
+    choices = client.completions.create(**asked, n=2, best_of=3, logprobs=0).choices
+    assert [choice.text for choice in choices] == ["".join(choice.logprobs.tokens) for choice in choices]
+    means = [sum(choice.logprobs.token_logprobs) / len(choice.logprobs.tokens) for choice in choices]
+    assert means[0] >= means[1]
+
+
+def test_a_bias_bans_a_token_or_forces_it(client: OpenAI, gateway: Gateway) -> None:
+    def told(bias: dict[str, int]) -> str:
+        return (
+            client.chat.completions.create(
+                model=gateway.model, messages=PARIS, temperature=0, max_tokens=6, logit_bias=bias
+            )
+            .choices[0]
+            .message.content
+        )
+
+    assert told({}) == "The capital of France is Paris"
+    assert told({"7042": -100}).startswith("The capital of France is")
+    assert "Paris" not in told({"7042": -100})
+    assert told({"7042": 100}) == " Paris" * 6
+
+
+def test_min_p_of_one_is_greedy_whatever_the_temperature(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "prompt": COUNT, "max_tokens": 12}
+    greedy = client.completions.create(**asked, temperature=0).choices[0].text
+    assert (
+        client.completions.create(**asked, temperature=2, extra_body={"min_p": 1}).choices[0].text == greedy
+    )
