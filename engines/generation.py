@@ -70,10 +70,12 @@ class SamplingParams:
 class GenerationRequest:
     """One prompt for one engine.
 
-    prompt_token_ids is `text.tokenizer.Tokenizer.encode(prompt)`; the Triton backend sends the text (its
-    own preprocessing tokenises, with the same code), the local backend sends the ids.
-    stop: strings that end the answer and are never part of it, applied to the text above every backend,
-        because a string tokenises differently in context.
+    prompt_token_ids is `text.tokenizer.Tokenizer.encode(prompt)`, or what the client gave in its place; then
+        `prompt` is empty. The Triton backend sends the text where there is one (its own preprocessing
+        tokenises, with the same code), the local backend sends the ids.
+    stop: strings that end the answer, applied to the text above every backend, because a string tokenises
+        differently in context.
+    show_stop: the stop string that was met is the end of the answer, and else no part of it.
     """
 
     request_id: str
@@ -81,6 +83,7 @@ class GenerationRequest:
     prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams
     stop: tuple[str, ...] = ()
+    show_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ async def answer(
     """
     log_probs = None if told_by is None else LogProbs(told_by)
     length = 0
-    stop = StopStrings(request.stop)
+    stop = StopStrings(request.stop, request.show_stop)
     tokens = 0
     log_prob = 0.0
     cached: int | None = None

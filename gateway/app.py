@@ -2,9 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,7 +17,7 @@ from engines.errors import SlipwayError
 from engines.generation import GenerationRequest
 from gateway import structure
 from gateway.answer import answer, blaming
-from gateway.api.body import Addressed, GenerationBody
+from gateway.api.body import Addressed, Body, GenerationBody
 from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
 from gateway.api.completions import Completion, CompletionReply, CompletionRequest
 from gateway.api.error import ErrorBody
@@ -26,6 +26,7 @@ from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCoun
 from gateway.api.messages import CountTokensRequest, MessagesRequest
 from gateway.api.model_list import ModelCard, ModelList
 from gateway.api.reply import Head, Reply
+from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
 from gateway.api.usage import Usage
 from gateway.choices import begun, best, candidates, merged, wholes
 from gateway.connection import ClientLeft, attended, client_leaves, read_body
@@ -45,11 +46,13 @@ _PATIENCE_S = 10.0
 _CLIENT_CLOSED_REQUEST = 499
 _SHOWN_PATH = 100
 _SCHEMA_PATH = "#/components/schemas/{model}"
-_REQUEST_BODIES: tuple[type[Addressed], ...] = (
+_REQUEST_BODIES: tuple[type[Body], ...] = (
     ChatCompletionRequest,
     CompletionRequest,
     MessagesRequest,
     CountTokensRequest,
+    TokenizeRequest,
+    DetokenizeRequest,
 )
 _ANTHROPICS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": MessageErrorBody},
@@ -57,7 +60,9 @@ _ANTHROPICS: dict[int | str, dict[str, Any]] = {
 }
 
 A = TypeVar("A", bound=Addressed)
-B = TypeVar("B", bound=GenerationBody)
+B = TypeVar("B", bound=Body)
+P = TypeVar("P")
+Q = ParamSpec("Q")
 
 
 def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> FastAPI:
@@ -81,37 +86,46 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
     )
     metrics = registry(models)
 
-    async def read(request: Request, schema: type[A]) -> tuple[A, Model, bool]:
-        """The checked body, its model, and whether the body is short."""
+    async def read(request: Request, schema: type[B]) -> tuple[B, bool]:
+        """The body, and whether it is short."""
         check_media_type(request.headers.get("content-type"))
         content = await attended(read_body(request, max_body_bytes), stopping)
-        body = parse(content, schema)
+        return parse(content, schema), len(content) <= _SHORT_BODY
+
+    async def read_question(request: Request, schema: type[A]) -> tuple[A, Model, bool]:
+        """The checked body, its model, which is ready, and whether the body is short."""
+        body, short = await read(request, schema)
         if isinstance(body, GenerationBody):
             check_options(body)
         model = models.find(body.model)
         await model.backend.check()
-        return body, model, len(content) <= _SHORT_BODY
+        return body, model, short
 
     async def reply(
-        request: Request, body: GenerationBody, model: Model, asked: GenerationRequest, shape: Reply
+        request: Request, body: GenerationBody, model: Model, asked: Sequence[GenerationRequest], shape: Reply
     ) -> Response:
         shown, generated = body.n or 1, body.candidates
-        requests = candidates(asked, generated, ranked=generated > shown)
+        ranked = generated > shown
+        requests = [each for prompt in asked for each in candidates(prompt, generated, ranked)]
         told_by = None if body.likeliest is None else model.prompter.tokenizer
         answers = [answer(model.backend, each, told_by) for each in requests]
-        if asked.sampling.grammar is not None:
+        shaped = asked[0].sampling.grammar is not None
+        if shaped:
             answers = [blaming(structure.field(body), pieces) for pieces in answers]
         choices = merged(answers)
-        if asked.sampling.grammar is not None and body.stream:
+        if shaped and body.stream:
             # A grammar is tried by the engine; a bad one is to be a 400, not an event of a stream.
             choices = await attended(begun(choices, _PATIENCE_S), stopping, client_leaves(request))
-        prompt_tokens = len(asked.prompt_token_ids)
+        prompt_tokens = sum(len(each.prompt_token_ids) for each in asked)
         if body.stream:
-            return EventStream(shape, events(shape, choices, shown, prompt_tokens), stopping)
-        complete = await attended(wholes(choices, generated), stopping, client_leaves(request))
+            return EventStream(shape, events(shape, choices, len(asked), shown, prompt_tokens), stopping)
+        complete = await attended(wholes(choices, len(requests)), stopping, client_leaves(request))
         tokens = sum(each.tokens for each in complete)
-        usage = Usage.of(prompt_tokens, tokens, complete[0].cached_tokens)
-        content = shape.whole(best(complete, shown) if generated > shown else complete, usage)
+        usage = Usage.of(prompt_tokens, tokens, [each.cached_tokens for each in complete[::generated]])
+        if ranked:
+            rivals = [complete[at : at + generated] for at in range(0, len(complete), generated)]
+            complete = [each for group in rivals for each in best(group, shown)]
+        content = shape.whole(complete, usage)
         return Response(content.model_dump_json(exclude_unset=True), media_type="application/json")
 
     async def converse(
@@ -121,25 +135,38 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
         with chat.blaming():
             body = chat.chat()
             asked = await _prepared(short, model.prompter.chat, body, request.state.id)
-            return await reply(request, body, model, asked, shape(len(asked.prompt_token_ids)))
+            return await reply(request, body, model, [asked], shape(len(asked.prompt_token_ids)))
 
     @app.post(
         "/v1/chat/completions", response_model=ChatCompletion, openapi_extra=_body(ChatCompletionRequest)
     )
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation, as one body or as a stream of chunks."""
-        body, model, short = await read(request, ChatCompletionRequest)
+        body, model, short = await read_question(request, ChatCompletionRequest)
         asked = await _prepared(short, model.prompter.chat, body, request.state.id)
         head = Head(f"chatcmpl-{request.state.id}", model.name)
-        return await reply(request, body, model, asked, ChatReply(head, _with_usage(body)))
+        return await reply(request, body, model, [asked], ChatReply(head, _with_usage(body)))
 
     @app.post("/v1/completions", response_model=Completion, openapi_extra=_body(CompletionRequest))
     async def completions(request: Request) -> Response:
-        """Go on from a prompt, as one body or as a stream of chunks."""
-        body, model, short = await read(request, CompletionRequest)
-        asked = await _prepared(short, model.prompter.completion, body, request.state.id)
+        """Go on from a prompt or from several, as one body or as a stream of chunks."""
+        body, model, short = await read_question(request, CompletionRequest)
+        asked = await _prepared(short, model.prompter.completions, body, request.state.id)
         head = Head(f"cmpl-{request.state.id}", model.name)
-        return await reply(request, body, model, asked, CompletionReply(head, _with_usage(body)))
+        shape = CompletionReply(head, _with_usage(body), model.prompter.echoes(body))
+        return await reply(request, body, model, asked, shape)
+
+    @app.post("/tokenize", response_model=Tokens, openapi_extra=_body(TokenizeRequest))
+    async def tokenize(request: Request) -> Tokens:
+        """The tokens of a prompt or a conversation, as the model reads them."""
+        body, short = await read(request, TokenizeRequest)
+        return await _prepared(short, models.find(body.model).prompter.tokens, body)
+
+    @app.post("/detokenize", response_model=Detokenized, openapi_extra=_body(DetokenizeRequest))
+    async def detokenize(request: Request) -> Detokenized:
+        """The text of tokens."""
+        body, short = await read(request, DetokenizeRequest)
+        return await _prepared(short, models.find(body.model).prompter.text, body)
 
     @app.post(
         MESSAGES,
@@ -149,7 +176,7 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
     )
     async def messages(request: Request) -> Response:
         """Answer a conversation in the shapes of Anthropic's API, as one message or as its events."""
-        body, model, short = await read(request, MessagesRequest)
+        body, model, short = await read_question(request, MessagesRequest)
         head = Head(f"msg_{request.state.id}", model.name)
 
         def shape(prompt_tokens: int) -> MessagesReply:
@@ -160,7 +187,7 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
     @app.post(f"{MESSAGES}/count_tokens", openapi_extra=_body(CountTokensRequest), responses=_ANTHROPICS)
     async def count_tokens(request: Request) -> TokensCount:
         """How many tokens the prompt of a message would have."""
-        body, model, _ = await read(request, CountTokensRequest)
+        body, model, _ = await read_question(request, CountTokensRequest)
         chat = body.translation()
         with chat.blaming():
             return TokensCount(input_tokens=await asyncio.to_thread(model.prompter.count, chat.chat()))
@@ -226,12 +253,10 @@ class RequestIds:
         await self._app(scope, receive, send_named)
 
 
-async def _prepared(
-    short: bool, prepare: Callable[[B, str], GenerationRequest], body: B, request_id: str
-) -> GenerationRequest:
+async def _prepared(short: bool, prepare: Callable[Q, P], *asked: Q.args, **named: Q.kwargs) -> P:
     if short:
-        return prepare(body, request_id)
-    return await asyncio.to_thread(prepare, body, request_id)
+        return prepare(*asked, **named)
+    return await asyncio.to_thread(prepare, *asked, **named)
 
 
 def _with_usage(body: GenerationBody) -> bool:
@@ -268,7 +293,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return error_response(request, SlipwayError(message), {"x-request-id": request.state.id})
 
 
-def _body(schema: type[Addressed]) -> dict[str, Any]:
+def _body(schema: type[Body]) -> dict[str, Any]:
     """The endpoint reads its body itself, so the documentation is told what it holds."""
     reference = {"$ref": _SCHEMA_PATH.format(model=schema.__name__)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}

@@ -1,20 +1,22 @@
 """The models of this server: how each is asked, and who answers; `gateway.app` looks them up here."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from engines.errors import EngineRefused, ModelNotFound, ModelUnavailable
+from engines.errors import EngineRefused, InvalidRequest, ModelNotFound, ModelUnavailable
 from engines.generation import GenerationRequest
 from engines.manifest import FILE_NAME, Manifest
-from gateway.api.chat import ChatCompletionRequest
+from gateway.api.body import GenerationBody
+from gateway.api.chat import ChatCompletionRequest, Message
 from gateway.api.completions import CompletionRequest
 from gateway.api.model_list import ModelCard
+from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
 from gateway.backends.base import Backend
 from gateway.capabilities import check
-from gateway.validation import conversation, sampling, stop_strings
+from gateway.validation import check_ids, conversation, sampling, stop_strings
 from text import template, tokenizer
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
@@ -43,15 +45,66 @@ class Prompter:
 
     def chat(self, body: ChatCompletionRequest, request_id: str) -> GenerationRequest:
         """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
-        return self._request(body, request_id, self._chat_prompt(body))
+        prompt = self._chat_prompt(body)
+        return self._request(body, request_id, prompt, self.tokenizer.encode(prompt), "messages")
 
     def count(self, body: ChatCompletionRequest) -> int:
         """How many tokens the prompt of a chat has, whether they fit or not. Raises InvalidRequest."""
         return len(self.tokenizer.encode(self._chat_prompt(body)))
 
-    def completion(self, body: CompletionRequest, request_id: str) -> GenerationRequest:
-        """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
-        return self._request(body, request_id, body.prompt)
+    def completions(self, body: CompletionRequest, request_id: str) -> list[GenerationRequest]:
+        """One for each prompt. Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
+        requests = []
+        for index, prompt in enumerate(body.prompts):
+            field = f"prompt[{index}]" if len(body.prompts) > 1 else "prompt"
+            name = f"{request_id}.{index}" if index else request_id
+            if isinstance(prompt, str):
+                special = body.add_special_tokens is not False
+                ids: Sequence[int] = self.tokenizer.encode(prompt, special)
+                # Whoever encodes the text again would put before it what is not wanted here.
+                text = prompt if special else ""
+            else:
+                check_ids(prompt, self.manifest, field)
+                text, ids = "", prompt
+            requests.append(self._request(body, name, text, ids, field))
+        return requests
+
+    def tokens(self, body: TokenizeRequest) -> Tokens:
+        """What `body` is for the model. Raises InvalidRequest unless it is a prompt or messages."""
+        if (body.prompt is None) == (body.messages is None):
+            raise InvalidRequest("Give either prompt or messages.", "prompt")
+        if body.messages is not None and body.add_special_tokens is not None:
+            raise InvalidRequest(
+                "add_special_tokens is given together with messages, of which the chat template says what "
+                "comes before them; leave it out.",
+                "add_special_tokens",
+            )
+        text = self.rendered(body.messages) if body.messages is not None else body.prompt or ""
+        ids = self.tokenizer.encode(text, body.add_special_tokens is not False)
+        return Tokens(
+            count=len(ids),
+            max_model_len=self.manifest.limits.max_seq_len,
+            tokens=ids,
+            token_strs=self.tokenizer.entries(ids) if body.return_token_strs else None,
+        )
+
+    def text(self, body: DetokenizeRequest) -> Detokenized:
+        """The text of `body`'s tokens. Raises InvalidRequest for one that the model does not have."""
+        check_ids(body.tokens, self.manifest, "tokens")
+        return Detokenized(prompt=self.tokenizer.text(body.tokens))
+
+    def rendered(self, messages: Sequence[Message]) -> str:
+        """The prompt that a conversation is. Raises InvalidRequest."""
+        return self.template.render(conversation(messages, self.manifest.chat.system))
+
+    def echoes(self, body: CompletionRequest) -> list[str]:
+        """What comes before each answer; none at all unless `body` asks for it."""
+        if not body.echo:
+            return []
+        texts = [
+            prompt if isinstance(prompt, str) else self.tokenizer.text(prompt) for prompt in body.prompts
+        ]
+        return [text for text in texts for _ in range(body.n or 1)]
 
     def _chat_prompt(self, body: ChatCompletionRequest) -> str:
         return self.template.render(
@@ -62,16 +115,16 @@ class Prompter:
         )
 
     def _request(
-        self, body: ChatCompletionRequest | CompletionRequest, request_id: str, prompt: str
+        self, body: GenerationBody, request_id: str, prompt: str, ids: Sequence[int], field: str
     ) -> GenerationRequest:
         check(body, self.manifest)
-        ids = tuple(self.tokenizer.encode(prompt))
         return GenerationRequest(
             request_id=request_id,
             prompt=prompt,
-            prompt_token_ids=ids,
-            sampling=sampling(body, len(ids), self.manifest),
+            prompt_token_ids=tuple(ids),
+            sampling=sampling(body, len(ids), self.manifest, field),
             stop=stop_strings(body, self.manifest),
+            show_stop=bool(body.include_stop_str_in_output),
         )
 
 
@@ -103,8 +156,14 @@ class Models:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
-    def find(self, name: str) -> Model:
-        """Raises ModelNotFound, which names those there are."""
+    def find(self, name: str | None) -> Model:
+        """None finds the only one. Raises ModelNotFound, which names those there are."""
+        if name is None:
+            if len(self._models) > 1:
+                raise InvalidRequest(
+                    f"model is missing, and there are several: {', '.join(self._models)}.", "model"
+                )
+            return next(iter(self))
         model = self._models.get(name)
         if model is None:
             raise ModelNotFound(

@@ -19,19 +19,19 @@ KEEP_ALIVE_S = 12.0
 
 
 async def events(
-    reply: Reply, choices: AsyncGenerator[Choice, None], count: int, prompt_tokens: int
+    reply: Reply, choices: AsyncGenerator[Choice, None], prompts: int, n: int, prompt_tokens: int
 ) -> AsyncGenerator[bytes, None]:
-    """`count` streamed answers as their API has them."""
+    """The streamed answers, n to each prompt, as their API has them."""
     tokens = 0
-    cached_tokens: int | None = None
+    cached_tokens: list[int | None] = []
     async with aclosing(choices):
-        opening = reply.opening(count)
+        opening = reply.opening(prompts * n)
         if opening:
             yield opening
         async for choice in choices:
             tokens += choice.piece.tokens
-            if choice.index == 0:
-                cached_tokens = choice.piece.cached_tokens
+            if choice.index % n == 0 and choice.piece.finish_reason is not None:
+                cached_tokens.append(choice.piece.cached_tokens)
             data = reply.piece(choice.index, choice.piece)
             if data:
                 yield data

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import SamplingParams
 from engines.manifest import Manifest
-from gateway.api.body import GenerationBody
+from gateway.api.body import MAX_CHOICES, GenerationBody
 from gateway.api.chat import ChatCompletionRequest, Message
 from gateway.api.completions import CompletionRequest
 from gateway.errors import (
@@ -73,6 +73,23 @@ def check_options(body: GenerationBody) -> None:
         raise InvalidRequest("top_logprobs needs logprobs: true.", "top_logprobs")
     if isinstance(body, CompletionRequest) and body.best_of is not None:
         _check_best_of(body.best_of, body.n or 1, bool(body.stream))
+    if isinstance(body, CompletionRequest):
+        _check_prompts(body)
+
+
+def _check_prompts(body: CompletionRequest) -> None:
+    if len(body.prompts) * body.candidates > MAX_CHOICES:
+        raise InvalidRequest(
+            f"prompt holds {len(body.prompts)} prompts, each for {body.candidates} answers, but a request "
+            f"has {MAX_CHOICES} answers at most; send several requests.",
+            "prompt",
+        )
+    if body.echo and body.logprobs is not None:
+        raise NotOffered(
+            "echo is true and logprobs is given, but the engines here tell nothing of a prompt's tokens; "
+            "leave one of them out.",
+            "echo",
+        )
 
 
 def _check_continuation(body: ChatCompletionRequest) -> None:
@@ -127,12 +144,25 @@ def stop_strings(body: GenerationBody, manifest: Manifest) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*asked, *manifest.chat.stop]))
 
 
-def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> SamplingParams:
+def check_ids(ids: Sequence[int], manifest: Manifest, field: str) -> None:
+    """Raise InvalidRequest for a token id, in this field of the body, that the engine does not have."""
+    other = next((token for token in ids if token >= manifest.vocab_size), None)
+    if other is not None:
+        raise InvalidRequest(
+            f"{field} holds token id {other}, but the vocabulary of {manifest.name} ends at "
+            f"{manifest.vocab_size - 1}.",
+            field,
+        )
+
+
+def sampling(
+    body: GenerationBody, prompt_tokens: int, manifest: Manifest, prompt_field: str = "messages"
+) -> SamplingParams:
     """How the answer is generated, with every default filled in.
 
+    prompt_field: where in the body the prompt is.
     Raises ContextLengthExceeded when the prompt, or the prompt and the tokens asked for, do not fit.
     """
-    prompt_field = "messages" if isinstance(body, ChatCompletionRequest) else "prompt"
     limits = manifest.limits
     if prompt_tokens == 0:
         raise InvalidRequest(f"{prompt_field} holds no token to go on from; write something.", prompt_field)
@@ -179,13 +209,7 @@ def sampling(body: GenerationBody, prompt_tokens: int, manifest: Manifest) -> Sa
 
 def _logit_bias(body: GenerationBody, manifest: Manifest) -> tuple[tuple[int, float], ...]:
     bias = {int(token): value for token, value in (body.logit_bias or {}).items()}
-    for token in bias:
-        if token >= manifest.vocab_size:
-            raise InvalidRequest(
-                f"logit_bias names token id {token}, but the vocabulary of {manifest.name} ends at "
-                f"{manifest.vocab_size - 1}.",
-                "logit_bias",
-            )
+    check_ids(list(bias), manifest, "logit_bias")
     return tuple(bias.items())
 
 

@@ -67,7 +67,7 @@ def whole(reply: Reply, pieces: list[Piece]) -> bytes:
 
 
 def _usage(pieces: list[Piece]) -> Usage:
-    return Usage.of(PROMPT_TOKENS, sum(piece.tokens for piece in pieces), pieces[-1].cached_tokens)
+    return Usage.of(PROMPT_TOKENS, sum(piece.tokens for piece in pieces), [pieces[-1].cached_tokens])
 
 
 def _playing(body: bytes) -> httpx2.Client:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 class StopStrings:
     """Finds the first of several strings that a stream completes, wherever the pieces break.
 
-    Text is held back only while it could still become a stop string, and a stop string is never shown.
+    Text is held back only while it could still become a stop string, and a stop string is never shown, or
+    only as a whole: where `shown` says so.
     """
 
-    def __init__(self, stop: Sequence[str]) -> None:
+    def __init__(self, stop: Sequence[str], shown: bool = False) -> None:
         self._stop = tuple(stop)
+        self._shown = shown
         self._held = ""
 
     def push(self, text: str) -> tuple[str, str | None]:
@@ -20,8 +22,8 @@ class StopStrings:
         found = [(at + len(string), at, string) for string in self._stop if (at := pending.find(string)) >= 0]
         if found:
             self._held = ""
-            _, at, string = min(found)
-            return pending[:at], string
+            end, start, string = min(found)
+            return pending[: end if self._shown else start], string
         keep = max((_overlap(pending, string) for string in self._stop), default=0)
         self._held = pending[len(pending) - keep :]
         return pending[: len(pending) - keep], None

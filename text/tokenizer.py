@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -66,16 +66,18 @@ class Tokenizer:
         """Number of token ids, added tokens included."""
         return len(self.vocabulary.token_bytes)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Token ids of `text`; special tokens spelled out in it are recognised.
 
         The special tokens that the tokenizer puts around a text (BOS, as a rule) are added unless the text
         begins with BOS already, so a rendered chat template never gets two.
         """
-        bare = self.bos_token is not None and text.startswith(self.bos_token)
+        begun = self.bos_token is not None and text.startswith(self.bos_token)
         # The batch call works without Python's lock, so a long prompt in a thread stops nobody; without
         # offsets it is also faster than `encode`.
-        (encoding,) = self.encoder.encode_batch_fast([text], add_special_tokens=not bare)
+        (encoding,) = self.encoder.encode_batch_fast(
+            [text], add_special_tokens=add_special_tokens and not begun
+        )
         return encoding.ids
 
     def spell(self, token_id: int) -> str:
@@ -90,6 +92,15 @@ class Tokenizer:
             return data.decode()
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+    def entries(self, ids: Iterable[int]) -> list[str]:
+        """Each token as the vocabulary writes it: "ĠParis" or "▁Paris" where its text is " Paris"."""
+        return [self.encoder.id_to_token(each) or "" for each in ids]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """All that `ids` stand for: special tokens are spelled out, as `encode` reads them."""
+        decoded: str = self.encoder.decode(ids, skip_special_tokens=False)
+        return decoded
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, special tokens left out but those that mark calls and reasoning.

@@ -153,6 +153,9 @@ class GenerationBody(Addressed):
         ]
         | None
     ) = None
+    include_stop_str_in_output: bool | None = Field(
+        None, description="The answer ends with the stop string that was met, and not before it."
+    )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
-from gateway.api.body import MAX_CHOICES, MAX_TOP_LOGPROBS, GenerationBody, either, only
+from gateway.api.body import MAX_CHOICES, MAX_TOP_LOGPROBS, GenerationBody, only
 from gateway.api.reply import COMMENT, DONE, Head, event
 from gateway.api.token_log_probs import CompletionLogProbs
 from gateway.api.usage import Usage
@@ -16,30 +16,65 @@ from gateway.errors import error_body
 from text.parts import Text
 
 
+def _prompt(value: Any) -> str | None:
+    match value:
+        case str():
+            return "(string)"
+        case [] | [str(), *_]:
+            return "(strings)"
+        case [int(), *_]:
+            return "(ids)"
+        case [list(), *_]:
+            return "(lists)"
+    return None
+
+
+_Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
+
+
 class CompletionRequest(GenerationBody):
     """The body of POST /v1/completions."""
 
     prompt: Annotated[
-        Annotated[str, Tag("(string)")],
+        Annotated[str, Tag("(string)")]
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES), Tag("(strings)")]
+        | Annotated[_Ids, Tag("(ids)")]
+        | Annotated[list[_Ids], Field(max_length=MAX_CHOICES), Tag("(lists)")],
         Discriminator(
-            either(string=str),
+            _prompt,
             custom_error_type="prompt_type",
-            custom_error_message="must be one string; send one request per prompt, as text",
+            custom_error_message="must be a string or a list of strings, of token ids, or of lists of these",
         ),
-    ]
+    ] = Field(
+        description="One prompt or several, as text or as token ids. Each gets n answers: those to the first "
+        "come first."
+    )
+    add_special_tokens: bool | None = Field(
+        None, description="Put before the text what the tokenizer puts there (BOS, as a rule); default true."
+    )
 
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
         None,
         description="How many answers to generate; the n with the highest log-probability per token come "
         "back, and all count in usage; default n.",
     )
-    echo: Annotated[JsonValue, only(False, advice="not offered yet; leave it out")] = None
-    suffix: Annotated[JsonValue, only("", advice="not offered; leave it out")] = None
+    echo: bool | None = Field(None, description="Each answer begins with its prompt.")
+    suffix: Annotated[
+        JsonValue, only("", advice="models here go on from a prompt and fill in no gap; leave it out")
+    ] = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
         None,
         description="Tell the log-probability of each token of the answer, and so many of the likeliest "
         "tokens in its place.",
     )
+
+    @property
+    def prompts(self) -> Sequence[str | Sequence[int]]:
+        """Each prompt, as text or as token ids."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        ids = [each for each in self.prompt if isinstance(each, int)]
+        return [ids] if ids else [each for each in self.prompt if not isinstance(each, int)]
 
     @property
     def likeliest(self) -> int | None:
@@ -77,22 +112,30 @@ class CompletionReply:
     """The shapes of /v1/completions, where an answer is all text.
 
     with_usage: chunks have a `usage` field, null until the last.
+    echoes: what comes before each answer; none at all unless the client asked for it.
     """
 
     head: Head
     with_usage: bool = False
+    echoes: Sequence[str] = ()
 
     def whole(self, answers: Sequence[Whole], usage: Usage) -> Completion:
         """See `Reply.whole`."""
         choices = [
-            self._choice(index, answer.text, answer.finish_reason, CompletionLogProbs.of(answer.chosen))
-            for index, answer in enumerate(answers)
+            self._choice(
+                index, echo + answer.text, answer.finish_reason, CompletionLogProbs.of(answer.chosen)
+            )
+            for index, (echo, answer) in enumerate(
+                zip(self.echoes or [""] * len(answers), answers, strict=True)
+            )
         ]
         return self._shape(choices).model_copy(update={"usage": usage})
 
     def opening(self, count: int) -> bytes:
-        """See `Reply.opening`: there is no role to tell."""
-        return b""
+        """See `Reply.opening`: there is no role to tell, but the prompts where they are echoed."""
+        return b"".join(
+            self._event([self._choice(index, echo, None, None)]) for index, echo in enumerate(self.echoes)
+        )
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """See `Reply.piece`."""

@@ -1,5 +1,6 @@
 """How many tokens a request took, as OpenAI's answers say it; counted by `gateway.app` and `gateway.sse`."""
 
+from collections.abc import Sequence
 from typing import Self
 
 from pydantic import BaseModel
@@ -20,9 +21,11 @@ class Usage(BaseModel):
     prompt_tokens_details: PromptTokensDetails | None = None
 
     @classmethod
-    def of(cls, prompt: int, completion: int, cached: int | None) -> Self:
-        """With the sum filled in. cached: tokens of the prompt, None where the backend does not say."""
+    def of(cls, prompt: int, completion: int, cached: Sequence[int | None]) -> Self:
+        """With the sums filled in. cached: tokens of each prompt, None where the backend does not say."""
         usage = cls(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
-        if cached is None:
+        known = [each for each in cached if each is not None]
+        if not known or len(known) < len(cached):
             return usage
-        return usage.model_copy(update={"prompt_tokens_details": PromptTokensDetails(cached_tokens=cached)})
+        details = PromptTokensDetails(cached_tokens=sum(known))
+        return usage.model_copy(update={"prompt_tokens_details": details})

@@ -227,6 +227,8 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
         _tensor("top_k", [[1 if greedy else sampling.top_k]], np.int32),
         _tensor("seed", [[seed]], np.uint64),
     ]
+    if not request.prompt:
+        inputs.append(_tensor("prompt_token_ids", [request.prompt_token_ids], np.int32))
     if sampling.min_tokens:
         inputs.append(_tensor("min_tokens", [[sampling.min_tokens]], np.int32))
     for name, value, neutral in (

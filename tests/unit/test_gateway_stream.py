@@ -92,6 +92,41 @@ async def test_a_stop_string_among_the_first_min_tokens_ends_nothing() -> None:
     assert pieces[-1].finish_reason == "stop"
 
 
+async def test_a_stop_string_is_the_end_of_the_answer_where_the_client_wants_it() -> None:
+    shows = GenerationRequest(
+        "id", "prompt", (1,), SamplingParams(max_tokens=100), ("bc", "x"), show_stop=True
+    )
+    pieces = [piece async for piece in answer(Scripted(said("a", "b", "cd", "e")), shows)]
+    assert shown(pieces) == "abc"
+    assert pieces[-1].finish_reason == "stop"
+
+
+async def test_prompts_are_echoed_before_their_answers() -> None:
+    reply = CompletionReply(HEAD, echoes=["Once", "Then"])
+    choices = merged([answer(Scripted(said("a", "b")), request()), answer(Scripted(said("c")), request())])
+    sent = b"".join([event async for event in events(reply, choices, 2, 1, 5)]).decode()
+    chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
+    texts = ["", ""]
+    for chunk in chunks:
+        texts[chunk["choices"][0]["index"]] += chunk["choices"][0]["text"]
+    assert texts == ["Onceab", "Thenc"]
+
+
+async def test_usage_adds_up_what_was_cached_of_each_prompt_once() -> None:
+    told = [Delta("a", 1, cached_tokens=3), Delta(finish_reason="length")]
+    silent = [Delta("a", 1), Delta(finish_reason="length")]
+    for scripts, expected in (
+        ([told, told, told, told], {"cached_tokens": 6}),
+        ([told, silent, told, silent], {"cached_tokens": 6}),
+        ([told, told, silent, told], None),
+    ):
+        choices = merged([answer(Scripted(script), request()) for script in scripts])
+        sent = [event async for event in events(CompletionReply(HEAD, True), choices, 2, 2, 5)]
+        usage = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
+        assert usage.get("prompt_tokens_details") == expected
+        assert usage["completion_tokens"] == 4
+
+
 async def test_a_stop_string_ends_the_generation_and_is_named() -> None:
     backend = Scripted(said("a", "b", "c", "d"))
     assert (await pieces_of(backend, "bc"))[-1] == Piece((), 2, "stop", stop="bc")
@@ -123,7 +158,7 @@ async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> 
 
 async def streamed(reply: Reply, deltas: list[Delta]) -> list[Any]:
     choices = merged([answer(Scripted(deltas), request())])
-    sent = b"".join([event async for event in events(reply, choices, 1, 5)])
+    sent = b"".join([event async for event in events(reply, choices, 1, 1, 5)])
     *chunks, done, end = sent.decode().split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
     return [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
@@ -181,7 +216,7 @@ async def sent_by(
 
     choices = merged([answer(backend, request())])
     reply = ChatReply(HEAD)
-    stream = EventStream(reply, events(reply, choices, 1, 5), stopping, keep_alive_s)
+    stream = EventStream(reply, events(reply, choices, 1, 1, 5), stopping, keep_alive_s)
     await stream({"type": "http"}, receive, send)
     return sent
 

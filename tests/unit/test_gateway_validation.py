@@ -1,6 +1,7 @@
 """What the gateway makes of a body, without a server."""
 
 import json
+from typing import cast
 
 import manifests
 import pytest
@@ -15,6 +16,7 @@ from gateway import capabilities
 from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
+from gateway.backends.base import Backend
 from gateway.errors import (
     MalformedBody,
     MissingField,
@@ -25,7 +27,18 @@ from gateway.errors import (
     error_body,
     http_error,
 )
-from gateway.validation import check_media_type, check_options, conversation, parse, sampling, stop_strings
+from gateway.models import Model, Models, Prompter
+from gateway.validation import (
+    check_ids,
+    check_media_type,
+    check_options,
+    conversation,
+    parse,
+    sampling,
+    stop_strings,
+)
+from text.template import ChatTemplate
+from text.tokenizer import Tokenizer
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -418,17 +431,72 @@ def test_a_missing_field_is_named() -> None:
     assert caught.value.param == "prompt"
 
 
-def test_several_prompts_and_token_ids_are_refused_with_the_way_out() -> None:
-    for prompt in (["a", "b"], [1, 2], [[1]]):
-        with pytest.raises(WrongType, match="one request per prompt") as caught:
-            parse(json.dumps({"model": "m", "prompt": prompt}).encode(), CompletionRequest)
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a", ["a"]),
+        (["a", ""], ["a", ""]),
+        ([1, 2], [[1, 2]]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+    ],
+)
+def test_a_prompt_has_the_four_shapes_of_openai(prompt: object, expected: object) -> None:
+    assert completion(prompt=prompt).prompts == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "param"),
+    [
+        (None, "prompt"),
+        (5, "prompt"),
+        ({}, "prompt"),
+        ([], "prompt"),
+        ([None], "prompt"),
+        (["a", 1], "prompt[1]"),
+        ([1, "a"], "prompt[1]"),
+        ([1, True], "prompt[1]"),
+        ([1, -1], "prompt[1]"),
+        ([[1], []], "prompt[1]"),
+        ([[1], ["a"]], "prompt[1][0]"),
+        (["a"] * 129, "prompt"),
+    ],
+)
+def test_another_shape_is_refused_where_it_begins(prompt: object, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        completion(prompt=prompt)
+    assert caught.value.param == param
+
+
+def test_one_request_has_so_many_answers_at_most() -> None:
+    check_options(completion(prompt=["a"] * 128))
+    check_options(completion(prompt=["a"] * 64, n=2))
+    for fields in ({"prompt": ["a"] * 65, "n": 2}, {"prompt": ["a", "b"], "best_of": 65}):
+        with pytest.raises(InvalidRequest, match="128 answers at most") as caught:
+            check_options(completion(**fields))
         assert caught.value.param == "prompt"
+
+
+def test_nothing_is_known_of_a_prompts_tokens_and_no_gap_is_filled() -> None:
+    check_options(completion(echo=True, suffix=""))
+    with pytest.raises(NotOffered) as caught:
+        check_options(completion(echo=True, logprobs=0))
+    assert caught.value.param == "echo"
+    with pytest.raises(NotOffered, match="fill in no gap") as caught:
+        completion(suffix="}")
+    assert caught.value.param == "suffix"
+
+
+def test_a_token_id_past_the_vocabulary_is_named() -> None:
+    check_ids([0, 999], manifest(), "prompt")
+    with pytest.raises(InvalidRequest, match=r"token id 1000, but .* ends at 999") as caught:
+        check_ids([5, 1000], manifest(), "prompt[1]")
+    assert caught.value.param == "prompt[1]"
 
 
 def test_an_empty_prompt_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        sampling(parse(b'{"model": "m", "prompt": ""}', CompletionRequest), 0, manifest())
-    assert caught.value.param == "prompt"
+        sampling(completion(prompt=""), 0, manifest(), "prompt[3]")
+    assert caught.value.param == "prompt[3]"
 
 
 def test_only_json_is_read() -> None:
@@ -470,3 +538,14 @@ def test_what_tensorrt_llm_cannot_do_is_refused_there_with_the_way_out_and_nowhe
 def test_what_is_refused_are_fields_of_the_api() -> None:
     fields = ChatCompletionRequest.model_fields | CompletionRequest.model_fields
     assert all(fields.keys() >= refused.keys() for refused in capabilities.REFUSED.values())
+
+
+def test_where_one_model_is_served_it_need_not_be_named() -> None:
+    def model(name: str) -> Model:
+        named = manifest().model_copy(update={"name": name})
+        return Model(Prompter(named, cast(Tokenizer, None), cast(ChatTemplate, None)), cast(Backend, None))
+
+    assert Models([model("a")]).find(None).name == "a"
+    with pytest.raises(InvalidRequest, match="a, b") as caught:
+        Models([model("a"), model("b")]).find(None)
+    assert caught.value.param == "model"

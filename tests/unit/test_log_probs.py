@@ -131,7 +131,7 @@ def said(reply: Reply, pieces: Sequence[Piece]) -> list[dict[str, object]]:
 async def test_a_chat_tells_them_in_openais_shape_whole_and_streamed(tokenizer: Tokenizer) -> None:
     backend = Fixed(deltas(tokenizer))
     [whole] = await wholes(merged([answer(backend, request(), tokenizer)]), 1)
-    body = ChatReply(HEAD).whole([whole], Usage.of(1, 2, None)).model_dump_json(exclude_unset=True)
+    body = ChatReply(HEAD).whole([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
     likeliest = [
         {"token": " b", "logprob": -0.5, "bytes": [32, 98]},
         {"token": "<|im_end|>", "logprob": -9999.0, "bytes": []},
@@ -151,7 +151,7 @@ async def test_a_chat_tells_them_in_openais_shape_whole_and_streamed(tokenizer: 
 async def test_a_completion_tells_them_in_openais_shape_whole_and_streamed(tokenizer: Tokenizer) -> None:
     backend = Fixed(deltas(tokenizer))
     [whole] = await wholes(merged([answer(backend, request(), tokenizer)]), 1)
-    body = CompletionReply(HEAD).whole([whole], Usage.of(1, 2, None)).model_dump_json(exclude_unset=True)
+    body = CompletionReply(HEAD).whole([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
     expected = {
         "tokens": [" a", " b"],
         "token_logprobs": [-9999.0, -0.5],
