@@ -145,7 +145,8 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
         body, model, short = await read_question(request, ChatCompletionRequest)
         asked = await _prepared(short, model.prompter.chat, body, request.state.id)
         head = Head(f"chatcmpl-{request.state.id}", model.name)
-        return await reply(request, body, model, [asked], ChatReply(head, _with_usage(body)))
+        shape = ChatReply(head, _with_usage(body), tier="default" if body.service_tier else None)
+        return await reply(request, body, model, [asked], shape)
 
     @app.post("/v1/completions", response_model=Completion, openapi_extra=_body(CompletionRequest))
     async def completions(request: Request) -> Response:

@@ -16,6 +16,8 @@ from gateway.api.usage import Usage
 from gateway.errors import error_body
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
 
+# OpenAI's name of the one way in which requests are served here.
+Tier = Literal["default"]
 _NO_TOOLS = "tools are not offered yet; leave it out"
 
 
@@ -85,11 +87,13 @@ class ChatCompletionRequest(GenerationBody):
 
     parallel_tool_calls: Ignored = None
     prediction: Ignored = None
+    service_tier: Literal["auto", "default", "flex", "priority", "scale"] | None = Field(
+        None, description="Accepted; all requests are served alike, and the answer then says `default`."
+    )
     prompt_cache_key: Ignored = None
     prompt_cache_options: Ignored = None
     prompt_cache_retention: Ignored = None
     safety_identifier: Ignored = None
-    service_tier: Ignored = None
     store: Ignored = None
 
     @property
@@ -144,6 +148,7 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[ChatChoice]
     usage: Usage
+    service_tier: Tier | None = None
 
 
 class FunctionDelta(BaseModel):
@@ -189,6 +194,7 @@ class ChatCompletionChunk(BaseModel):
     model: str
     choices: list[ChatChunkChoice]
     usage: Usage | None = None
+    service_tier: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +202,12 @@ class ChatReply:
     """The shapes of /v1/chat/completions.
 
     with_usage: chunks have a `usage` field, null until the last.
+    tier: what body and chunks say of how the request was served, where the client asked for a tier.
     """
 
     head: Head
     with_usage: bool = False
+    tier: Tier | None = None
 
     def whole(self, answers: Sequence[Whole], usage: Usage) -> ChatCompletion:
         """See `Reply.whole`."""
@@ -212,7 +220,7 @@ class ChatReply:
             )
             for index, answer in enumerate(answers)
         ]
-        return ChatCompletion(
+        body = ChatCompletion(
             id=self.head.id,
             object="chat.completion",
             created=self.head.created,
@@ -220,6 +228,7 @@ class ChatReply:
             choices=choices,
             usage=usage,
         )
+        return body.model_copy(update={"service_tier": self.tier}) if self.tier else body
 
     def opening(self, count: int) -> bytes:
         """See `Reply.opening`: the role, so that a client can show at once that an answer is coming."""
@@ -265,6 +274,8 @@ class ChatReply:
             model=self.head.model,
             choices=choices,
         )
+        if self.tier:
+            chunk = chunk.model_copy(update={"service_tier": self.tier})
         return event(chunk.model_copy(update={"usage": usage}) if self.with_usage else chunk)
 
 

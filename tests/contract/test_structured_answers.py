@@ -81,6 +81,14 @@ def test_vllms_structured_outputs_hold_for_plain_completions(
     assert re.fullmatch(expression, completion.choices[0].text)
 
 
+def test_a_grammar_that_ends_with_the_last_token_allowed_is_not_cut(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "prompt": "The year", "temperature": 0}
+    asked["extra_body"] = {"structured_outputs": {"regex": "20[0-9]{2}"}}
+    length = client.completions.create(**asked).usage.completion_tokens
+    for most, reason in ((length, "stop"), (length - 1, "length")):
+        assert client.completions.create(**asked, max_tokens=most).choices[0].finish_reason == reason
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_schema_that_cannot_be_obeyed_is_a_bad_request_that_says_why(
     client: OpenAI, gateway: Gateway, stream: bool

@@ -198,6 +198,13 @@ def test_best_of_ranks_by_the_log_probabilities_of_its_own_tokens(triton: Triton
     assert first == second
 
 
+def test_prompts_of_token_ids_reach_both_as_they_are(triton: Triton) -> None:
+    body = {"prompt": [[504, 3575, 282], [504]], "max_tokens": 6, "temperature": 0, "logprobs": 0}
+    first, second = (triton.reply(model, "completions", body).json() for model in (NAME, TWIN))
+    assert first["choices"] == second["choices"]
+    assert first["usage"]["prompt_tokens"] == second["usage"]["prompt_tokens"] == 4
+
+
 def test_what_the_backend_cannot_do_is_refused_by_name(triton: Triton) -> None:
     for field, fields in (
         ("min_tokens", {"min_tokens": 5}),

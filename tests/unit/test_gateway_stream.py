@@ -183,6 +183,13 @@ async def test_a_chat_stream_is_role_texts_finish_reason() -> None:
     assert all("usage" not in chunk for chunk in chunks)
 
 
+async def test_who_asks_for_a_tier_hears_that_there_is_one() -> None:
+    chunks = await streamed(ChatReply(HEAD, tier="default"), said("a"))
+    assert {chunk["service_tier"] for chunk in chunks} == {"default"}
+    chunks = await streamed(ChatReply(HEAD), said("a"))
+    assert all("service_tier" not in chunk for chunk in chunks)
+
+
 async def test_a_completion_stream_is_texts_and_finish_reason() -> None:
     chunks = await streamed(CompletionReply(HEAD), said("a", "b", finish="length"))
     assert [(chunk["choices"][0]["text"], chunk["choices"][0]["finish_reason"]) for chunk in chunks] == [
