@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from bench import prompts, report
 from bench.answer import RequestFailed
 from bench.conversion import convert
+from bench.frontend import frontend
 from bench.json_file import JsonFile
 from bench.latency import latency
 from bench.measurement import summarise
@@ -33,6 +34,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_
 def bench() -> None:
     """Measure a server under load (`run`), engines side by side (`runtime`), what HTTP costs (`http`).
 
+    And what the gateway itself costs, with an engine that takes no time (`frontend`).
+
     Also in process: what drafting gains on repetitive answers (`speculation`), what known prefixes save and
     long prompts cost (`latency`). And what converting for TensorRT-LLM takes (`convert`).
     """
@@ -40,6 +43,7 @@ def bench() -> None:
 
 app.command()(runtime)
 app.command()(http)
+app.command()(frontend)
 app.command()(speculation)
 app.command()(latency)
 app.command()(convert)

@@ -36,10 +36,10 @@ def main() -> None:
     """Start the servers, say so, and answer until the input ends."""
     kind, engine = sys.argv[1], Path(sys.argv[2]).resolve()
     tokenizer = Tokenizer.from_file(str(engine / "tokenizer.json"))
-    port = _free_port()
+    port = free_port()
     server = _local(engine, port) if kind == "local" else _triton(engine, port)
     try:
-        _wait_until_ready(server, f"http://{HOST}:{port}/health/ready")
+        wait_until_ready(server, f"http://{HOST}:{port}/health/ready")
         print(json.dumps({"ready": f"over HTTP, {kind} backend"}), flush=True)
         for line in sys.stdin:
             batch = json.loads(line)
@@ -65,7 +65,7 @@ def _triton(engine: Path, port: int) -> "subprocess.Popen[bytes]":
     # A repository of its own: Triton loads every engine that it finds.
     repository = ROOT / ".cache" / "bench" / engine.name
     _start(["build", "repository", str(engine), "--repository", str(repository)]).wait()
-    ports = [f"--triton-{service}-port={_free_port()}" for service in ("http", "grpc", "metrics")]
+    ports = [f"--triton-{service}-port={free_port()}" for service in ("http", "grpc", "metrics")]
     serve = ["deploy", "serve", f"--model-repository={repository}", f"--port={port}", *ports]
     return _start(serve, SLIPWAY_ENGINES=str(engine.parent))
 
@@ -81,13 +81,15 @@ def _start(module: Iterable[str], **environment: str) -> "subprocess.Popen[bytes
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(server: "subprocess.Popen[bytes]", url: str) -> None:
+def wait_until_ready(server: "subprocess.Popen[bytes]", url: str) -> None:
+    """Return when `url` answers 200; the process ends with a sentence when the server does first."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if server.poll() is not None:

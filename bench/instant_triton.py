@@ -1,0 +1,93 @@
+"""A stand-in for Triton whose engine takes no time: `python -m bench.instant_triton PORT`.
+
+Started by `bench.frontend`. The ensemble's outputs that our gateway asks for come as protobuf of Triton's own
+service definition, many tokens to a message as our engine sends them (`runtime/outbox.py`): the first alone,
+then `tokens_per_message` at a time, `pause_s` apart. Both stand in the prompt, as a JSON object (`plan`).
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2 as triton
+
+HOST = "127.0.0.1"
+SERVICE = "inference.GRPCInferenceService"
+# What a token of English text is on average, with its space.
+TOKEN = " word"
+
+
+def plan(tokens_per_message: int, pause_s: float) -> str:
+    """The prompt that asks for answers of this shape."""
+    return json.dumps({"tokens_per_message": tokens_per_message, "pause_s": pause_s})
+
+
+def message(tokens: int) -> bytes:
+    """One response with so many new tokens."""
+    text = (TOKEN * tokens).encode()
+    response = triton.ModelInferResponse(model_name="instant", model_version="1")
+    for name, datatype, shape, content in (
+        ("text_output", "BYTES", [1], len(text).to_bytes(4, "little") + text),
+        ("num_output_tokens", "INT32", [1, 1], np.array([tokens], np.int32).tobytes()),
+        ("end_of_sequence", "BOOL", [1, 1], b"\0"),
+    ):
+        response.outputs.add(name=name, datatype=datatype, shape=shape)
+        response.raw_output_contents.append(content)
+    return triton.ModelStreamInferResponse(infer_response=response).SerializeToString()
+
+
+def request(prompt: str, max_tokens: int) -> bytes:
+    """What a client without a gateway sends, to be answered as the gateway is."""
+    asked = triton.ModelInferRequest(model_name="instant")
+    for name, datatype, content in (
+        ("text_input", "BYTES", len(prompt.encode()).to_bytes(4, "little") + prompt.encode()),
+        ("max_tokens", "INT32", np.array([max_tokens], np.int32).tobytes()),
+    ):
+        asked.inputs.add(name=name, datatype=datatype, shape=[1, 1])
+        asked.raw_input_contents.append(content)
+    return asked.SerializeToString()
+
+
+async def answer(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+    """The method ModelStreamInfer."""
+    async for content in requests:
+        asked = triton.ModelInferRequest.FromString(content)
+        inputs = dict(zip((each.name for each in asked.inputs), asked.raw_input_contents, strict=True))
+        if "max_tokens" not in inputs:  # a request to the engine stage, that a generation be stopped
+            return
+        prompt = inputs["text_input"][4:].decode()
+        shape = json.loads(prompt[prompt.index("{") : prompt.rindex("}") + 1])
+        left = int(np.frombuffer(inputs["max_tokens"], np.int32)[0]) - 1
+        many = shape["tokens_per_message"]
+        yield message(1)
+        full = message(many)
+        while left > 0:
+            if shape["pause_s"]:
+                await asyncio.sleep(shape["pause_s"])
+            yield full if left >= many else message(left)
+            left -= many
+
+
+async def ready(content: bytes, context: object) -> bytes:
+    """The method ModelReady: every model is."""
+    return triton.ModelReadyResponse(ready=True).SerializeToString()
+
+
+async def serve(port: int) -> None:
+    """Answer until the process is ended. Messages pass as bytes, made once per answer."""
+    server = grpc.aio.server()
+    methods = {
+        "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(answer),
+        "ModelReady": grpc.unary_unary_rpc_method_handler(ready),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    server.add_insecure_port(f"{HOST}:{port}")
+    await server.start()
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))
