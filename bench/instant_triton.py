@@ -2,11 +2,12 @@
 
 Started by `bench.frontend`. The ensemble's outputs that our gateway asks for come as protobuf of Triton's own
 service definition, many tokens to a message as our engine sends them (`runtime/outbox.py`): the first alone,
-then `tokens_per_message` at a time, `pause_s` apart. Both stand in the prompt, as a JSON object (`plan`).
+then `tokens_per_message` at a time, `pause_s` apart. Both stand in the prompt, as a JSON object (`plan`); to
+any other prompt the answer is one message.
 """
 
 import asyncio
-import json
+import re
 import sys
 from collections.abc import AsyncIterator
 
@@ -18,11 +19,12 @@ HOST = "127.0.0.1"
 SERVICE = "inference.GRPCInferenceService"
 # What a token of English text is on average, with its space.
 TOKEN = " word"
+PLAN = re.compile(rb'{"tokens_per_message": (\d+), "pause_s": ([\d.]+)}')
 
 
 def plan(tokens_per_message: int, pause_s: float) -> str:
     """The prompt that asks for answers of this shape."""
-    return json.dumps({"tokens_per_message": tokens_per_message, "pause_s": pause_s})
+    return f'{{"tokens_per_message": {tokens_per_message}, "pause_s": {pause_s}}}'
 
 
 def message(tokens: int) -> bytes:
@@ -58,15 +60,18 @@ async def answer(requests: AsyncIterator[bytes], context: object) -> AsyncIterat
         inputs = dict(zip((each.name for each in asked.inputs), asked.raw_input_contents, strict=True))
         if "max_tokens" not in inputs:  # a request to the engine stage, that a generation be stopped
             return
-        prompt = inputs["text_input"][4:].decode()
-        shape = json.loads(prompt[prompt.index("{") : prompt.rindex("}") + 1])
-        left = int(np.frombuffer(inputs["max_tokens"], np.int32)[0]) - 1
-        many = shape["tokens_per_message"]
+        left = int(np.frombuffer(inputs["max_tokens"], np.int32)[0])
+        found = PLAN.search(inputs["text_input"])
+        if found is None:
+            yield message(left)
+            continue
+        many, pause_s = int(found[1]), float(found[2])
         yield message(1)
+        left -= 1
         full = message(many)
         while left > 0:
-            if shape["pause_s"]:
-                await asyncio.sleep(shape["pause_s"])
+            if pause_s:
+                await asyncio.sleep(pause_s)
             yield full if left >= many else message(left)
             left -= many
 

@@ -66,6 +66,12 @@ def main(
     max_body_bytes: Annotated[
         int, typer.Option(envvar="SLIPWAY_MAX_BODY_BYTES", min=1, help="Longest request body.")
     ] = 4 * 1024 * 1024,
+    arrival_timeout: Annotated[
+        float,
+        typer.Option(
+            envvar="SLIPWAY_ARRIVAL_TIMEOUT", min=0.1, help="Seconds for a request's head, and for its body."
+        ),
+    ] = 30.0,
     access_log: Annotated[
         bool, typer.Option("--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Log a line per request.")
     ] = False,
@@ -83,7 +89,7 @@ def main(
         else:
             assert engine is not None
             start = server.local(engine, threads)
-        server.run(start, server.listen(host, port), max_body_bytes, access_log)
+        server.run(start, server.listen(host, port), max_body_bytes, arrival_timeout, access_log)
     except SlipwayError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -65,9 +65,10 @@ P = TypeVar("P")
 Q = ParamSpec("Q")
 
 
-def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> FastAPI:
+def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: asyncio.Event) -> FastAPI:
     """The application.
 
+    arrival_s: seconds in which a body must arrive.
     stopping: set when the server was told to end; every running answer then ends with an error.
     The backends are closed when the application shuts down.
     """
@@ -89,7 +90,7 @@ def create_app(models: Models, max_body_bytes: int, stopping: asyncio.Event) -> 
     async def read(request: Request, schema: type[B]) -> tuple[B, bool]:
         """The body, and whether it is short."""
         check_media_type(request.headers.get("content-type"))
-        content = await attended(read_body(request, max_body_bytes), stopping)
+        content = await attended(read_body(request, max_body_bytes, arrival_s), stopping)
         return parse(content, schema), len(content) <= _SHORT_BODY
 
     async def read_question(request: Request, schema: type[A]) -> tuple[A, Model, bool]:

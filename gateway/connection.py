@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.errors import BodyTooLarge, ServerStopping
+from gateway.errors import BodyTooLarge, RequestTooSlow, ServerStopping
 
 T = TypeVar("T")
 
@@ -15,24 +15,31 @@ class ClientLeft(Exception):
     """The client closed its connection; nobody waits for an answer any more."""
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, arrival_s: float) -> bytes:
     """The whole body.
 
     limit: most bytes to keep, whether the length is declared or the body comes in chunks. (FastAPI's own
         max_body_size answers in plain text, which OpenAI's clients cannot read.)
-    Raises BodyTooLarge as soon as that is known, ClientLeft when the client goes before the end.
+    arrival_s: seconds in which it must be here.
+    Raises BodyTooLarge as soon as that is known, RequestTooSlow, or ClientLeft when the client goes before.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise _too_large(limit)
+        async with asyncio.timeout(arrival_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
     except ClientDisconnect:
         raise ClientLeft from None
+    except TimeoutError:
+        raise RequestTooSlow(
+            f"{len(body)} bytes of the body arrived within {arrival_s:g} s, and not its end; send it faster, "
+            "or start the server with a larger --arrival-timeout."
+        ) from None
     return bytes(body)
 
 

@@ -38,6 +38,18 @@ class BodyTooLarge(SlipwayError):
     """The body is longer than this server reads."""
 
 
+class HeadTooLarge(SlipwayError):
+    """Request line and headers are longer than this server reads."""
+
+
+class MalformedRequest(SlipwayError):
+    """What came is not HTTP."""
+
+
+class RequestTooSlow(SlipwayError):
+    """The request did not arrive in the time that this server gives it."""
+
+
 class UnsupportedMediaType(SlipwayError):
     """The body is not declared as JSON."""
 
@@ -80,6 +92,9 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     # Not 501, which clients try again, because they do so after every status from 500.
     EndpointNotOffered: HttpError(404, "invalid_request_error", "endpoint_not_offered"),
     MethodNotAllowed: HttpError(405, "invalid_request_error", "method_not_allowed"),
+    MalformedRequest: HttpError(400, "invalid_request_error", "invalid_http"),
+    RequestTooSlow: HttpError(408, "invalid_request_error", "request_timeout"),
+    HeadTooLarge: HttpError(431, "invalid_request_error", "headers_too_large"),
     BodyTooLarge: HttpError(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaType: HttpError(415, "invalid_request_error", "unsupported_media_type"),
     EngineFailed: HttpError(500, "server_error", "engine_failed"),

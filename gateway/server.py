@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -17,10 +18,14 @@ from gateway.backends.local import LocalBackend
 from gateway.backends.triton import TritonBackend
 from gateway.grammar_check import GrammarCheck
 from gateway.models import Model, Models, Prompter, engine_folders
+from gateway.protocol import Protocol
 
 # Running answers end by themselves once `stopping` is set; this bounds a client that does not read.
 _GRACE_S = 2
 _BACKLOG = 2048
+# Longer than clients and load balancers keep a connection (httpx 5 s, AWS 60 s), so that it is they who end
+# it, and no request meets a connection that has just been closed.
+_KEEP_ALIVE_S = 75
 
 Start = Callable[[], Awaitable[Models]]
 
@@ -107,27 +112,33 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(start: Start, listener: socket.socket, max_body_bytes: int, access_log: bool) -> None:
+def run(
+    start: Start, listener: socket.socket, max_body_bytes: int, arrival_s: float, access_log: bool
+) -> None:
     """Serve until Ctrl-C or SIGTERM, which end running answers and close the engines first."""
+    _allow_open_files()
     # Also while the engine loads, and after uvicorn has stopped and gives the signal on.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(start, listener, max_body_bytes, access_log))
+            runner.run(_serve(start, listener, max_body_bytes, arrival_s, access_log))
     except KeyboardInterrupt:
         return
 
 
-async def _serve(start: Start, listener: socket.socket, max_body_bytes: int, access_log: bool) -> None:
+async def _serve(
+    start: Start, listener: socket.socket, max_body_bytes: int, arrival_s: float, access_log: bool
+) -> None:
     models = await start()
     stopping = asyncio.Event()
     config = uvicorn.Config(
-        create_app(models, max_body_bytes, stopping),
-        http="httptools",
+        create_app(models, max_body_bytes, arrival_s, stopping),
+        http=partial(Protocol, arrival_s=arrival_s),  # type: ignore[arg-type]
         ws="none",
         log_level="info" if access_log else "warning",
         access_log=access_log,
         backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
@@ -137,6 +148,15 @@ async def _serve(start: Start, listener: socket.socket, max_body_bytes: int, acc
     await Server(config, stopping, f"Slipway answers at http://{address}:{port}/v1 with {names}").serve(
         [listener]
     )
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets this process have: every connection is one, and shells give 1024."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
