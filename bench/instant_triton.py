@@ -22,22 +22,50 @@ TOKEN = " word"
 PLAN = re.compile(rb'{"tokens_per_message": (\d+), "pause_s": ([\d.]+)}')
 
 
+# What a client reads of any answer.
+_READ_ALWAYS = frozenset({"text_output", "num_output_tokens", "end_of_sequence"})
+
+
 def plan(tokens_per_message: int, pause_s: float) -> str:
     """The prompt that asks for answers of this shape."""
     return f'{{"tokens_per_message": {tokens_per_message}, "pause_s": {pause_s}}}'
 
 
-def message(tokens: int) -> bytes:
-    """One response with so many new tokens."""
+def message(
+    tokens: int, wanted: frozenset[str] = _READ_ALWAYS, likeliest: int = 0, last: bool = False
+) -> bytes:
+    """One response with so many new tokens.
+
+    wanted: outputs. likeliest: how many of the likeliest tokens are told with each. last: the answer ends.
+    """
     text = (TOKEN * tokens).encode()
     response = triton.ModelInferResponse(model_name="instant", model_version="1")
-    for name, datatype, shape, content in (
-        ("text_output", "BYTES", [1], len(text).to_bytes(4, "little") + text),
+    outputs: list[tuple[str, str, list[int], bytes]] = [
+        ("text_output", "BYTES", [1], _bytes(text)),
         ("num_output_tokens", "INT32", [1, 1], np.array([tokens], np.int32).tobytes()),
         ("end_of_sequence", "BOOL", [1, 1], b"\0"),
-    ):
-        response.outputs.add(name=name, datatype=datatype, shape=shape)
-        response.raw_output_contents.append(content)
+        ("cached_tokens", "INT32", [1, 1], np.zeros(1, np.int32).tobytes()),
+        ("output_ids", "INT32", [1, 1, tokens], np.ones(tokens, np.int32).tobytes()),
+        ("output_log_probs", "FP32", [1, 1, tokens], np.zeros(tokens, np.float32).tobytes()),
+        (
+            "top_log_prob_ids",
+            "INT32",
+            [1, 1, tokens, likeliest],
+            np.ones(tokens * likeliest, np.int32).tobytes(),
+        ),
+        (
+            "top_log_probs",
+            "FP32",
+            [1, 1, tokens, likeliest],
+            np.zeros(tokens * likeliest, np.float32).tobytes(),
+        ),
+    ]
+    if last:
+        outputs.append(("finish_reason", "BYTES", [1, 1], _bytes(b"length")))
+    for name, datatype, shape, content in outputs:
+        if name in wanted:
+            response.outputs.add(name=name, datatype=datatype, shape=shape)
+            response.raw_output_contents.append(content)
     return triton.ModelStreamInferResponse(infer_response=response).SerializeToString()
 
 
@@ -45,7 +73,7 @@ def request(prompt: str, max_tokens: int) -> bytes:
     """What a client without a gateway sends, to be answered as the gateway is."""
     asked = triton.ModelInferRequest(model_name="instant")
     for name, datatype, content in (
-        ("text_input", "BYTES", len(prompt.encode()).to_bytes(4, "little") + prompt.encode()),
+        ("text_input", "BYTES", _bytes(prompt.encode())),
         ("max_tokens", "INT32", np.array([max_tokens], np.int32).tobytes()),
     ):
         asked.inputs.add(name=name, datatype=datatype, shape=[1, 1])
@@ -61,19 +89,25 @@ async def answer(requests: AsyncIterator[bytes], context: object) -> AsyncIterat
         if "max_tokens" not in inputs:  # a request to the engine stage, that a generation be stopped
             return
         left = int(np.frombuffer(inputs["max_tokens"], np.int32)[0])
+        wanted = frozenset(each.name for each in asked.outputs) or _READ_ALWAYS
+        likeliest = int(np.frombuffer(inputs.get("num_top_log_probs", bytes(4)), np.int32)[0])
         found = PLAN.search(inputs["text_input"])
         if found is None:
-            yield message(left)
+            yield message(left, wanted, likeliest, last=True)
             continue
         many, pause_s = int(found[1]), float(found[2])
-        yield message(1)
+        yield message(1, wanted, likeliest, last=left == 1)
         left -= 1
-        full = message(many)
+        full = message(many, wanted, likeliest)
         while left > 0:
             if pause_s:
                 await asyncio.sleep(pause_s)
-            yield full if left >= many else message(left)
+            yield full if left > many else message(left, wanted, likeliest, last=True)
             left -= many
+
+
+def _bytes(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "little") + content
 
 
 async def ready(content: bytes, context: object) -> bytes:

@@ -4,11 +4,10 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic.json_schema import models_json_schema
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +20,6 @@ from gateway.api.body import Addressed, Body, GenerationBody
 from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
 from gateway.api.completions import Completion, CompletionReply, CompletionRequest
 from gateway.api.error import ErrorBody
-from gateway.api.message_error import MessageErrorBody
 from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCount
 from gateway.api.messages import CountTokensRequest, MessagesRequest
 from gateway.api.model_list import ModelCard, ModelList
@@ -30,6 +28,7 @@ from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, 
 from gateway.api.usage import Usage
 from gateway.choices import begun, best, candidates, merged, wholes
 from gateway.connection import ClientLeft, attended, client_leaves, read_body
+from gateway.documentation import DocumentedApp
 from gateway.error_response import MESSAGES, asks_anthropics_api, error_response
 from gateway.errors import EndpointNotOffered, MethodNotAllowed, RouteNotFound
 from gateway.metrics import registry
@@ -45,19 +44,6 @@ _SHORT_BODY = 8192
 _PATIENCE_S = 10.0
 _CLIENT_CLOSED_REQUEST = 499
 _SHOWN_PATH = 100
-_SCHEMA_PATH = "#/components/schemas/{model}"
-_REQUEST_BODIES: tuple[type[Body], ...] = (
-    ChatCompletionRequest,
-    CompletionRequest,
-    MessagesRequest,
-    CountTokensRequest,
-    TokenizeRequest,
-    DetokenizeRequest,
-)
-_ANTHROPICS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": MessageErrorBody},
-    "5XX": {"model": MessageErrorBody},
-}
 
 A = TypeVar("A", bound=Addressed)
 B = TypeVar("B", bound=Body)
@@ -79,6 +65,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         await models.close()
 
     app = DocumentedApp(
+        shown_model=next(iter(models)).name,
         title="Slipway",
         description="OpenAI's API in front of engines on Triton or on this machine.",
         lifespan=lifespan,
@@ -138,9 +125,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
             asked = await _prepared(short, model.prompter.chat, body, request.state.id)
             return await reply(request, body, model, [asked], shape(len(asked.prompt_token_ids)))
 
-    @app.post(
-        "/v1/chat/completions", response_model=ChatCompletion, openapi_extra=_body(ChatCompletionRequest)
-    )
+    @app.post("/v1/chat/completions", response_model=ChatCompletion)
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation, as one body or as a stream of chunks."""
         body, model, short = await read_question(request, ChatCompletionRequest)
@@ -149,7 +134,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         shape = ChatReply(head, _with_usage(body), tier="default" if body.service_tier else None)
         return await reply(request, body, model, [asked], shape)
 
-    @app.post("/v1/completions", response_model=Completion, openapi_extra=_body(CompletionRequest))
+    @app.post("/v1/completions", response_model=Completion)
     async def completions(request: Request) -> Response:
         """Go on from a prompt or from several, as one body or as a stream of chunks."""
         body, model, short = await read_question(request, CompletionRequest)
@@ -158,13 +143,13 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         shape = CompletionReply(head, _with_usage(body), model.prompter.echoes(body))
         return await reply(request, body, model, asked, shape)
 
-    @app.post("/tokenize", response_model=Tokens, openapi_extra=_body(TokenizeRequest))
+    @app.post("/tokenize", response_model=Tokens)
     async def tokenize(request: Request) -> Tokens:
         """The tokens of a prompt or a conversation, as the model reads them."""
         body, short = await read(request, TokenizeRequest)
         return await _prepared(short, models.find(body.model).prompter.tokens, body)
 
-    @app.post("/detokenize", response_model=Detokenized, openapi_extra=_body(DetokenizeRequest))
+    @app.post("/detokenize", response_model=Detokenized)
     async def detokenize(request: Request) -> Detokenized:
         """The text of tokens."""
         body, short = await read(request, DetokenizeRequest)
@@ -173,8 +158,6 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
     @app.post(
         MESSAGES,
         response_model=MessageResponse,
-        openapi_extra=_body(MessagesRequest),
-        responses=_ANTHROPICS,
     )
     async def messages(request: Request) -> Response:
         """Answer a conversation in the shapes of Anthropic's API, as one message or as its events."""
@@ -186,7 +169,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
 
         return await converse(request, body.translation(), model, short, shape)
 
-    @app.post(f"{MESSAGES}/count_tokens", openapi_extra=_body(CountTokensRequest), responses=_ANTHROPICS)
+    @app.post(f"{MESSAGES}/count_tokens")
     async def count_tokens(request: Request) -> TokensCount:
         """How many tokens the prompt of a message would have."""
         body, model, _ = await read_question(request, CountTokensRequest)
@@ -293,23 +276,3 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     """A bug. The server's log has the traceback; the client gets what to quote."""
     message = f"The server failed on this request; its log says why, request {request.state.id}."
     return error_response(request, SlipwayError(message), {"x-request-id": request.state.id})
-
-
-def _body(schema: type[Body]) -> dict[str, Any]:
-    """The endpoint reads its body itself, so the documentation is told what it holds."""
-    reference = {"$ref": _SCHEMA_PATH.format(model=schema.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
-
-
-class DocumentedApp(FastAPI):
-    """Adds to the OpenAPI document the bodies that the endpoints read themselves."""
-
-    def openapi(self) -> dict[str, Any]:
-        """The document at /openapi.json."""
-        if self.openapi_schema is None:
-            document = super().openapi()
-            _, bodies = models_json_schema(
-                [(schema, "validation") for schema in _REQUEST_BODIES], ref_template=_SCHEMA_PATH
-            )
-            document["components"]["schemas"].update(bodies["$defs"])
-        return super().openapi()

@@ -1,10 +1,21 @@
 """What the bodies of OpenAI's endpoints have in common; `gateway.validation` reads them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    Tag,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
 
 MAX_STOP_STRINGS = 4
 # OpenAI's bound of n for chats. More than the engine has slots for wait in its queue.
@@ -14,18 +25,32 @@ MAX_TOP_LOGPROBS = 20
 MAX_BIAS = 100
 
 
-def only(*neutral: JsonValue, advice: str) -> AfterValidator:
+# Without equality: `typing` would take a field that allows False for one that allows 0.
+@dataclass(frozen=True, eq=False)
+class _Only:
     """Accept null and values that ask for nothing; `advice` says what to do instead of the others."""
 
-    def check(value: JsonValue) -> JsonValue:
-        for allowed in neutral:
+    neutral: tuple[JsonValue, ...]
+    advice: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return {"enum": [None, *self.neutral], "description": f"All else is refused: {self.advice}."}
+
+    def _check(self, value: JsonValue) -> JsonValue:
+        for allowed in self.neutral:
             if value == allowed and isinstance(value, bool) == isinstance(allowed, bool):
                 return value
         if value is None:
             return value
-        raise PydanticCustomError("not_offered", "{advice}", {"advice": advice})
+        raise PydanticCustomError("not_offered", "{advice}", {"advice": self.advice})
 
-    return AfterValidator(check)
+
+def only(*neutral: JsonValue, advice: str) -> _Only:
+    """Mark a field that may be null or one of `neutral`; `advice` says what to do instead of the others."""
+    return _Only(neutral, advice)
 
 
 def either(**kinds: type) -> Callable[[Any], str | None]:
