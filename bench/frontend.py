@@ -108,7 +108,7 @@ def _table(held: Rounds, loads: list[Load]) -> RenderableType:
     gateways = [way for way in held.ways if way != NO_GATEWAY]
     compared = len(gateways) > 1
     for name in [*gateways, *(["ratio"] if compared else []), NO_GATEWAY]:
-        board.add_column(name, justify="right")
+        board.add_column(name, justify="right", overflow="fold")
     for words, load, value, form in _rows(loads):
         by_way = {way: held.by_round(way, load, value) for way in held.ways}
         cells = [_cell(by_way[way], form) for way in gateways]

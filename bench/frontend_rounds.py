@@ -5,6 +5,7 @@ Every gateway has one core to itself; the stand-in (`bench.instant_triton`) and 
 
 Load: what the clients ask in one measurement, see `Load`. Round: every load once in every way, interleaved;
     the order moves on by one each time.
+Before the rounds every gateway runs the loads without pauses, unmeasured, to be warm.
 Way: a gateway between clients and stand-in, or none: then the clients ask the stand-in over gRPC, which says
     what stand-in and clients alone can do.
 CPU: user and system seconds of the gateway's process.
@@ -111,6 +112,8 @@ def hold(
                 gateway = processes.enter_context(_gateway(checkout, engine, triton, port, ours))
                 wait_until_ready(gateway, f"http://{HOST}:{port}/health/ready")
                 running[name] = gateway, port
+                for load in (each for each in loads if not each.pause_s):
+                    _run(clients, gateway, port, engine.name, load, name, 0)
             for number in range(rounds):
                 for turn, load in enumerate(loads):
                     for way in rotated(ways, number + turn):
