@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import grpc  # type: ignore[import-untyped]
 import numpy as np
@@ -22,6 +22,7 @@ from engines.generation import Delta, FinishReason, GenerationRequest, TopLogPro
 from engines.recipe import Target
 from engines.stages import engine_stage
 from gateway.backends.base import Load
+from gateway.backends.tensors import Tensors
 from gateway.grammar_check import GrammarCheck
 
 # TensorRT-LLM's way to say that no token ends the sequence.
@@ -162,25 +163,29 @@ class TritonBackend:
 
 def _delta(request: GenerationRequest, result: InferResult) -> Delta:
     """What a response adds to the answer, an end-of-sequence token left out."""
-    new = int(result.as_numpy("num_output_tokens").sum())
-    ended = not request.sampling.ignore_eos and bool(result.as_numpy("end_of_sequence").any())
-    cached, finish = result.as_numpy("cached_tokens"), result.as_numpy("finish_reason")
+    tensors = Tensors(result)
+    new = tensors.total("num_output_tokens")
+    ended = not request.sampling.ignore_eos and tensors.some("end_of_sequence")
     delta = Delta(
-        text=b"".join(result.as_numpy("text_output").reshape(-1)).decode(),
+        text=tensors.text("text_output"),
         token_count=new - ended,
-        cached_tokens=None if cached is None else int(cached.item()),
-        finish_reason=None if finish is None else finish.item().decode(),
+        cached_tokens=tensors.total("cached_tokens") if "cached_tokens" in tensors else None,
+        finish_reason=_finish(tensors),
     )
     if not request.sampling.log_probs or not new:
         return delta
-    # Those of the new tokens come last: TensorRT-LLM repeats all earlier ones.
-    log_probs = result.as_numpy("output_log_probs").reshape(-1)[-new:]
     return replace(
         delta,
         token_ids=tuple(result.as_numpy("output_ids").reshape(-1)[: delta.token_count].tolist()),
-        log_probs=tuple(log_probs[: delta.token_count].tolist()),
+        # Those of the new tokens come last: TensorRT-LLM repeats all earlier ones.
+        log_probs=tensors.last("output_log_probs", new)[: delta.token_count],
         top_log_probs=_top_log_probs(result, delta.token_count) if request.sampling.top_log_probs else (),
     )
+
+
+def _finish(tensors: Tensors) -> FinishReason | None:
+    said = tensors.text("finish_reason") if "finish_reason" in tensors else None
+    return next((reason for reason in get_args(FinishReason) if reason == said), None)
 
 
 def _top_log_probs(result: InferResult, count: int) -> tuple[TopLogProbs, ...]:
