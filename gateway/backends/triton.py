@@ -6,6 +6,7 @@ Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/inflight_batcher_llm/{en
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, get_args
@@ -33,6 +34,8 @@ _WITH_STATUS = {"triton_grpc_error": "true"}
 # The likeliest tokens and their log-probabilities, as the ensembles of ONNX engines tell them.
 _LIKELIEST = ["top_log_prob_ids", "top_log_probs"]
 _READY_TIMEOUT_S = 2.0
+# Asking before every request would add a round trip to each; what fails meanwhile says so itself.
+_READY_KNOWN_S = 1.0
 # gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start.
 _CHANNEL = [
     ("grpc.min_reconnect_backoff_ms", 200),
@@ -59,6 +62,7 @@ class TritonBackend:
         self._url = url
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
         self._stops: set[asyncio.Task[None]] = set()
+        self._ready_until = 0.0
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """See `gateway.backends.base.Backend.generate`.
@@ -96,7 +100,9 @@ class TritonBackend:
         yield Delta(finish_reason=said or ("stop" if tokens < max_tokens else "length"))
 
     async def check(self) -> None:
-        """See `gateway.backends.base.Backend.check`."""
+        """See `gateway.backends.base.Backend.check`. Once it was ready, Triton is not asked for a while."""
+        if time.monotonic() < self._ready_until:
+            return
         try:
             ready = await self._client.is_model_ready(self._model, client_timeout=_READY_TIMEOUT_S)
         except InferenceServerException as error:
@@ -109,6 +115,7 @@ class TritonBackend:
                 f"Triton at {self._url} does not have {self._model} ready; "
                 "it may still be loading, or its model repository lacks it."
             )
+        self._ready_until = time.monotonic() + _READY_KNOWN_S
 
     async def close(self) -> None:
         """See `gateway.backends.base.Backend.close`; waits for the stop requests that are on their way."""
@@ -157,6 +164,7 @@ class TritonBackend:
         if code == grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequest(f"Triton refuses the request: {message}.")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND):
+            self._ready_until = 0.0
             return ModelUnavailable(f"Triton at {self._url} does not serve {self._model} now: {message}.")
         return EngineFailed(f"{self._model} failed on Triton: {message}.")
 
