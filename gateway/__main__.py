@@ -1,5 +1,6 @@
 """python -m gateway: the OpenAI-compatible server, as a command."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 
 from engines.errors import SlipwayError
 from gateway import server
+from gateway.workers import run_workers
 
 DEFAULT_TRITON_URL = "127.0.0.1:8001"
 DEFAULT_ENGINES = Path("engines")
@@ -72,6 +74,14 @@ def main(
             envvar="SLIPWAY_ARRIVAL_TIMEOUT", min=0.1, help="Seconds for a request's head, and for its body."
         ),
     ] = 30.0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            envvar="SLIPWAY_WORKERS",
+            min=1,
+            help="Processes that share the port, with --backend triton on Linux.",
+        ),
+    ] = 1,
     access_log: Annotated[
         bool, typer.Option("--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Log a line per request.")
     ] = False,
@@ -83,13 +93,23 @@ def main(
     python -m gateway --backend triton
     """
     _refuse_contradictions(engine, backend, triton_url, engines, threads)
+    if workers > 1:
+        _refuse_workers(workers, backend)
+    settings = server.Settings(max_body_bytes, arrival_timeout, access_log)
     try:
         if backend == BackendKind.triton:
             start = server.triton(engines or DEFAULT_ENGINES, triton_url or DEFAULT_TRITON_URL)
         else:
             assert engine is not None
             start = server.local(engine, threads)
-        server.run(start, server.listen(host, port), max_body_bytes, arrival_timeout, access_log)
+        listeners = server.listen(host, port, workers)
+        greeting = server.greeting(listeners[0], start)
+        if workers == 1:
+            server.run(start, listeners[0], settings, lambda: print(greeting, flush=True))
+        else:
+            run_workers(
+                listeners, lambda listener, serving: server.run(start, listener, settings, serving), greeting
+            )
     except SlipwayError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -110,6 +130,19 @@ def _refuse_contradictions(
         _refuse(f"{given} is for Triton; add --backend triton or leave it out.")
     if backend != BackendKind.triton and engine is None:
         _refuse("Say what to serve: --engine engines/NAME, or --backend triton.")
+
+
+def _refuse_workers(workers: int, backend: BackendKind | None) -> None:
+    if backend != BackendKind.triton:
+        _refuse(
+            f"--workers is {workers}, but a local engine is one process, which one server process feeds; "
+            "leave it out, or serve with --backend triton."
+        )
+    if sys.platform != "linux":
+        _refuse(
+            f"--workers is {workers}, but only Linux spreads connections among processes on one port; "
+            "leave it out, or put a load balancer before several gateways."
+        )
 
 
 def _refuse(sentence: str) -> None:

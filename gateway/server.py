@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,13 @@ _BACKLOG = 2048
 # it, and no request meets a connection that has just been closed.
 _KEEP_ALIVE_S = 75
 
-Start = Callable[[], Awaitable[Models]]
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Which models, and how they are made in the event loop that is to serve them."""
+
+    names: tuple[str, ...]
+    models: Callable[[], Awaitable[Models]]
 
 
 class CannotListen(SlipwayError):
@@ -35,17 +42,17 @@ class CannotListen(SlipwayError):
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with a word when it listens, and with running answers ended when it is told to stop."""
+    """uvicorn, with a word when it serves, and with running answers ended when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, serving: Callable[[], None]) -> None:
         super().__init__(config)
         self._stopping = stopping
-        self._greeting = greeting
+        self._serving = serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called once the signals are caught."""
         await super().startup(sockets)
-        print(self._greeting, flush=True)
+        self._serving()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called at the first signal."""
@@ -63,7 +70,7 @@ def local(directory: Path, threads: int | None) -> Start:
             [Model(prompter, await LocalBackend.start(directory, prompter.tokenizer, name, threads))]
         )
 
-    return start
+    return Start((prompter.manifest.name,), start)
 
 
 def triton(engines: Path, url: str) -> Start:
@@ -88,20 +95,33 @@ def triton(engines: Path, url: str) -> Start:
         grammars = GrammarCheck(folder, manifest) if manifest.target == "tensorrt-llm" else None
         return TritonBackend(manifest.name, manifest.target, url, grammars)
 
-    return start
+    return Start(tuple(prompter.manifest.name for prompter in prompters.values()), start)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, workers: int = 1) -> list[socket.socket]:
     """Take the address before the engines are loaded, so that a taken port is known at once.
 
+    workers: how many sockets share it; the kernel spreads connections among those that listen.
     Raises CannotListen.
     """
+    first = _bound(host, port, shared=False)
+    if workers == 1:
+        return [first]
+    # Shared sockets would also share a port with another server's, so it had to be free for one of its own.
+    port = first.getsockname()[1]
+    first.close()
+    return [_bound(host, port, shared=True) for _ in range(workers)]
+
+
+def _bound(host: str, port: int, shared: bool) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         if os.name == "posix":
             # A port in TIME_WAIT is free; on Windows the option would let two servers share the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
@@ -112,42 +132,54 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(
-    start: Start, listener: socket.socket, max_body_bytes: int, arrival_s: float, access_log: bool
-) -> None:
-    """Serve until Ctrl-C or SIGTERM, which end running answers and close the engines first."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server does beside answering. arrival_s: seconds for a request's head, and for its body."""
+
+    max_body_bytes: int
+    arrival_s: float
+    access_log: bool
+
+
+def greeting(listener: socket.socket, start: Start) -> str:
+    """What to say to who started the server."""
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    return f"Slipway answers at http://{address}:{port}/v1 with {', '.join(start.names)}"
+
+
+def run(start: Start, listener: socket.socket, settings: Settings, serving: Callable[[], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, which end running answers and close the engines first.
+
+    serving: called once it does.
+    """
     _allow_open_files()
     # Also while the engine loads, and after uvicorn has stopped and gives the signal on.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(start, listener, max_body_bytes, arrival_s, access_log))
+            runner.run(_serve(start, listener, settings, serving))
     except KeyboardInterrupt:
         return
 
 
 async def _serve(
-    start: Start, listener: socket.socket, max_body_bytes: int, arrival_s: float, access_log: bool
+    start: Start, listener: socket.socket, settings: Settings, serving: Callable[[], None]
 ) -> None:
-    models = await start()
+    models = await start.models()
     stopping = asyncio.Event()
     config = uvicorn.Config(
-        create_app(models, max_body_bytes, arrival_s, stopping),
-        http=partial(Protocol, arrival_s=arrival_s),  # type: ignore[arg-type]
+        create_app(models, settings.max_body_bytes, settings.arrival_s, stopping),
+        http=partial(Protocol, arrival_s=settings.arrival_s),  # type: ignore[arg-type]
         ws="none",
-        log_level="info" if access_log else "warning",
-        access_log=access_log,
+        log_level="info" if settings.access_log else "warning",
+        access_log=settings.access_log,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    host, port = listener.getsockname()[:2]
-    address = f"[{host}]" if ":" in host else host
-    names = ", ".join(model.name for model in models)
-    await Server(config, stopping, f"Slipway answers at http://{address}:{port}/v1 with {names}").serve(
-        [listener]
-    )
+    await Server(config, stopping, serving).serve([listener])
 
 
 def _allow_open_files() -> None:

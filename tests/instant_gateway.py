@@ -1,13 +1,16 @@
 """A real gateway before a stand-in for Triton that answers at once, for tests of all but the engine."""
 
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from servers import free_port, running
+from servers import ROOT, free_port, running
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,20 @@ def instant_gateway(engine: Path, *options: str) -> Iterator[InstantGateway]:
     stand_in = [sys.executable, "-m", "bench.instant_triton", str(triton)]
     gateway = [sys.executable, "-m", "gateway", "--backend", "triton", "--port", str(port)]
     engines = ["--triton-url", f"127.0.0.1:{triton}", "--engines", str(engine.parent)]
-    with (
-        # The gateway first: the stand-in says nothing over HTTP, and is ready when the gateway is.
-        running([*gateway, *engines, *options], f"{url}/health/live") as server,
-        running(stand_in, f"{url}/health/ready"),
-    ):
-        yield InstantGateway(port, engine.name, psutil.Process(server.pid))
+    process = subprocess.Popen(stand_in, cwd=ROOT)
+    try:
+        _wait_until_it_listens(triton)
+        with running([*gateway, *engines, *options], f"{url}/health/ready") as server:
+            yield InstantGateway(port, engine.name, psutil.Process(server.pid))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the stand-in does not listen")
