@@ -15,12 +15,12 @@ from rich.text import Text
 from bench import environment
 from bench.contest import Figure
 from bench.contestant import ROOT
-from bench.frontend_rounds import NO_GATEWAY, Load, Rounds, Sample, hold
+from bench.frontend_rounds import NO_GATEWAY, Load, Rounds, Sample, hold, ours, vllms
 from bench.json_file import JsonFile
 from bench.progress import shown
 from bench.side_by_side import tokenizer_of
 
-THIS, OTHER = "this", "the other"
+THIS, OTHER, VLLM = "this", "the other", "vLLM"
 # As fast as stand-in and gateway can, by tokens to a message.
 AT_ONCE = (1, 4, 16)
 # What an engine that makes 20,480 tokens a second for 64 streams sends (`runtime/outbox.py`).
@@ -43,19 +43,34 @@ def frontend(
             exists=True, file_okay=False, help="Another checkout; its gateway takes part, in turn with this."
         ),
     ] = None,
+    vllm: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A Python that has vllm; its OpenAI server takes part too."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path, typer.Option(help="For vLLM's server, which reads configuration and tokenizer of it.")
+    ] = Path("checkpoints/smollm2-135m-instruct"),
     json_file: JsonFile = None,
 ) -> None:
     """Stream from a stand-in for Triton that answers at once, through one gateway process, to 64 clients.
 
     Starts and ends everything itself, on free ports; the gateway has a core of its own. Prints tokens/s, CPU
     time per event and per request, and what the gateway adds to TTFT at 16 clients. `--against` takes another
-    checkout along, to say what a change brings. Ctrl-C prints what was measured so far.
+    checkout along, to say what a change brings, `--vllm` vLLM's server with an engine without cost inside it.
+    Ctrl-C prints what was measured so far.
     """
     tokenizer_of(engine)
-    gateways = {THIS: ROOT} | ({OTHER: against.resolve()} if against else {})
+    engine = engine.resolve()
+    gateways = {THIS: ours(ROOT, engine)}
+    if against:
+        gateways[OTHER] = ours(against.resolve(), engine)
+    if vllm:
+        gateways[VLLM] = vllms(vllm.absolute(), checkpoint.resolve(), engine)
     loads = loads_of(messages)
     with shown(len(gateways) + rounds * len(loads) * (len(gateways) + 1)) as report:
-        held = hold(engine.resolve(), gateways, loads, rounds, report)
+        held = hold(engine.name, gateways, loads, rounds, report)
     Console().print(_table(held, loads))
     if json_file:
         _write_json(json_file, held, loads)
@@ -105,19 +120,20 @@ def _table(held: Rounds, loads: list[Load]) -> RenderableType:
     rounds = len({sample.round for sample in held.samples})
     board = Table(box=box.SIMPLE)
     board.add_column("", no_wrap=True)
-    gateways = [way for way in held.ways if way != NO_GATEWAY]
-    compared = len(gateways) > 1
-    for name in [*gateways, *(["ratio"] if compared else []), NO_GATEWAY]:
+    rivals = [way for way in held.ways if way not in (THIS, NO_GATEWAY)]
+    for name in [THIS, *(each for way in rivals for each in (way, f"this : {way}")), NO_GATEWAY]:
         board.add_column(name, justify="right", overflow="fold")
     for words, load, value, form in _rows(loads):
         by_way = {way: held.by_round(way, load, value) for way in held.ways}
-        cells = [_cell(by_way[way], form) for way in gateways]
-        if compared:
-            pairs = zip(*(by_way[way] for way in gateways), strict=False)
-            cells.append(_cell([one / other if other else 1.0 for one, other in pairs], ".2f"))
+        cells = [_cell(by_way[THIS], form)]
+        for way in rivals:
+            pairs = zip(by_way[THIS], by_way[way], strict=False)
+            ratios = [one / other for one, other in pairs if other]
+            cells += [_cell(by_way[way], form), _cell(ratios, ".2f")]
         board.add_row(words, *cells, "" if "CPU" in words else _cell(by_way[NO_GATEWAY], form))
         if words.startswith("TTFT"):
-            board.add_row("  added", *(_cell(_added(held, way, load), ".2f") for way in gateways))
+            added = [_cell(_added(held, way, load), ".2f") for way in (THIS, *rivals)]
+            board.add_row("  added", added[0], *(cell for each in added[1:] for cell in (each, "")))
     remarks = []
     if not held.pinned:
         remarks.append("Nothing was pinned to a core here, so the gateway shared them all.")

@@ -90,36 +90,65 @@ class Rounds:
         return [figure(each) for each in self.samples if (each.way, each.load) == (way, load)]
 
 
-def hold(
-    engine: Path, gateways: dict[str, Path], loads: Sequence[Load], rounds: int, report: Callable[[str], None]
-) -> Rounds:
-    """Start everything, run the rounds, end everything.
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A server that takes part. command: of its process, with {port} and {triton} where the ports stand.
 
-    gateways: by name, the checkouts whose gateway takes part.
+    ready: the path that answers 200 once it serves.
     """
+
+    command: tuple[str, ...]
+    folder: Path = ROOT
+    ready: str = "/health/ready"
+
+
+def ours(checkout: Path, engine: Path) -> Gateway:
+    """The gateway of a checkout of this repository."""
+    asks = ("--backend", "triton", "--triton-url", f"{HOST}:{{triton}}", "--port", "{port}")
+    engines = ("--engines", str(engine.parent))
+    return Gateway((sys.executable, "-m", "gateway", *asks, *engines), checkout)
+
+
+def vllms(python: Path, checkpoint: Path, engine: Path) -> Gateway:
+    """VLLM's server, run by a Python that has it."""
+    program = str(ROOT / "bench" / "peers" / "vllm_frontend.py")
+    return Gateway((str(python), program, str(checkpoint), engine.name, "{port}"), ready="/health")
+
+
+def hold(
+    model: str,
+    gateways: dict[str, Gateway],
+    loads: Sequence[Load],
+    rounds: int,
+    report: Callable[[str], None],
+) -> Rounds:
+    """Start everything, run the rounds, end everything. gateways: by name."""
     ways = [*gateways, NO_GATEWAY]
-    ours, theirs = _cores()
-    held = Rounds(ways, pinned=bool(ours))
+    one, others = _cores()
+    held = Rounds(ways, pinned=bool(one))
     with ExitStack() as processes:
         try:
             triton = free_port()
-            processes.enter_context(_process(["bench.instant_triton", str(triton)], ROOT, theirs))
-            clients = processes.enter_context(_process(["bench.streaming_clients"], ROOT, theirs))
+            stand_in = (sys.executable, "-m", "bench.instant_triton", str(triton))
+            processes.enter_context(_process(stand_in, ROOT, others))
+            asking = (sys.executable, "-m", "bench.streaming_clients")
+            clients = processes.enter_context(_process(asking, ROOT, others))
             running: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
-            for name, checkout in gateways.items():
+            for name, taking_part in gateways.items():
                 report(f"starting {name}")
                 port = free_port()
-                gateway = processes.enter_context(_gateway(checkout, engine, triton, port, ours))
-                wait_until_ready(gateway, f"http://{HOST}:{port}/health/ready")
+                command = [word.format(port=port, triton=triton) for word in taking_part.command]
+                gateway = processes.enter_context(_process(command, taking_part.folder, one))
+                wait_until_ready(gateway, f"http://{HOST}:{port}{taking_part.ready}")
                 running[name] = gateway, port
                 for load in (each for each in loads if not each.pause_s):
-                    _run(clients, gateway, port, engine.name, load, name, 0)
+                    _run(clients, gateway, port, model, load, name, 0)
             for number in range(rounds):
                 for turn, load in enumerate(loads):
                     for way in rotated(ways, number + turn):
                         report(f"round {number + 1}: {load.name}, {way}")
                         gateway, port = running.get(way, (None, triton))
-                        held.samples.append(_run(clients, gateway, port, engine.name, load, way, number))
+                        held.samples.append(_run(clients, gateway, port, model, load, way, number))
         except KeyboardInterrupt:
             held.interrupted = True
     return held
@@ -176,21 +205,12 @@ def _answer(clients: "subprocess.Popen[bytes]", asked: dict[str, Any]) -> dict[s
 
 
 @contextmanager
-def _gateway(
-    checkout: Path, engine: Path, triton: int, port: int, cores: list[int]
-) -> Iterator["subprocess.Popen[bytes]"]:
-    asks = ["gateway", "--backend", "triton", "--triton-url", f"{HOST}:{triton}", "--port", str(port)]
-    with _process([*asks, "--engines", str(engine.parent)], checkout, cores) as process:
-        yield process
-
-
-@contextmanager
-def _process(module: Sequence[str], checkout: Path, cores: list[int]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A room of a checkout as a process on these cores (all when empty), ended with the block."""
+def _process(command: Sequence[str], folder: Path, cores: list[int]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process on these cores (all when empty), ended with the block; what it prints is not shown."""
     # In a session of its own: Ctrl-C reaches this command alone.
     process = subprocess.Popen(
-        [sys.executable, "-m", *module],
-        cwd=checkout,
+        command,
+        cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
