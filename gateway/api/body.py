@@ -14,8 +14,8 @@ from pydantic import (
     JsonValue,
     Tag,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
-from pydantic_core.core_schema import no_info_after_validator_function
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MAX_STOP_STRINGS = 4
 # OpenAI's bound of n for chats. More than the engine has slots for wait in its queue.
@@ -26,18 +26,22 @@ MAX_BIAS = 100
 
 
 # Without equality: `typing` would take a field that allows False for one that allows 0.
-@dataclass(frozen=True, eq=False)
-class _Only:
-    """Accept null and values that ask for nothing; `advice` says what to do instead of the others."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Only:
+    """Accepts null and the values that ask for nothing; `advice` says what to do instead of the others."""
 
     neutral: tuple[JsonValue, ...]
     advice: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return no_info_after_validator_function(self._check, handler(source))
+        """Read by pydantic, because this stands among a field's annotations."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
-        return {"enum": [None, *self.neutral], "description": f"All else is refused: {self.advice}."}
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """What the documentation says of the field."""
+        return {"enum": [None, *self.neutral], "description": f"Not offered: {self.advice}."}
 
     def _check(self, value: JsonValue) -> JsonValue:
         for allowed in self.neutral:
@@ -48,9 +52,9 @@ class _Only:
         raise PydanticCustomError("not_offered", "{advice}", {"advice": self.advice})
 
 
-def only(*neutral: JsonValue, advice: str) -> _Only:
-    """Mark a field that may be null or one of `neutral`; `advice` says what to do instead of the others."""
-    return _Only(neutral, advice)
+def only(*neutral: JsonValue, advice: str) -> Only:
+    """See `Only`."""
+    return Only(neutral, advice)
 
 
 def either(**kinds: type) -> Callable[[Any], str | None]:
@@ -66,7 +70,8 @@ TEXT_ONLY = "this server reads and writes text only"
 
 # JSON's keys are strings; so are the ids that are keys.
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-Ignored = Annotated[JsonValue, Field(description="Accepted; it does not change the answer.")]
+IGNORED = "Accepted; it does not change the answer."
+Ignored = Annotated[JsonValue, Field(description=IGNORED)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
