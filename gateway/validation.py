@@ -250,12 +250,12 @@ def _reason(detail: Mapping[str, Any]) -> str:
 
 
 def _param(location: Sequence[str | int]) -> str | None:
-    """Pydantic's location in the notation of OpenAI's errors; union tags, in parentheses, are left out."""
+    """Pydantic's location in the notation of OpenAI's errors, without union tags and "[key]" for keys."""
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith("("):
+        elif not part.startswith("(") and part != "[key]":
             path += f".{part}" if path else part
     return path or None
 

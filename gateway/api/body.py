@@ -209,7 +209,7 @@ class GenerationBody(Addressed):
     )
 
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
-        None, description="How many answers to the one prompt; answer i has the seed `seed + i`; default 1."
+        None, description="How many answers to each prompt; answer i has the seed `seed + i`; default 1."
     )
     min_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Keeps tokens at least this fraction as likely as the likeliest; 0 keeps all."

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
@@ -68,7 +69,7 @@ class CompletionRequest(GenerationBody):
         "tokens in its place.",
     )
 
-    @property
+    @cached_property
     def prompts(self) -> Sequence[str | Sequence[int]]:
         """Each prompt, as text or as token ids."""
         if isinstance(self.prompt, str):
