@@ -156,7 +156,7 @@ class StructuredOutputs(Body):
 class Addressed(Body):
     """A request to one model."""
 
-    model: NonEmpty
+    model: NonEmpty = Field(description="One of those that /v1/models lists.")
 
 
 class GenerationBody(Addressed):
@@ -168,9 +168,15 @@ class GenerationBody(Addressed):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         None, description="0 is greedy; default 1."
     )
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1)] | None = Field(None, description="0 or -1 keeps all tokens.")
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Keeps the likeliest tokens that together have this probability; 1 keeps all."
+    )
+    top_k: Annotated[int, Field(ge=-1)] | None = Field(
+        None, description="Keeps so many of the likeliest tokens; 0 or -1 keeps all."
+    )
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = Field(
+        None, description="The same seed gives the same answer, whoever else asks; by default one is drawn."
+    )
     stop: (
         Annotated[
             Annotated[NonEmpty, Tag("(string)")]
@@ -182,12 +188,14 @@ class GenerationBody(Addressed):
             ),
         ]
         | None
-    ) = None
+    ) = Field(None, description="The answer ends before the first of these that comes up in its text.")
     include_stop_str_in_output: bool | None = Field(
         None, description="The answer ends with the stop string that was met, and not before it."
     )
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream: bool | None = Field(None, description="Send the answer in chunks while it comes.")
+    stream_options: StreamOptions | None = Field(
+        None, description="With include_usage, the last chunk says how many tokens it took."
+    )
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
         None, description="Taken off the logits of tokens that the answer has; default 0."
     )

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.body import Body, NonEmpty
 from gateway.api.chat import Message
@@ -13,9 +13,15 @@ _MODEL = Field(None, description="May be left out where one model is served.")
 class TokenizeRequest(Body):
     """The body of POST /tokenize: a prompt, or messages, which the model's chat template renders."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "Hello!", "return_token_strs": True}]}
+    )
+
     model: NonEmpty | None = _MODEL
-    prompt: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] | None = None
+    prompt: str | None = Field(None, description="Text, as /v1/completions takes it.")
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] | None = Field(
+        None, description="A conversation, as /v1/chat/completions takes it."
+    )
     add_special_tokens: bool | None = Field(
         None,
         description="Put before a prompt what the tokenizer puts there (BOS, as a rule); default true. The "
@@ -38,8 +44,10 @@ class Tokens(BaseModel):
 class DetokenizeRequest(Body):
     """The body of POST /detokenize."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": [19556, 17]}]})
+
     model: NonEmpty | None = _MODEL
-    tokens: Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
+    tokens: list[Annotated[int, Field(ge=0)]] = Field(fail_fast=True, description="Token ids.")
 
 
 class Detokenized(BaseModel):
