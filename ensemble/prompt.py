@@ -93,13 +93,12 @@ def _check_pairs(names: str, count: int, values: str, others: int) -> None:
 
 
 def _dense(bias: Sequence[tuple[Sequence[int], float]], manifest: Manifest) -> Array:
-    """float32 [1, vocabulary], which the C++ backend casts to the type of the logits.
+    """float32 [1, vocab_size].
 
-    The vocabulary is as long as TensorRT-LLM's logits: a multiple of the GPUs that share the last layer
-    (getEmbeddingBias in cpp/tensorrt_llm/batch_manager/createNewDecoderRequests.cpp).
+    The C++ backend casts it to the type of the logits, and takes no other length (getEmbeddingBias and its
+    caller in cpp/tensorrt_llm/batch_manager/createNewDecoderRequests.cpp).
     """
-    gpus = manifest.parallel.tensor if manifest.target == "tensorrt-llm" else 1
-    dense = np.zeros((1, -(-manifest.vocab_size // gpus) * gpus), np.float32)
+    dense = np.zeros((1, manifest.vocab_size), np.float32)
     for ids, value in bias:
         np.add.at(dense[0], list(ids), value)
     return dense

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from engines.errors import SlipwayError
+from engines.errors import InvalidRequest, SlipwayError
 from engines.generation import Delta
-from ensemble import answer, engine, interface
+from engines.manifest import Manifest
+from ensemble import answer, engine, interface, stage
 from ensemble.request import Array, EngineRequest
 
 _GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
@@ -82,6 +83,9 @@ class TritonPythonModel(engine.TritonPythonModel):
         if kind is not None and kind.item() not in _GUIDE_TYPES:
             del known["guided_decoding_guide_type"]
             known.pop("guided_decoding_guide", None)
+        bias = known.get("embedding_bias")
+        if bias is not None and (bias.dtype != np.float32 or bias.shape != (1, self._vocab_size)):
+            raise InvalidRequest("The embedding bias shape is not as expected.")
         super()._accept(known, request_id, sender)
 
     def _begin(self, arrived: int, request_id: str, request: EngineRequest, sender: Any) -> None:
@@ -98,5 +102,6 @@ class TritonPythonModel(engine.TritonPythonModel):
 
     def initialize(self, args: Mapping[str, str]) -> None:
         super().initialize(args)
+        self._vocab_size = Manifest.read(stage.engine_dir(args)).vocab_size
         # No end_id is the engine's own here, so that each stands for itself alone.
         self._eos_token_ids = ()
