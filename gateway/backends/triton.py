@@ -161,6 +161,11 @@ class TritonBackend:
     def _typed(self, message: str, code: grpc.StatusCode | None) -> SlipwayError:
         """Triton's error as ours. code: None where Triton gives text alone."""
         message = message.rstrip(".")
+        if message.startswith("unexpected inference "):
+            return ModelUnavailable(
+                f"Triton at {self._url} has models of {self._model} that another version of Slipway laid out "
+                f"({message}); run `python -m build repository` on its engine, and start Triton again."
+            )
         if code == grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequest(f"Triton refuses the request: {message}.")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND):

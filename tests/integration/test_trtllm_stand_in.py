@@ -15,7 +15,10 @@ from servers import free_port, running
 from triton_calls import Stream, ask, chat, gauge
 from trtllm_repository import NAME, compiled_engine, renamed, stand_in
 
+from engines.errors import ModelUnavailable
+from engines.generation import GenerationRequest, SamplingParams
 from ensemble.repository import write_repository
+from gateway.backends.triton import TritonBackend
 from text.tokenizer import Tokenizer
 
 QUESTION = chat("What is the capital of France?")
@@ -203,6 +206,16 @@ def test_prompts_of_token_ids_reach_both_as_they_are(triton: Triton) -> None:
     first, second = (triton.reply(model, "completions", body).json() for model in (NAME, TWIN))
     assert first["choices"] == second["choices"]
     assert first["usage"]["prompt_tokens"] == second["usage"]["prompt_tokens"] == 4
+
+
+async def test_models_that_another_version_laid_out_are_told_apart_from_a_bad_request(triton: Triton) -> None:
+    # These lack the tensors of ONNX engines, as those of an older version do.
+    backend = TritonBackend(NAME, "onnx-cpu", triton.grpc, None)
+    asked_for = GenerationRequest("id", "Hi", (1,), SamplingParams(max_tokens=1))
+    with pytest.raises(ModelUnavailable, match="python -m build repository"):
+        async for _ in backend.generate(asked_for):
+            pass
+    await backend.close()
 
 
 def test_what_the_backend_cannot_do_is_refused_by_name(triton: Triton) -> None:
