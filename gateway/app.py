@@ -9,10 +9,8 @@ from typing import ParamSpec, TypeVar
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engines.errors import SlipwayError
 from engines.generation import GenerationRequest
 from gateway import structure
 from gateway.answer import answer, blaming
@@ -23,27 +21,29 @@ from gateway.api.error import ErrorBody
 from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCount
 from gateway.api.messages import CountTokensRequest, MessagesRequest
 from gateway.api.model_list import ModelCard, ModelList
-from gateway.api.reply import Head, Reply
+from gateway.api.reply import Head, Reply, as_json
+from gateway.api.response_object import ResponseDeleted, ResponseObject
+from gateway.api.response_reply import ResponsesReply
+from gateway.api.responses import ResponsesRequest
 from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
 from gateway.api.usage import Usage
 from gateway.choices import begun, best, candidates, merged, wholes
-from gateway.connection import ClientLeft, attended, client_leaves, read_body
+from gateway.connection import attended, client_leaves, read_body
 from gateway.documentation import DocumentedApp
-from gateway.error_response import MESSAGES, asks_anthropics_api, error_response
-from gateway.errors import EndpointNotOffered, MethodNotAllowed, RouteNotFound
+from gateway.error_response import MESSAGES, answer_errors, asks_anthropics_api
+from gateway.errors import NotOffered
 from gateway.metrics import registry
 from gateway.models import Model, Models
-from gateway.not_offered import why_not_offered
+from gateway.response_store import Kept, ResponseStore
 from gateway.sse import EventStream, events
-from gateway.translation import Translation
+from gateway.translation import Translation, Turn
 from gateway.validation import check_media_type, check_options, parse
 
 # Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
 _SHORT_BODY = 8192
 # How long the headers of a stream wait for its first token: less than the shortest patience of a proxy.
 _PATIENCE_S = 10.0
-_CLIENT_CLOSED_REQUEST = 499
-_SHOWN_PATH = 100
+_RESPONSES = "/v1/responses"
 
 A = TypeVar("A", bound=Addressed)
 B = TypeVar("B", bound=Body)
@@ -73,6 +73,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     metrics = registry(models)
+    kept = ResponseStore()
 
     async def read(request: Request, schema: type[B]) -> tuple[B, bool]:
         """The body, and whether it is short."""
@@ -113,8 +114,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         if ranked:
             rivals = [complete[at : at + generated] for at in range(0, len(complete), generated)]
             complete = [each for group in rivals for each in best(group, shown)]
-        content = shape.whole(complete, usage)
-        return Response(content.model_dump_json(exclude_unset=True), media_type="application/json")
+        return Response(as_json(shape.whole(complete, usage)), media_type="application/json")
 
     async def converse(
         request: Request, chat: Translation, model: Model, short: bool, shape: Callable[[int], Reply]
@@ -155,10 +155,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         body, short = await read(request, DetokenizeRequest)
         return await _prepared(short, models.find(body.model).prompter.text, body)
 
-    @app.post(
-        MESSAGES,
-        response_model=MessageResponse,
-    )
+    @app.post(MESSAGES, response_model=MessageResponse)
     async def messages(request: Request) -> Response:
         """Answer a conversation in the shapes of Anthropic's API, as one message or as its events."""
         body, model, short = await read_question(request, MessagesRequest)
@@ -176,6 +173,36 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         chat = body.translation()
         with chat.blaming():
             return TokensCount(input_tokens=await asyncio.to_thread(model.prompter.count, chat.chat()))
+
+    @app.post(_RESPONSES, response_model=ResponseObject)
+    async def responses(request: Request) -> Response:
+        """Answer a conversation in the shapes of OpenAI's newer API, as one response or as its events."""
+        body, model, short = await read_question(request, ResponsesRequest)
+        earlier: tuple[Turn, ...] = ()
+        if body.previous_response_id is not None:
+            earlier = kept.get(body.previous_response_id, param="previous_response_id").turns
+        said = body.said()
+        begun = ResponseObject.begun(Head(f"resp_{request.state.id}", model.name), body)
+
+        def keep(ended: ResponseObject, answered: list[Turn]) -> None:
+            kept.put(ended.id, Kept(as_json(ended), (*earlier, *said.turns, *answered)))
+
+        return await converse(
+            request, body.translation(earlier, said), model, short, lambda _: ResponsesReply(begun, keep)
+        )
+
+    @app.get(f"{_RESPONSES}/{{response_id}}", response_model=ResponseObject)
+    async def retrieve_response(request: Request, response_id: str) -> Response:
+        """A response that is still kept."""
+        if request.query_params.get("stream", "false") != "false":
+            raise NotOffered("stream is set: a response that is kept comes whole; leave it out.", "stream")
+        return Response(kept.get(response_id).body, media_type="application/json")
+
+    @app.delete(f"{_RESPONSES}/{{response_id}}")
+    async def delete_response(response_id: str) -> ResponseDeleted:
+        """Forget a response."""
+        kept.delete(response_id)
+        return ResponseDeleted(id=response_id, object="response", deleted=True)
 
     @app.get("/v1/models")
     async def list_models() -> ModelList:
@@ -205,10 +232,7 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         """Figures for Prometheus."""
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
-    app.add_exception_handler(SlipwayError, _slipway_error)
-    app.add_exception_handler(ClientLeft, _client_left)
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(Exception, _unexpected)
+    answer_errors(app)
     app.add_middleware(RequestIds)
     return app
 
@@ -246,33 +270,3 @@ async def _prepared(short: bool, prepare: Callable[Q, P], *asked: Q.args, **name
 
 def _with_usage(body: GenerationBody) -> bool:
     return body.stream_options is not None and bool(body.stream_options.include_usage)
-
-
-async def _slipway_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, SlipwayError)
-    return error_response(request, error)
-
-
-async def _client_left(request: Request, error: Exception) -> Response:
-    return Response(status_code=_CLIENT_CLOSED_REQUEST)
-
-
-async def _http_exception(request: Request, error: Exception) -> Response:
-    """The router's own errors: no such path, or another method."""
-    assert isinstance(error, HTTPException)
-    asked = f"{request.method} {request.url.path[:_SHOWN_PATH]}"
-    allowed = (error.headers or {}).get("Allow")
-    reason = why_not_offered(request.url.path)
-    if allowed is not None:
-        typed: SlipwayError = MethodNotAllowed(f"{asked} is not offered; this endpoint answers {allowed}.")
-    elif reason is not None:
-        typed = EndpointNotOffered(f"{asked} is not offered. {reason}.")
-    else:
-        typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")
-    return error_response(request, typed, error.headers)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """A bug. The server's log has the traceback; the client gets what to quote."""
-    message = f"The server failed on this request; its log says why, request {request.state.id}."
-    return error_response(request, SlipwayError(message), {"x-request-id": request.state.id})

@@ -1,15 +1,20 @@
-"""The response of a request that fails, in the shape of the API that was asked; sent by `gateway.app`."""
+"""The responses of requests that fail, in the shape of the API that was asked; `gateway.app` sends them."""
 
 from collections.abc import Mapping
 
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
 
 from engines.errors import SlipwayError
 from gateway.api.message_error import message_error
-from gateway.errors import error_body, http_error
+from gateway.connection import ClientLeft
+from gateway.errors import EndpointNotOffered, MethodNotAllowed, RouteNotFound, error_body, http_error
+from gateway.not_offered import why_not_offered
 
 MESSAGES = "/v1/messages"
+_CLIENT_CLOSED_REQUEST = 499
+_SHOWN_PATH = 100
 
 
 def asks_anthropics_api(path: str) -> bool:
@@ -23,3 +28,41 @@ def error_response(
     """The status of `error` and its object."""
     body = message_error(error) if asks_anthropics_api(request.url.path) else error_body(error)
     return JSONResponse(body.model_dump(), http_error(error).status, headers)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Answer whatever the endpoints of `app`, or its router, raise."""
+    app.add_exception_handler(SlipwayError, _slipway_error)
+    app.add_exception_handler(ClientLeft, _client_left)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _slipway_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SlipwayError)
+    return error_response(request, error)
+
+
+async def _client_left(request: Request, error: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """The router's own errors: no such path, or another method."""
+    assert isinstance(error, HTTPException)
+    asked = f"{request.method} {request.url.path[:_SHOWN_PATH]}"
+    allowed = (error.headers or {}).get("Allow")
+    reason = why_not_offered(request.url.path)
+    if allowed is not None:
+        typed: SlipwayError = MethodNotAllowed(f"{asked} is not offered; this endpoint answers {allowed}.")
+    elif reason is not None:
+        typed = EndpointNotOffered(f"{asked} is not offered. {reason}.")
+    else:
+        typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")
+    return error_response(request, typed, error.headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A bug. The server's log has the traceback; the client gets what to quote."""
+    message = f"The server failed on this request; its log says why, request {request.state.id}."
+    return error_response(request, SlipwayError(message), {"x-request-id": request.state.id})

@@ -62,6 +62,10 @@ class EndpointNotOffered(SlipwayError):
     """The path is an endpoint of OpenAI's or Anthropic's, and this server does not have it."""
 
 
+class ResponseNotFound(InvalidRequest):
+    """No response is kept under this id."""
+
+
 class MethodNotAllowed(SlipwayError):
     """The endpoint answers other methods than this one."""
 
@@ -88,6 +92,7 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     MalformedBody: HttpError(400, "invalid_request_error", "invalid_json"),
     ContextLengthExceeded: HttpError(400, "invalid_request_error", "context_length_exceeded"),
     ModelNotFound: HttpError(404, "invalid_request_error", "model_not_found"),
+    ResponseNotFound: HttpError(404, "invalid_request_error", "response_not_found"),
     RouteNotFound: HttpError(404, "invalid_request_error", "unknown_url"),
     # Not 501, which clients try again, because they do so after every status from 500.
     EndpointNotOffered: HttpError(404, "invalid_request_error", "endpoint_not_offered"),

@@ -1,4 +1,4 @@
-"""A body of another API as the chat it asks for; made by `gateway.api.messages` and `gateway.api.responses`.
+"""A body of another API as the chat it asks for; made by `gateway.api.messages` and `.responses`.
 
 One pipeline checks and answers all chats, so errors have to be told in the words of the API that was asked.
 """
@@ -14,6 +14,9 @@ from engines.errors import InvalidRequest
 from gateway.api.chat import ChatCompletionRequest
 from gateway.validation import check_options, parse
 
+# A message of a chat, as JSON values.
+Turn = dict[str, JsonValue]
+
 
 @dataclass(slots=True)
 class Translation:
@@ -24,7 +27,7 @@ class Translation:
 
     fields: dict[str, JsonValue] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    turns: list[JsonValue] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
 
     def put(self, name: str, value: JsonValue, source: str) -> None:
         """Ask the chat for `value`, which came from the client's field `source`; None asks for nothing."""
@@ -32,10 +35,10 @@ class Translation:
             self.fields[name] = value
             self.names[name] = source
 
-    def say(self, turn: Mapping[str, JsonValue], source: str) -> None:
+    def say(self, turn: Turn, source: str) -> None:
         """Add a turn of the conversation, which came from the client's field `source`."""
         self.names[f"messages[{len(self.turns)}]"] = source
-        self.turns.append(dict(turn))
+        self.turns.append(turn)
 
     def call(self, call_id: str, name: str, arguments: str, source: str) -> None:
         """Add a call of a tool to the assistant's turn. arguments: a JSON object, as text."""
@@ -44,9 +47,8 @@ class Translation:
             "type": "function",
             "function": {"name": name, "arguments": arguments},
         }
-        last = self.turns[-1] if self.turns else None
-        if isinstance(last, dict) and last["role"] == "assistant":
-            calls = last.setdefault("tool_calls", [])
+        if self.turns and self.turns[-1]["role"] == "assistant":
+            calls = self.turns[-1].setdefault("tool_calls", [])
             assert isinstance(calls, list)
             calls.append(call)
         else:
@@ -63,7 +65,7 @@ class Translation:
 
     def chat(self) -> ChatCompletionRequest:
         """Raises InvalidRequest where a chat would refuse it."""
-        body = parse(to_json(self.fields | {"messages": self.turns}), ChatCompletionRequest)
+        body = parse(to_json({**self.fields, "messages": self.turns}), ChatCompletionRequest)
         check_options(body)
         return body
 

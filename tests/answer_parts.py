@@ -55,8 +55,8 @@ PROMPT_TOKENS = 9
 
 def streamed(reply: Reply, pieces: list[Piece]) -> bytes:
     """What a client receives, kept alive in between."""
-    middle = b"".join(reply.piece(0, piece) + reply.keep_alive() for piece in pieces)
-    return reply.opening(1) + middle + reply.closing(_usage(pieces))
+    sent = [reply.opening(1), *(reply.piece(0, piece) + reply.keep_alive() for piece in pieces)]
+    return b"".join([*sent, reply.closing(_usage(pieces))])
 
 
 def whole(reply: Reply, pieces: list[Piece]) -> bytes:

@@ -66,6 +66,7 @@ def either(**kinds: type) -> Callable[[Any], str | None]:
     return choose
 
 
+LEAVE_OUT = "not offered; leave it out"
 TEXT_ONLY = "this server reads and writes text only"
 
 # JSON's keys are strings; so are the ids that are keys.
@@ -116,9 +117,17 @@ class JsonSchemaFormat(Body):
     json_schema: JsonSchema
 
 
-def _format(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return f"({kind})" if kind in ("text", "json_object", "json_schema") else None
+def of_type(*kinds: str, default: str | None = None) -> Callable[[Any], str | None]:
+    """Choose a union member by the field `type`; `default` where it is left out."""
+
+    def choose(value: Any) -> str | None:
+        kind = value.get("type", default) if isinstance(value, dict) else None
+        return f"({kind})" if kind in kinds else None
+
+    return choose
+
+
+FORMATS = ("text", "json_object", "json_schema")
 
 
 ResponseFormat = Annotated[
@@ -126,7 +135,7 @@ ResponseFormat = Annotated[
     | Annotated[JsonObjectFormat, Tag("(json_object)")]
     | Annotated[JsonSchemaFormat, Tag("(json_schema)")],
     Discriminator(
-        _format,
+        of_type(*FORMATS),
         custom_error_type="response_format_type",
         custom_error_message="must be an object whose type is text, json_object or json_schema",
     ),

@@ -1,15 +1,13 @@
 """POST /v1/messages, Anthropic's API: its body, and the chat that it asks for; read by `gateway.app`."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Discriminator, FailFast, Field, JsonValue, Tag
 
 from engines.errors import InvalidRequest
-from gateway.api.body import TEXT_ONLY, Addressed, Body, Ignored, NonEmpty, either, only
+from gateway.api.body import LEAVE_OUT, TEXT_ONLY, Addressed, Body, Ignored, NonEmpty, either, of_type, only
 from gateway.translation import Translation
-
-_LEAVE_OUT = "not offered; leave it out"
 
 
 class TextBlock(Body):
@@ -70,11 +68,6 @@ class RedactedThinkingBlock(Body):
 _BLOCKS = ("text", "tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
-def _block(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    return f"({kind})" if kind in _BLOCKS else None
-
-
 Block = Annotated[
     Annotated[TextBlock, Tag("(text)")]
     | Annotated[ToolUseBlock, Tag("(tool_use)")]
@@ -82,7 +75,7 @@ Block = Annotated[
     | Annotated[ThinkingBlock, Tag("(thinking)")]
     | Annotated[RedactedThinkingBlock, Tag("(redacted_thinking)")],
     Discriminator(
-        _block,
+        of_type(*_BLOCKS),
         custom_error_type="block_type",
         custom_error_message=f"must be a block whose type is one of {', '.join(_BLOCKS)}, as {TEXT_ONLY}",
     ),
@@ -115,8 +108,8 @@ class Tool(Body):
     strict: bool | None = None
     cache_control: Ignored = None
     eager_input_streaming: Ignored = None
-    allowed_callers: Annotated[JsonValue, only([], ["direct"], advice=_LEAVE_OUT)] = None
-    defer_loading: Annotated[JsonValue, only(False, advice=_LEAVE_OUT)] = None
+    allowed_callers: Annotated[JsonValue, only([], ["direct"], advice=LEAVE_OUT)] = None
+    defer_loading: Annotated[JsonValue, only(False, advice=LEAVE_OUT)] = None
     input_examples: Annotated[JsonValue, only([], advice="not offered; put them in description")] = None
 
 
@@ -150,7 +143,7 @@ class OutputConfig(Body):
     """What the answer is like."""
 
     format: OutputFormat | None = None
-    effort: Annotated[JsonValue, only(advice=_LEAVE_OUT)] = None
+    effort: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
 
 
 class CountTokensRequest(Addressed):
@@ -172,10 +165,10 @@ class CountTokensRequest(Addressed):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
-    mcp_servers: Annotated[JsonValue, only([], advice=_LEAVE_OUT)] = None
-    context_management: Annotated[JsonValue, only(advice=_LEAVE_OUT)] = None
+    mcp_servers: Annotated[JsonValue, only([], advice=LEAVE_OUT)] = None
+    context_management: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
     cache_control: Ignored = None
-    speed: Annotated[JsonValue, only("standard", advice=_LEAVE_OUT)] = None
+    speed: Annotated[JsonValue, only("standard", advice=LEAVE_OUT)] = None
 
     def translation(self) -> Translation:
         """The chat that it asks for. Raises InvalidRequest where blocks are not where they belong."""
@@ -218,7 +211,7 @@ class MessagesRequest(CountTokensRequest):
     top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0 keeps all tokens.")
     stop_sequences: list[NonEmpty] | None = None
     stream: bool | None = None
-    container: Annotated[JsonValue, only(advice=_LEAVE_OUT)] = None
+    container: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
 
     metadata: Ignored = None
     service_tier: Ignored = None

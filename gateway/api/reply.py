@@ -59,9 +59,14 @@ class Reply(Protocol):
         ...
 
 
+def as_json(data: BaseModel) -> bytes:
+    """With the fields that were set."""
+    return data.model_dump_json(exclude_unset=True).encode()
+
+
 def event(data: BaseModel) -> bytes:
     """One event as OpenAI frames it. JSON has no line break of its own, so one `data:` line holds it."""
-    return b"data: " + data.model_dump_json(exclude_unset=True).encode() + b"\n\n"
+    return b"data: " + as_json(data) + b"\n\n"
 
 
 def named_event(name: str, data: BaseModel) -> bytes:
