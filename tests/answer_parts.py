@@ -14,6 +14,7 @@ from gateway.api.usage import Usage
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+_KEYS = st.sampled_from(["type", "role", "content", "text", "name", "format", "schema", "input", "message"])
 ARGUMENTS = st.dictionaries(TEXT, st.none() | st.integers(-9, 9) | TEXT, max_size=3)
 
 
@@ -49,6 +50,12 @@ def answers(draw: st.DrawFn) -> list[Piece]:
         Piece((), draw(st.integers(0, 2)), finish, draw(st.sampled_from([None, 0, 3])), stop=stop),
     ]
 
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | _KEYS, inner, max_size=3),
+    max_leaves=10,
+)
 
 PROMPT_TOKENS = 9
 

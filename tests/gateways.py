@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import httpx
 import psutil
+from anthropic import Anthropic
 from openai import AsyncOpenAI, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,6 +24,9 @@ class Gateway:
 
     def async_client(self) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
+
+    def anthropic(self) -> Anthropic:
+        return Anthropic(base_url=self.url, api_key="none", max_retries=0, timeout=60)
 
     def post(self, path: str, **options: object) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", timeout=60, **options)

@@ -5,8 +5,9 @@ from typing import Any
 
 import anthropic
 import pytest
-from answer_parts import PROMPT_TOKENS, answers, anthropic_client, streamed, whole
+from answer_parts import JSON_VALUES, PROMPT_TOKENS, answers, anthropic_client, streamed, whole
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engines.errors import EngineFailed, InvalidRequest
 from gateway.answer import Piece
@@ -74,6 +75,19 @@ def test_tokens_of_the_prompt_that_were_cached_are_not_counted_twice() -> None:
     pieces = [Piece((Text("a"),), 2), Piece((), 0, "stop", cached_tokens=7)]
     usage = anthropic_client(whole(reply(), pieces)).messages.create(**ASKED).usage
     assert (usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens) == (2, 7, 2)
+
+
+@given(st.sampled_from(sorted(MessagesRequest.model_fields)), JSON_VALUES)
+def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
+    try:
+        chat(**{field: value})
+    except InvalidRequest as error:
+        refusal = error
+    else:
+        return
+    assert refusal.param is not None
+    assert refusal.param.startswith(field)
+    assert len(str(refusal)) < 2000
 
 
 def test_an_error_in_a_stream_is_raised_by_the_client() -> None:

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from answer_parts import PROMPT_TOKENS, answers, openai_client, streamed, whole
+from answer_parts import JSON_VALUES, PROMPT_TOKENS, answers, openai_client, streamed, whole
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.types.responses import Response
 from pydantic import JsonValue
 
@@ -128,6 +129,19 @@ def test_what_was_asked_is_told_with_the_response() -> None:
     }
     assert shown["text"]["format"] == fields["text"]["format"]
     assert fields["tools"][0].items() <= shown["tools"][0].items()
+
+
+@given(st.sampled_from(sorted(ResponsesRequest.model_fields)), JSON_VALUES)
+def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
+    try:
+        chat(**{field: value})
+    except InvalidRequest as error:
+        refusal = error
+    else:
+        return
+    assert refusal.param is not None
+    assert refusal.param.startswith(field)
+    assert len(str(refusal)) < 2000
 
 
 def test_an_error_in_a_stream_is_told_and_fails_the_response() -> None:

@@ -1,0 +1,148 @@
+"""The official anthropic client gets from every backend what Anthropic's reference promises."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import anthropic
+import httpx
+import jsonschema
+import pytest
+from anthropic import Anthropic
+from gateways import Gateway
+
+PARIS = [{"role": "user", "content": "What is the capital of France?"}]
+GREEDY = {"temperature": 0}
+SCHEMA = {
+    "type": "object",
+    "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 120}},
+    "required": ["age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture
+def claude(gateway: Gateway) -> Iterator[Anthropic]:
+    with gateway.anthropic() as client:
+        yield client
+
+
+def test_a_stream_of_messages_says_the_same_as_the_whole_answer(claude: Anthropic, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "max_tokens": 40, "messages": PARIS, "extra_body": GREEDY}
+    whole = claude.messages.create(**asked)
+    assert "Paris" in whole.content[0].text
+    assert (whole.type, whole.role, whole.model) == ("message", "assistant", gateway.model)
+    assert (whole.stop_reason, whole.stop_sequence) == ("end_turn", None)
+    assert whole.id.startswith("msg_")
+    assert whole._request_id
+    with claude.messages.stream(**asked) as stream:
+        kinds = [event.type for event in stream if event.type != "text"]
+        folded = stream.get_final_message()
+    assert kinds[:2] == ["message_start", "content_block_start"]
+    assert set(kinds[2:-3]) == {"content_block_delta"}
+    assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert folded.content[0].text == whole.content[0].text
+    assert folded.stop_reason == "end_turn"
+    # How much of the prompt was cached depends on who asked before.
+    prompts = [
+        each.usage.input_tokens + (each.usage.cache_read_input_tokens or 0) for each in (whole, folded)
+    ]
+    counted = claude.messages.count_tokens(model=gateway.model, messages=PARIS).input_tokens
+    assert prompts == [counted, counted]
+    assert folded.usage.output_tokens == whole.usage.output_tokens > 3
+
+
+def test_a_message_says_why_it_ended(claude: Anthropic, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "messages": PARIS, "extra_body": GREEDY}
+    cut = claude.messages.create(**asked, max_tokens=3)
+    assert (cut.stop_reason, cut.usage.output_tokens) == ("max_tokens", 3)
+    stopped = claude.messages.create(**asked, max_tokens=40, stop_sequences=["nowhere", " France"])
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", " France")
+    assert stopped.content[0].text.endswith("capital of")
+
+
+def test_system_and_earlier_turns_reach_the_model(claude: Anthropic, gateway: Gateway) -> None:
+    def prompt(**fields: object) -> int:
+        return claude.messages.count_tokens(model=gateway.model, **fields).input_tokens
+
+    said = [{"type": "text", "text": "What is it?"}]
+    turns = [*PARIS, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": said}]
+    assert prompt(messages=turns) > prompt(messages=PARIS) + 8
+    assert prompt(messages=PARIS, system="Answer in one word. " * 9) > prompt(messages=PARIS) + 20
+
+
+def test_a_message_is_valid_under_the_schema_it_asks_for(claude: Anthropic, gateway: Gateway) -> None:
+    message = claude.messages.create(
+        model=gateway.model,
+        max_tokens=40,
+        messages=PARIS,
+        output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
+        extra_body=GREEDY,
+    )
+    jsonschema.validate(json.loads(message.content[0].text), SCHEMA)
+
+
+def test_a_client_that_leaves_a_stream_of_messages_frees_its_slot(
+    claude: Anthropic, gateway: Gateway
+) -> None:
+    story = [{"role": "user", "content": "Tell a very long story about a king and his seven sons."}]
+    with claude.messages.stream(model=gateway.model, max_tokens=2000, messages=story) as stream:
+        next(event for event in stream if event.type == "text")
+    deadline = time.monotonic() + 2
+    while gateway.running_requests() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert gateway.running_requests() == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "kind", "said"),
+    [
+        ({"model": "claude-9"}, anthropic.NotFoundError, "not_found_error", "is not served here"),
+        ({"max_tokens": 0}, anthropic.BadRequestError, "invalid_request_error", "max_tokens"),
+        (
+            {"max_tokens": 1_000_000},
+            anthropic.BadRequestError,
+            "invalid_request_error",
+            "max_tokens is 1000000",
+        ),
+        ({"extra_body": {"n": 2}}, anthropic.BadRequestError, "invalid_request_error", "n is not a field"),
+        (
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "strin"}}}},
+            anthropic.BadRequestError,
+            "invalid_request_error",
+            "Invalid type: strin",
+        ),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_is_of_anthropics_kind(
+    claude: Anthropic,
+    gateway: Gateway,
+    fields: dict[str, object],
+    error: type[anthropic.APIStatusError],
+    kind: str,
+    said: str,
+    stream: bool,
+) -> None:
+    asked = {"model": gateway.model, "max_tokens": 9, "messages": PARIS, "stream": stream}
+    with pytest.raises(error, match=said) as caught:
+        claude.messages.create(**asked | fields)
+    assert caught.value.body["type"] == "error"
+    assert caught.value.body["error"]["type"] == kind
+    assert caught.value.request_id
+
+
+def test_what_is_wrong_before_the_body_is_read_is_told_in_anthropics_shape_too(gateway: Gateway) -> None:
+    large = b'{"model": "' + b"x" * 5_000_000
+    headers = {"content-type": "application/json"}
+    for response, status, kind in (
+        (httpx.get(f"{gateway.url}/v1/messages"), 405, "invalid_request_error"),
+        (gateway.post("/v1/messages/nothing"), 404, "not_found_error"),
+        (gateway.post("/v1/messages", content=b"{}"), 415, "invalid_request_error"),
+        (gateway.post("/v1/messages", content=large, headers=headers), 413, "request_too_large"),
+    ):
+        assert response.status_code == status
+        assert response.headers["request-id"] == response.headers["x-request-id"]
+        body = response.json()
+        assert (body["type"], body["error"]["type"]) == ("error", kind)
+        assert body["error"]["message"]
