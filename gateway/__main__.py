@@ -86,7 +86,7 @@ def main(
         bool, typer.Option("--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Log a line per request.")
     ] = False,
 ) -> None:
-    """Serve engines under OpenAI's API: /v1/chat/completions, /v1/completions, /v1/models.
+    """Serve engines under OpenAI's API (chat, completions, responses) and Anthropic's (messages).
 
     python -m gateway --engine engines/smollm2-135m-int4
 

@@ -177,7 +177,7 @@ def sampling(
     if asked is not None and asked > left:
         raise ContextLengthExceeded(
             f"{field} is {asked}, but the prompt's {prompt_tokens} tokens leave {left} of the context of "
-            f"{limits.max_seq_len} tokens; ask for fewer or leave it out.",
+            f"{limits.max_seq_len} tokens; ask for that many at most.",
             field,
         )
     most = left if asked is None else asked

@@ -27,6 +27,7 @@ class ToolUseBlock(Body):
     name: NonEmpty
     input: dict[str, JsonValue]
     caller: Ignored = None
+    toolset_name: Ignored = None
     cache_control: Ignored = None
 
 
@@ -47,6 +48,7 @@ class ToolResultBlock(Body):
         | None
     ) = None
     is_error: bool | None = None
+    toolset_name: Ignored = None
     cache_control: Ignored = None
 
 
@@ -85,7 +87,7 @@ Block = Annotated[
 class Message(Body):
     """One turn of a conversation."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: Annotated[
         Annotated[str, Tag("(string)")] | Annotated[list[Block], Tag("(list)")],
         Discriminator(

@@ -1,24 +1,22 @@
 """The official anthropic client gets from every backend what Anthropic's reference promises."""
 
-import json
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import anthropic
 import httpx
-import jsonschema
 import pytest
 from anthropic import Anthropic
 from gateways import Gateway
+from pydantic import BaseModel
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 GREEDY = {"temperature": 0}
-SCHEMA = {
-    "type": "object",
-    "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 120}},
-    "required": ["age"],
-    "additionalProperties": False,
-}
+
+
+class Person(BaseModel):
+    age: Literal[20, 30]
 
 
 @pytest.fixture
@@ -61,25 +59,25 @@ def test_a_message_says_why_it_ended(claude: Anthropic, gateway: Gateway) -> Non
     assert stopped.content[0].text.endswith("capital of")
 
 
-def test_system_and_earlier_turns_reach_the_model(claude: Anthropic, gateway: Gateway) -> None:
+def test_system_and_an_earlier_answer_given_back_reach_the_model(claude: Anthropic, gateway: Gateway) -> None:
     def prompt(**fields: object) -> int:
         return claude.messages.count_tokens(model=gateway.model, **fields).input_tokens
 
-    said = [{"type": "text", "text": "What is it?"}]
-    turns = [*PARIS, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": said}]
-    assert prompt(messages=turns) > prompt(messages=PARIS) + 8
-    assert prompt(messages=PARIS, system="Answer in one word. " * 9) > prompt(messages=PARIS) + 20
+    alone = prompt(messages=PARIS)
+    answer = claude.messages.create(model=gateway.model, max_tokens=5, messages=PARIS)
+    why = [{"type": "text", "text": "Why?", "cache_control": {"type": "ephemeral"}}]
+    turns = [{"role": "assistant", "content": answer.content}, {"role": "user", "content": why}]
+    assert prompt(messages=[*PARIS, *turns]) > alone + answer.usage.output_tokens
+    assert prompt(messages=PARIS, system="Answer in one word. " * 9) > alone + 20
+    late = {"role": "system", "content": "Answer in one word. " * 9}
+    assert prompt(messages=[*PARIS, late]) > alone + 20
 
 
-def test_a_message_is_valid_under_the_schema_it_asks_for(claude: Anthropic, gateway: Gateway) -> None:
-    message = claude.messages.create(
-        model=gateway.model,
-        max_tokens=40,
-        messages=PARIS,
-        output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
-        extra_body=GREEDY,
+def test_a_pydantic_model_is_parsed_from_a_message(claude: Anthropic, gateway: Gateway) -> None:
+    message = claude.messages.parse(
+        model=gateway.model, max_tokens=40, messages=PARIS, output_format=Person, extra_body=GREEDY
     )
-    jsonschema.validate(json.loads(message.content[0].text), SCHEMA)
+    assert isinstance(message.parsed_output, Person)
 
 
 def test_a_client_that_leaves_a_stream_of_messages_frees_its_slot(

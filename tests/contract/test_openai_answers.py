@@ -342,9 +342,15 @@ def test_a_prompt_may_leave_the_answers_turn_unopened(client: OpenAI, gateway: G
 
 def test_the_api_is_documented(gateway: Gateway) -> None:
     document = httpx.get(f"{gateway.url}/openapi.json").json()
-    body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
-    name = body["schema"]["$ref"].rsplit("/", 1)[1]
-    assert "messages" in document["components"]["schemas"][name]["properties"]
+    for path, field in (
+        ("/v1/chat/completions", "messages"),
+        ("/v1/completions", "prompt"),
+        ("/v1/messages", "system"),
+        ("/v1/responses", "input"),
+    ):
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        name = body["schema"]["$ref"].rsplit("/", 1)[1]
+        assert field in document["components"]["schemas"][name]["properties"]
     assert httpx.get(f"{gateway.url}/docs").status_code == 200
 
 

@@ -40,6 +40,8 @@ def test_a_stream_of_a_response_says_the_same_as_the_whole_one(client: OpenAI, g
     assert "".join(deltas) == ended.output_text == whole.output_text
     assert ended.usage.output_tokens == whole.usage.output_tokens
     assert client.responses.retrieve(whole.id) == whole
+    with pytest.raises(openai.BadRequestError, match="comes whole"):
+        client.responses.retrieve(whole.id, stream=True)
 
 
 def test_a_response_goes_on_from_another_without_being_told_it_again(
