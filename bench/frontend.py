@@ -20,7 +20,7 @@ from bench.json_file import JsonFile
 from bench.progress import shown
 from bench.side_by_side import tokenizer_of
 
-THIS, OTHER, VLLM = "this", "the other", "vLLM"
+THIS, OTHER, VLLM = "this", "other", "vLLM"
 # As fast as stand-in and gateway can, by tokens to a message.
 AT_ONCE = (1, 4, 16)
 # What an engine that makes 20,480 tokens a second for 64 streams sends (`runtime/outbox.py`).
@@ -121,7 +121,7 @@ def _table(held: Rounds, loads: list[Load]) -> RenderableType:
     board = Table(box=box.SIMPLE)
     board.add_column("", no_wrap=True)
     rivals = [way for way in held.ways if way not in (THIS, NO_GATEWAY)]
-    for name in [THIS, *(each for way in rivals for each in (way, f"this : {way}")), NO_GATEWAY]:
+    for name in [THIS, *(each for way in rivals for each in (way, f": {way}")), NO_GATEWAY]:
         board.add_column(name, justify="right", overflow="fold")
     for words, load, value, form in _rows(loads):
         by_way = {way: held.by_round(way, load, value) for way in held.ways}

@@ -19,11 +19,11 @@ def test_a_gateway_is_measured_against_itself_and_no_process_stays(engine_dir: P
     done = bench(engine_dir, "--rounds", 1, "--messages", 2, "--against", ROOT, "--json", result)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == "", "nothing but the table where nobody watches"
-    for words in ("this", "the other", "direct", "this : the other", "CPU µs per event", "added"):
+    for words in ("this", "other", "direct", ": other", "CPU µs per event", "added"):
         assert words in done.stdout
 
     written = json.loads(result.read_text())
-    assert list(written["figures"]) == ["this", "the other", "direct"]
+    assert list(written["figures"]) == ["this", "other", "direct"]
     tokens = {load["name"]: load["clients"] * load["each"] for load in written["loads"]}
     for load in written["loads"]:
         tokens[load["name"]] *= 1 + load["messages"] * load["tokens_per_message"]
