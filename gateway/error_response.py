@@ -1,10 +1,12 @@
 """The responses of requests that fail, in the shape of the API that was asked; `gateway.app` sends them."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from engines.errors import SlipwayError
 from gateway.api.message_error import message_error
@@ -51,15 +53,22 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     """The router's own errors: no such path, or another method."""
     assert isinstance(error, HTTPException)
     asked = f"{request.method} {request.url.path[:_SHOWN_PATH]}"
-    allowed = (error.headers or {}).get("Allow")
     reason = why_not_offered(request.url.path)
-    if allowed is not None:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = _allowed(request)
         typed: SlipwayError = MethodNotAllowed(f"{asked} is not offered; this endpoint answers {allowed}.")
-    elif reason is not None:
+        return error_response(request, typed, {"Allow": allowed})
+    if reason is not None:
         typed = EndpointNotOffered(f"{asked} is not offered. {reason}.")
     else:
         typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")
     return error_response(request, typed, error.headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes with this path; the router's own answer has those of the first."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -1,17 +1,25 @@
 """What to send to each endpoint and what comes back, for people who read /docs; shown by `documentation`."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
+from gateway.answer import Piece
 from gateway.api.chat import ChatCompletionChunk, ChatCompletionRequest
 from gateway.api.completions import Completion, CompletionRequest
 from gateway.api.error import ErrorBody
 from gateway.api.message_error import MessageErrorBody
 from gateway.api.message_reply import BlockDelta, BlockStart, BlockStop, MessageDelta, MessageStart, Sign
 from gateway.api.messages import CountTokensRequest, MessagesRequest
+from gateway.api.reply import Head
+from gateway.api.response_object import ResponseObject
+from gateway.api.response_reply import Event, ResponsesReply
+from gateway.api.responses import ResponsesRequest
 from gateway.api.tokens import DetokenizeRequest, TokenizeRequest
+from gateway.api.usage import Usage
+from text.parts import Text
 
 # Stands for the name of a model that is served.
 MODEL = "MODEL"
@@ -88,6 +96,21 @@ def _message(content: list[dict[str, Any]], stop_reason: str | None, usage: dict
     }
 
 
+_INPUT = {"input": "What is the capital of France?", "max_output_tokens": 32}
+
+
+def _response() -> tuple[dict[str, Any], Events]:
+    """A whole response and its events, made as the endpoint makes them: too large to be written out."""
+    body = ResponsesRequest.model_validate({"model": MODEL, **_INPUT})
+    head = Head(f"resp_{_SHOWN_ID}", MODEL, _SHOWN_TIME)
+    reply = ResponsesReply(ResponseObject.begun(head, body), lambda ended, turns: None)
+    usage = Usage.of(13, 8, [0])
+    pieces = (Piece((Text("The capital of France is Paris."),), 8), Piece((), 0, "stop"))
+    sent = reply.opening(1) + b"".join(reply.piece(0, piece) for piece in pieces) + reply.closing(usage)
+    events = [json.loads(line[len("data: ") :]) for line in sent.splitlines() if line.startswith(b"data: ")]
+    return events[-1]["response"], Events((Event,), Event, events, named=True, done=False)
+
+
 _CONVERSATION = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
 _QUESTION = {**_CONVERSATION, "max_tokens": 32}
 _BEGINNING = {"prompt": "The capital of France is", "max_tokens": 8}
@@ -99,6 +122,7 @@ EXAMPLES = {
         {
             "one answer": _QUESTION,
             "a stream": {**_QUESTION, "stream": True, "stream_options": {"include_usage": True}},
+            "with log-probabilities": {**_QUESTION, "temperature": 0, "logprobs": True, "top_logprobs": 2},
             "an answer by a schema": {
                 **_QUESTION,
                 "response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": _CITY}},
@@ -135,9 +159,18 @@ EXAMPLES = {
     ),
     "/v1/completions": Example(
         CompletionRequest,
-        {"one answer": _BEGINNING, "a stream": {**_BEGINNING, "stream": True}},
+        {
+            "one answer": _BEGINNING,
+            "a stream": {**_BEGINNING, "stream": True},
+            "two prompts": {"prompt": ["1, 2, 3,", "a, b, c,"], "max_tokens": 8},
+        },
         {**_completion(" Paris.", "stop"), "usage": _SHOWN_USAGE},
         Events((Completion,), ErrorBody, [_completion(" Paris."), _completion("", "stop")]),
+    ),
+    "/v1/responses": Example(
+        ResponsesRequest,
+        {"one answer": _INPUT, "a stream": {**_INPUT, "stream": True}},
+        *_response(),
     ),
     "/v1/messages": Example(
         MessagesRequest,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, JsonValue, Tag
+from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
@@ -53,20 +53,6 @@ class Message(Body):
 
 class ChatCompletionRequest(GenerationBody):
     """The body of POST /v1/chat/completions."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "smollm2-135m-int4",
-                    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-                    "temperature": 0,
-                    "logprobs": True,
-                    "top_logprobs": 2,
-                }
-            ]
-        }
-    )
 
     messages: Annotated[list[Message], FailFast()] = Field(
         min_length=1, description="The conversation; the model's own chat template makes a prompt of it."

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
@@ -35,12 +35,6 @@ _Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fas
 
 class CompletionRequest(GenerationBody):
     """The body of POST /v1/completions."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "smollm2-135m-int4", "prompt": ["1, 2, 3,", "a, b, c,"], "max_tokens": 8}]
-        }
-    )
 
     prompt: Annotated[
         Annotated[str, Tag("(string)")]

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from gateway.api.body import Body, NonEmpty
 from gateway.api.chat import Message
@@ -12,10 +12,6 @@ _MODEL = Field(None, description="May be left out where one model is served.")
 
 class TokenizeRequest(Body):
     """The body of POST /tokenize: a prompt, or messages, which the model's chat template renders."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"prompt": "Hello!", "return_token_strs": True}]}
-    )
 
     model: NonEmpty | None = _MODEL
     prompt: str | None = Field(None, description="Text, as /v1/completions takes it.")
@@ -43,8 +39,6 @@ class Tokens(BaseModel):
 
 class DetokenizeRequest(Body):
     """The body of POST /detokenize."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": [19556, 17]}]})
 
     model: NonEmpty | None = _MODEL
     tokens: list[Annotated[int, Field(ge=0)]] = Field(fail_fast=True, description="Token ids.")

@@ -84,10 +84,14 @@ def data(stream: str) -> list[Any]:
     return [json.loads(line) for line in lines if line != "[DONE]"]
 
 
+# The instant engine's answers all are.
+OF_CUT_ANSWERS = {"completed_at", "incomplete_details"}
+
+
 def shape(value: Any) -> Any:
     """The keys and types of a JSON value."""
     if isinstance(value, dict):
-        return {key: shape(each) for key, each in value.items()}
+        return {key: shape(each) for key, each in value.items() if key not in OF_CUT_ANSWERS}
     if isinstance(value, list):
         return [shape(each) for each in value]
     return type(value)
