@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -179,6 +180,9 @@ async def _serve(
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    # What is there now stays: the collector need not look through it again and again while answers stream.
+    gc.collect()
+    gc.freeze()
     await Server(config, stopping, serving).serve([listener])
 
 
