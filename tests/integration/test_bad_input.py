@@ -13,7 +13,7 @@ import httpx
 import pytest
 from instant_gateway import InstantGateway, instant_gateway
 
-ARRIVAL_S = 0.5
+ARRIVAL_S = 0.3
 CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
