@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
 from gateway.api.body import MAX_TOP_LOGPROBS, TEXT_ONLY, Body, GenerationBody, Ignored, either, only
-from gateway.api.reply import COMMENT, DONE, Head, event
+from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from gateway.api.token_log_probs import ChatLogProbs
 from gateway.api.usage import Usage
 from gateway.errors import error_body
@@ -210,6 +210,7 @@ class ChatReply:
     head: Head
     with_usage: bool = False
     tier: Tier | None = None
+    _texts: dict[int, TextEvent] = field(default_factory=dict, init=False)
 
     def whole(self, answers: Sequence[Whole], usage: Usage) -> ChatCompletion:
         """See `Reply.whole`."""
@@ -238,6 +239,9 @@ class ChatReply:
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """See `Reply.piece`."""
+        text = only_text(piece)
+        if text is not None:
+            return self._text_event(index).of(text)
         deltas: list[tuple[ChatDelta, Finish | None]] = [(_delta(part), None) for part in piece.parts]
         if piece.finish_reason is not None:
             deltas.append((ChatDelta(), piece.finish_reason))
@@ -257,6 +261,11 @@ class ChatReply:
     def keep_alive(self) -> bytes:
         """See `Reply.keep_alive`."""
         return COMMENT
+
+    def _text_event(self, index: int) -> TextEvent:
+        if index not in self._texts:
+            self._texts[index] = TextEvent(self._chunk(index, ChatDelta(content=TextEvent.PLACE)))
+        return self._texts[index]
 
     def _chunk(
         self,

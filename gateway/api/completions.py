@@ -1,7 +1,7 @@
 """POST /v1/completions: its body, its answers, its events; read and filled in by `gateway.app`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
 from gateway.api.body import MAX_CHOICES, MAX_TOP_LOGPROBS, GenerationBody, only
-from gateway.api.reply import COMMENT, DONE, Head, event
+from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from gateway.api.token_log_probs import CompletionLogProbs
 from gateway.api.usage import Usage
 from gateway.errors import error_body
@@ -119,6 +119,7 @@ class CompletionReply:
     head: Head
     with_usage: bool = False
     echoes: Sequence[str] = ()
+    _texts: dict[int, TextEvent] = field(default_factory=dict, init=False)
 
     def whole(self, answers: Sequence[Whole], usage: Usage) -> Completion:
         """See `Reply.whole`."""
@@ -140,6 +141,9 @@ class CompletionReply:
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """See `Reply.piece`."""
+        text = only_text(piece)
+        if text is not None:
+            return self._text_event(index).of(text)
         told: list[tuple[str, Finish | None]] = [
             (part.text, None) for part in piece.parts if isinstance(part, Text)
         ]
@@ -163,6 +167,12 @@ class CompletionReply:
     def keep_alive(self) -> bytes:
         """See `Reply.keep_alive`."""
         return COMMENT
+
+    def _text_event(self, index: int) -> TextEvent:
+        if index not in self._texts:
+            form = self._event([self._choice(index, TextEvent.PLACE, None, None)])
+            self._texts[index] = TextEvent(form)
+        return self._texts[index]
 
     def _choice(
         self, index: int, text: str, finish: Finish | None, log_probs: CompletionLogProbs | None

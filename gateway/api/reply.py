@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from engines.errors import SlipwayError
 from gateway.answer import Piece, Whole
 from gateway.api.usage import Usage
+from text.parts import Text
 
 DONE = b"data: [DONE]\n\n"
 # A comment, which every client of server-sent events passes over.
@@ -72,3 +74,27 @@ def event(data: BaseModel) -> bytes:
 def named_event(name: str, data: BaseModel) -> bytes:
     """One event with its name in a line of its own, as newer APIs have them."""
     return b"event: " + name.encode() + b"\n" + event(data)
+
+
+class TextEvent:
+    """Events that differ in their text alone; all else of them is written once, because they are many.
+
+    form: such an event, whose text is PLACE.
+    """
+
+    PLACE = "\0text\0"  # No other text of an event has control characters.
+
+    def __init__(self, form: bytes) -> None:
+        self._before, self._after = form.split(to_json(self.PLACE))
+
+    def of(self, text: str) -> bytes:
+        """The event with this text."""
+        return self._before + to_json(text) + self._after
+
+
+def only_text(piece: Piece) -> str | None:
+    """The text of a piece that is nothing else, as nearly all are."""
+    if piece.finish_reason is None and not piece.chosen and len(piece.parts) == 1:
+        (part,) = piece.parts
+        return part.text if isinstance(part, Text) else None
+    return None

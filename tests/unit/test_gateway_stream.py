@@ -200,6 +200,15 @@ async def test_a_completion_stream_is_texts_and_finish_reason() -> None:
     assert {chunk["object"] for chunk in chunks} == {"text_completion"}
 
 
+@given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 2), st.booleans())
+def test_a_text_that_comes_alone_makes_the_event_that_it_makes_among_others(
+    first: str, second: str, index: int, with_usage: bool
+) -> None:
+    for reply in (ChatReply(HEAD, with_usage), CompletionReply(HEAD, with_usage)):
+        alone = [reply.piece(index, Piece((Text(text),), 1)) for text in (first, second)]
+        assert b"".join(alone) == reply.piece(index, Piece((Text(first), Text(second)), 2))
+
+
 @pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
 async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[CompletionReply]) -> None:
     *chunks, last = await streamed(shape(HEAD, with_usage=True), said("a", "b"))
