@@ -53,8 +53,8 @@ class ResponseStore:
         if kept is None or kept.owner != owner:
             raise ResponseNotFound(
                 f"{param} is {name[:100]!r}, and no such response is kept: never stored, deleted, or let go "
-                f"of, because this server keeps the {self._max_responses} used last in memory, up to "
-                f"{self._max_bytes} bytes; send the whole conversation as input.",
+                f"of, because each process of this server keeps the {self._max_responses} used last in "
+                f"memory, up to {self._max_bytes} bytes; send the whole conversation as input.",
                 param,
             )
         self._kept.move_to_end(name)

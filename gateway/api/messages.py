@@ -180,13 +180,9 @@ class CountTokensRequest(Addressed):
             chat.say({"role": "system", "content": _joined(self.system)}, "system")
         for index, message in enumerate(self.messages):
             _say(chat, message, f"messages[{index}]")
-        if self.messages[-1].role == "assistant":
-            last = f"messages[{len(self.messages) - 1}]"
-            raise InvalidRequest(
-                f"{last} is the assistant's, and to go on from the beginning of an answer is not offered; "
-                "let the last message be the user's.",
-                last,
-            )
+        if chat.turns and chat.turns[-1]["role"] == "assistant":
+            # The beginning of the answer, which Anthropic's API goes on from.
+            chat.put("continue_final_message", True, f"messages[{len(self.messages) - 1}]")
         for index, tool in enumerate(self.tools or ()):
             function: dict[str, JsonValue] = {"name": tool.name, "parameters": tool.input_schema}
             optional = {"description": tool.description, "strict": tool.strict}

@@ -59,6 +59,14 @@ def test_a_message_says_why_it_ended(claude: Anthropic, gateway: Gateway) -> Non
     assert stopped.content[0].text.endswith("capital of")
 
 
+def test_an_answer_goes_on_from_its_beginning(claude: Anthropic, gateway: Gateway) -> None:
+    begun = {"role": "assistant", "content": "The capital of France is"}
+    message = claude.messages.create(
+        model=gateway.model, max_tokens=3, messages=[*PARIS, begun], extra_body=GREEDY
+    )
+    assert message.content[0].text.startswith(" Paris")
+
+
 def test_system_and_an_earlier_answer_given_back_reach_the_model(claude: Anthropic, gateway: Gateway) -> None:
     def prompt(**fields: object) -> int:
         return claude.messages.count_tokens(model=gateway.model, **fields).input_tokens

@@ -125,6 +125,12 @@ def test_a_body_asks_for_the_same_chat() -> None:
     assert body.response_format is not None
 
 
+def test_the_beginning_of_an_answer_is_gone_on_from() -> None:
+    begun = {"role": "assistant", "content": "He"}
+    assert chat(messages=[*HI, begun]).continue_final_message
+    assert not chat(messages=[*HI, begun, *HI]).continue_final_message
+
+
 def test_tools_their_calls_and_results_become_those_of_a_chat() -> None:
     asked = translated(
         tools=[{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
@@ -177,7 +183,6 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
         ({"stop_sequences": [""]}, "stop_sequences[0]"),
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role"),
-        ({"messages": [*HI, {"role": "assistant", "content": "He"}]}, "messages[1]"),
         ({"system": 3}, "system"),
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
