@@ -98,6 +98,11 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         requests = [each for prompt in asked for each in candidates(prompt, generated, ranked)]
         told_by = None if body.likeliest is None else model.prompter.tokenizer
         answers = [answer(model.backend, each, told_by) for each in requests]
+        if isinstance(body, ChatCompletionRequest):
+            answers = [
+                model.prompter.interpreted(body, each, pieces)
+                for each, pieces in zip(requests, answers, strict=True)
+            ]
         shaped = asked[0].sampling.grammar is not None
         if shaped:
             answers = [blaming(structure.field(body), pieces) for pieces in answers]

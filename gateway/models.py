@@ -1,14 +1,17 @@
 """The models of this server: how each is asked, and who answers; `gateway.app` looks them up here."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from engines.errors import EngineRefused, InvalidRequest, ModelNotFound, ModelUnavailable
 from engines.generation import GenerationRequest
 from engines.manifest import FILE_NAME, Manifest
+from engines.recipe import ToolCallFormat
+from gateway.answer import Piece
 from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest, Message
 from gateway.api.completions import CompletionRequest
@@ -16,10 +19,21 @@ from gateway.api.model_list import ModelCard
 from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
 from gateway.backends.base import Backend
 from gateway.capabilities import check
-from gateway.validation import check_ids, conversation, sampling, stop_strings
+from gateway.conversation import conversation, tools_offered
+from gateway.errors import NotOffered
+from gateway.interpretation import Interpretation
+from gateway.structure import binds_calls
+from gateway.validation import check_ids, sampling, stop_strings
 from text import template, tokenizer
+from text.habits import Habits
+from text.interpreter import Interpreter
+from text.reasoning import ReasoningSplitter
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
+from text.tool_calls.base import ToolCallParser
+from text.tool_calls.choice import PARSERS, parser
+from text.tool_calls.description import described
+from text.tool_calls.enforced import EnforcedParser
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,7 @@ class Prompter:
     manifest: Manifest
     tokenizer: Tokenizer
     template: ChatTemplate
+    habits: Habits
 
     @classmethod
     def load(cls, directory: Path) -> "Prompter":
@@ -41,12 +56,28 @@ class Prompter:
         templates = {template.FILE_NAME, template.TOOL_USE_FILE_NAME} & manifest.files.keys()
         manifest.verify(directory, [*tokenizer.FILES, *templates])
         words = Tokenizer.load(directory)
-        return cls(manifest, words, ChatTemplate.load(directory, words))
+        chats = ChatTemplate.load(directory, words)
+        return cls(manifest, words, chats, Habits.of(chats.source, manifest.chat.tool_calls))
 
     def chat(self, body: ChatCompletionRequest, request_id: str) -> GenerationRequest:
         """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
         prompt = self._chat_prompt(body)
         return self._request(body, request_id, prompt, self.tokenizer.encode(prompt), "messages")
+
+    def interpreted(
+        self, body: ChatCompletionRequest, asked: GenerationRequest, pieces: AsyncGenerator[Piece, None]
+    ) -> AsyncGenerator[Piece, None]:
+        """An answer to `asked`, which came of `body`, told apart into thoughts, text and calls."""
+        bound = asked.sampling.grammar is not None
+        reasoning = ReasoningSplitter(asked.prompt) if self.habits.thinks and not bound else None
+        names = [tool.function.name for tool in body.offered]
+        calls: ToolCallParser | None = None
+        if names:
+            calls = EnforcedParser(names) if bound else parser(self._call_format(), names)
+        if reasoning is None and calls is None:
+            return pieces
+        one = body.parallel_tool_calls is False
+        return Interpretation(Interpreter(reasoning, calls), body.enforces_calls, one).of(pieces)
 
     def count(self, body: ChatCompletionRequest) -> int:
         """How many tokens the prompt of a chat has, whether they fit or not. Raises InvalidRequest."""
@@ -79,7 +110,8 @@ class Prompter:
                 "comes before them; leave it out.",
                 "add_special_tokens",
             )
-        text = self.rendered(body.messages) if body.messages is not None else body.prompt or ""
+        messages = body.messages
+        text = body.prompt or "" if messages is None else self.template.render(self._turns(messages))
         ids = self.tokenizer.encode(text, body.add_special_tokens is not False)
         return Tokens(
             count=len(ids),
@@ -93,10 +125,6 @@ class Prompter:
         check_ids(body.tokens, self.manifest, "tokens")
         return Detokenized(prompt=self.tokenizer.text(body.tokens))
 
-    def rendered(self, messages: Sequence[Message]) -> str:
-        """The prompt that a conversation is. Raises InvalidRequest."""
-        return self.template.render(conversation(messages, self.manifest.chat.system))
-
     def echoes(self, body: CompletionRequest) -> list[str]:
         """What comes before each answer; none at all unless `body` asks for it."""
         if not body.echo:
@@ -107,12 +135,37 @@ class Prompter:
         return [text for text in texts for _ in range(body.n or 1)]
 
     def _chat_prompt(self, body: ChatCompletionRequest) -> str:
+        tools = tools_offered(body)
+        bound = bool(tools) and binds_calls(body)
+        if tools and not bound:
+            self._call_format()
         return self.template.render(
-            conversation(body.messages, self.manifest.chat.system),
+            self._turns(body.messages, tools, bound),
+            tools=tools if tools and self.habits.knows_tools else None,
             add_generation_prompt=body.add_generation_prompt is not False,
             continue_final_message=bool(body.continue_final_message),
             kwargs=body.chat_template_kwargs,
         )
+
+    def _turns(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), enforced: bool = False
+    ) -> list[Mapping[str, Any]]:
+        """The conversation as the chat template reads it, tools in words where it knows none."""
+        turns = conversation(messages, self.manifest.chat.system)
+        if self.habits.knows_tools:
+            return turns
+        return described(turns, tools, EnforcedParser if enforced else PARSERS[self._call_format()])
+
+    def _call_format(self) -> ToolCallFormat:
+        """Raises NotOffered where calls that the model writes by itself could not be read."""
+        if self.habits.calls is None:
+            raise NotOffered(
+                "tools are given, but how this model writes a call is none of the formats that this server "
+                "reads; enforce a call with tool_choice (required, or a named function), or give "
+                "chat.tool_calls in the recipe, if it is one of them after all.",
+                "tools",
+            )
+        return self.habits.calls
 
     def _request(
         self, body: GenerationBody, request_id: str, prompt: str, ids: Sequence[int], field: str

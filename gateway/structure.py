@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import JsonValue
 
 from engines.errors import InvalidRequest
 from engines.generation import Grammar
 from gateway.api.body import GenerationBody, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
+from gateway.api.chat import ChatCompletionRequest
+from gateway.api.tools import NamedChoice
+from gateway.conversation import tools_offered
+from text.tool_calls import enforced
 
 _RESPONSE_FORMAT, _STRUCTURED_OUTPUTS = "response_format", "structured_outputs"
 _ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')
@@ -15,7 +20,14 @@ _ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')
 
 def field(body: GenerationBody) -> str:
     """The field of `body` that says what the answer must match."""
+    if isinstance(body, ChatCompletionRequest) and body.enforces_calls:
+        return "tools"
     return _RESPONSE_FORMAT if body.structured_outputs is None else _STRUCTURED_OUTPUTS
+
+
+def binds_calls(body: ChatCompletionRequest) -> bool:
+    """Whether calls, if there are some, are written as the grammar has them, not as the model would."""
+    return body.enforces_calls or grammar(body) is not None
 
 
 def grammar(body: GenerationBody) -> Grammar | None:
@@ -23,7 +35,11 @@ def grammar(body: GenerationBody) -> Grammar | None:
 
     Raises InvalidRequest where the body says it twice, or not at all where it should.
     """
+    if isinstance(body, ChatCompletionRequest) and body.enforces_calls:
+        return _by_schema(_calls(body))
     asked = _of_format(body)
+    if isinstance(body, ChatCompletionRequest) and body.offered:
+        return _with_calls(body, asked)
     if body.structured_outputs is None:
         return asked
     if asked is not None:
@@ -32,6 +48,27 @@ def grammar(body: GenerationBody) -> Grammar | None:
             _STRUCTURED_OUTPUTS,
         )
     return _of_structure(body.structured_outputs)
+
+
+def _calls(body: ChatCompletionRequest) -> dict[str, Any]:
+    """The schema of an answer that is calls."""
+    named = body.tool_choice.function.name if isinstance(body.tool_choice, NamedChoice) else None
+    return enforced.schema(tools_offered(body), named, body.parallel_tool_calls is not False)
+
+
+def _with_calls(body: ChatCompletionRequest, asked: Grammar | None) -> Grammar | None:
+    """What an answer must match that may be calls instead."""
+    if body.structured_outputs is not None:
+        raise InvalidRequest(
+            "structured_outputs binds the answer, so that none of the tools could be called; leave one of "
+            "both out, or give a schema with response_format, beside which tools can be called.",
+            _STRUCTURED_OUTPUTS,
+        )
+    return asked and _by_schema(enforced.schema_or(_calls(body), json.loads(asked.text)))
+
+
+def _by_schema(schema: Mapping[str, Any]) -> Grammar:
+    return Grammar("json_schema", json.dumps(schema))
 
 
 def _of_format(body: GenerationBody) -> Grammar | None:

@@ -9,8 +9,9 @@ from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import SamplingParams
 from engines.manifest import Manifest
 from gateway.api.body import MAX_CHOICES, GenerationBody
-from gateway.api.chat import ChatCompletionRequest, Message
+from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
+from gateway.conversation import check_conversation, check_tools
 from gateway.errors import (
     MalformedBody,
     MissingField,
@@ -67,6 +68,9 @@ def check_options(body: GenerationBody) -> None:
             "they mean the same, give one of them.",
             "max_completion_tokens",
         )
+    if isinstance(body, ChatCompletionRequest):
+        check_conversation(body.messages)
+        check_tools(body)
     if isinstance(body, ChatCompletionRequest) and body.continue_final_message:
         _check_continuation(body)
     if isinstance(body, ChatCompletionRequest) and body.top_logprobs and not body.logprobs:
@@ -119,23 +123,6 @@ def _check_best_of(best_of: int, n: int, stream: bool) -> None:
             f"leave out stream, or ask for all of them with n: {best_of}.",
             "best_of",
         )
-
-
-def conversation(messages: Sequence[Message], system: str | None) -> list[Mapping[str, object]]:
-    """The turns as a chat template reads them.
-
-    system: the recipe's default system prompt, put first when the conversation brings none.
-    Templates know no developer role; it is OpenAI's newer name for system.
-    """
-    turns: list[Mapping[str, object]] = []
-    for message in messages:
-        role = "system" if message.role == "developer" else message.role
-        content = message.content
-        text = content if isinstance(content, str) else "\n".join(part.text for part in content)
-        turns.append({"role": role, "content": text} | ({"name": message.name} if message.name else {}))
-    if system is not None and all(turn["role"] != "system" for turn in turns):
-        turns.insert(0, {"role": "system", "content": system})
-    return turns
 
 
 def stop_strings(body: GenerationBody, manifest: Manifest) -> tuple[str, ...]:

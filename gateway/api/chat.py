@@ -1,6 +1,7 @@
 """POST /v1/chat/completions: its body, its answers, its events; read and filled in by `gateway.app`."""
 
-import uuid
+import secrets
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -9,16 +10,28 @@ from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
-from gateway.api.body import MAX_TOP_LOGPROBS, TEXT_ONLY, Body, GenerationBody, Ignored, either, only
+from gateway.api.body import (
+    MAX_TOP_LOGPROBS,
+    TEXT_ONLY,
+    Body,
+    GenerationBody,
+    Ignored,
+    NonEmpty,
+    either,
+    only,
+)
 from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from gateway.api.token_log_probs import ChatLogProbs
+from gateway.api.tools import MAX_TOOLS, EarlierCall, NamedChoice, Tool, ToolChoice
 from gateway.api.usage import Usage
 from gateway.errors import error_body
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
 
 # OpenAI's name of the one way in which requests are served here.
 Tier = Literal["default"]
-_NO_TOOLS = "tools are not offered yet; leave it out"
+_OLD = "OpenAI's old name; use tools, tool_choice and tool_calls"
+# Of a call's id. Templates of Mistral's take no others, and the space is wide enough for one conversation.
+_ID_LENGTH, _ID_LETTERS = 9, string.ascii_letters + string.digits
 
 
 class TextPart(Body):
@@ -31,24 +44,37 @@ class TextPart(Body):
 class Message(Body):
     """One turn of a conversation; `name` reaches the chat template, which may use it.
 
+    content: null beside tool_calls alone. tool_call_id: in a tool's turn, of the call it answers.
     The fields after `name` are what a client sends when it gives an earlier answer back whole.
     """
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[str, Tag("(string)")] | Annotated[list[TextPart], Field(min_length=1), Tag("(list)")],
-        Discriminator(
-            either(string=str, list=list),
-            custom_error_type="content_type",
-            custom_error_message="must be a string or a list of text parts",
-        ),
-    ]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: (
+        Annotated[
+            Annotated[str, Tag("(string)")] | Annotated[list[TextPart], Field(min_length=1), Tag("(list)")],
+            Discriminator(
+                either(string=str, list=list),
+                custom_error_type="content_type",
+                custom_error_message="must be a string or a list of text parts",
+            ),
+        ]
+        | None
+    ) = None
+    tool_call_id: NonEmpty | None = None
     name: str | None = None
+    reasoning_content: str | None = None
     refusal: Annotated[JsonValue, only(advice="refusals are not offered; leave it out")] = None
     annotations: Annotated[JsonValue, only([], advice=TEXT_ONLY)] = None
     audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
-    tool_calls: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
-    function_call: Annotated[JsonValue, only(advice=_NO_TOOLS)] = None
+    tool_calls: list[EarlierCall] | None = None
+    function_call: Annotated[JsonValue, only(advice=_OLD)] = None
+
+    @property
+    def text(self) -> str | None:
+        """The content, its parts joined."""
+        if self.content is None or isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content)
 
 
 class ChatCompletionRequest(GenerationBody):
@@ -76,10 +102,20 @@ class ChatCompletionRequest(GenerationBody):
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
         None, description="With each, tell so many of the likeliest tokens in its place; needs logprobs."
     )
-    tools: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
-    tool_choice: Annotated[JsonValue, only("none", "auto", advice=_NO_TOOLS)] = None
-    functions: Annotated[JsonValue, only([], advice=_NO_TOOLS)] = None
-    function_call: Annotated[JsonValue, only("none", "auto", advice=_NO_TOOLS)] = None
+    tools: list[Tool] | None = Field(
+        None,
+        max_length=MAX_TOOLS,
+        fail_fast=True,
+        description="What the model may call; its calls come in the answer, the client makes them.",
+    )
+    tool_choice: ToolChoice | None = Field(
+        None,
+        description="auto (the default where there are tools) lets the model decide, required and a named "
+        "function enforce calls by a grammar, none takes the tools away.",
+    )
+    parallel_tool_calls: bool | None = Field(None, description="False: one call at most; default true.")
+    functions: Annotated[JsonValue, only([], advice=_OLD)] = None
+    function_call: Annotated[JsonValue, only("none", "auto", advice=_OLD)] = None
     modalities: Annotated[JsonValue, only(["text"], advice=TEXT_ONLY)] = None
     audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
     reasoning_effort: Annotated[JsonValue, only("none", advice="not offered; leave it out")] = None
@@ -87,7 +123,6 @@ class ChatCompletionRequest(GenerationBody):
     web_search_options: Annotated[JsonValue, only(advice="not offered; leave it out")] = None
     moderation: Annotated[JsonValue, only(advice="not offered; leave it out")] = None
 
-    parallel_tool_calls: Ignored = None
     prediction: Ignored = None
     service_tier: Literal["auto", "default", "flex", "priority", "scale"] | None = Field(
         None, description="Accepted; all requests are served alike, and the answer then says `default`."
@@ -97,6 +132,16 @@ class ChatCompletionRequest(GenerationBody):
     prompt_cache_retention: Ignored = None
     safety_identifier: Ignored = None
     store: Ignored = None
+
+    @property
+    def offered(self) -> list[Tool]:
+        """The tools that the answer may call."""
+        return [] if self.tool_choice == "none" else self.tools or []
+
+    @property
+    def enforces_calls(self) -> bool:
+        """Whether the answer must be calls."""
+        return self.tool_choice == "required" or isinstance(self.tool_choice, NamedChoice)
 
     @property
     def likeliest(self) -> int | None:
@@ -327,4 +372,4 @@ def _delta(part: Part) -> ChatDelta:
 
 
 def _call_id() -> str:
-    return f"call_{uuid.uuid4().hex}"
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))

@@ -18,6 +18,7 @@ from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
 from gateway.backends.base import Backend
+from gateway.conversation import conversation
 from gateway.errors import (
     MalformedBody,
     MissingField,
@@ -33,11 +34,11 @@ from gateway.validation import (
     check_ids,
     check_media_type,
     check_options,
-    conversation,
     parse,
     sampling,
     stop_strings,
 )
+from text.habits import Habits
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
 
@@ -153,7 +154,7 @@ def test_a_wrong_type_is_named(field: str, value: object) -> None:
 
 def test_the_place_of_an_error_is_written_as_openai_writes_it() -> None:
     assert refused(messages=[{"role": "user"}]).param == "messages[0].content"
-    assert refused(messages=[{"role": "tool", "content": "x"}]).param == "messages[0].role"
+    assert refused(messages=[{"role": "robot", "content": "x"}]).param == "messages[0].role"
     assert refused(messages=[{"role": "user", "content": None}]).param == "messages[0].content"
     assert refused(stop=["a", ""]).param == "stop[1]"
     image = {"type": "image_url", "image_url": {"url": "data:"}}
@@ -172,8 +173,7 @@ def test_an_unknown_field_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("field", "neutral", "other"),
     [
-        ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "auto", "required"),
+        ("functions", [], [{"name": "f"}]),
         ("modalities", ["text"], ["audio"]),
     ],
 )
@@ -554,7 +554,10 @@ def test_what_is_refused_are_fields_of_the_api() -> None:
 def test_where_one_model_is_served_it_need_not_be_named() -> None:
     def model(name: str) -> Model:
         named = manifest().model_copy(update={"name": name})
-        return Model(Prompter(named, cast(Tokenizer, None), cast(ChatTemplate, None)), cast(Backend, None))
+        return Model(
+            Prompter(named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None)),
+            cast(Backend, None),
+        )
 
     assert Models([model("a")]).find(None).name == "a"
     with pytest.raises(InvalidRequest, match="a, b") as caught:

@@ -74,6 +74,11 @@ class ToolCallParser(ABC):
         self._gap = None
         return self._take()
 
+    @staticmethod
+    @abstractmethod
+    def written(name: str, arguments: str) -> str:
+        """A call as the model writes it. arguments: a JSON object."""
+
     @abstractmethod
     def _read(self, first: str) -> Reading[None]:
         """Read one call, or one list of calls, that begins with `first`, of `begins`."""

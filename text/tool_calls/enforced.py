@@ -3,6 +3,7 @@
 Used where a request's `tool_choice` is `required` or names a tool.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ _DESCRIBING = {
     "$schema",
     "strict",
 }
+# No tool has this name, for its dot.
+_ANSWER = "the.answer"
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -30,6 +33,11 @@ class EnforcedParser(ToolCallParser):
 
     begins = "["
     closers = (",", "]")
+
+    @staticmethod
+    def written(name: str, arguments: str) -> str:
+        """See `ToolCallParser.written`."""
+        return f'[{{"name": {json.dumps(name)}, "parameters": {arguments}}}]'
 
     def _read(self, first: str) -> Reading[None]:
         yield from self._array()
@@ -66,6 +74,13 @@ def schema(tools: Sequence[Mapping[str, Any]], choice: str | None, parallel: boo
         **({} if parallel else {"maxItems": 1}),
         "$defs": offered,
     }
+
+
+def schema_or(calls: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON schema of an answer that is either calls, as `schema` has them, or what `answer` says."""
+    definitions = {**calls["$defs"], _ANSWER: _led(answer, _ANSWER)}
+    of_calls = {key: value for key, value in calls.items() if key != "$defs"}
+    return {"anyOf": [of_calls, {"$ref": f"#/$defs/{_ANSWER}"}], "$defs": definitions}
 
 
 def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:

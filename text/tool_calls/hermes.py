@@ -1,5 +1,7 @@
 """Calls as Qwen 2.5, Qwen 3 and Hermes write them: one JSON object between two tags each."""
 
+import json
+
 from text.tool_calls.base import ToolCallParser
 from text.tool_calls.scanning import NoCall, Reading, literal, skip_blanks
 
@@ -11,6 +13,11 @@ class HermesParser(ToolCallParser):
 
     begins = _OPEN[0]
     closers = (_CLOSE,)
+
+    @staticmethod
+    def written(name: str, arguments: str) -> str:
+        """See `ToolCallParser.written`."""
+        return f'{_OPEN}\n{{"name": {json.dumps(name)}, "arguments": {arguments}}}\n{_CLOSE}'
 
     def _read(self, first: str) -> Reading[None]:
         yield from literal(_OPEN[1:])

@@ -1,5 +1,7 @@
 """Calls as Llama 3.1, 3.2 and 3.3 write them: bare JSON objects, anywhere in the answer."""
 
+import json
+
 from text.tool_calls.base import ToolCallParser
 from text.tool_calls.scanning import Reading, literal, skip_blanks
 
@@ -11,6 +13,11 @@ class Llama3Parser(ToolCallParser):
 
     begins = "{" + _TAG[0]
     between = ";"
+
+    @staticmethod
+    def written(name: str, arguments: str) -> str:
+        """See `ToolCallParser.written`."""
+        return f'{{"name": {json.dumps(name)}, "parameters": {arguments}}}'
 
     def _read(self, first: str) -> Reading[None]:
         if first == _TAG[0]:

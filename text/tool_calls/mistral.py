@@ -1,5 +1,7 @@
 """Calls as Mistral's models write them, the older ones as an array and the newer ones by name."""
 
+import json
+
 from text.tool_calls.base import ToolCallParser
 from text.tool_calls.scanning import Reading, expect, identifier, literal, one_of, skip_blanks
 
@@ -11,6 +13,11 @@ class MistralParser(ToolCallParser):
 
     begins = _MARKER[0]
     closers = (",", "]")
+
+    @staticmethod
+    def written(name: str, arguments: str) -> str:
+        """See `ToolCallParser.written`."""
+        return f'{_MARKER} [{{"name": {json.dumps(name)}, "arguments": {arguments}}}]'
 
     def _read(self, first: str) -> Reading[None]:
         yield from literal(_MARKER[1:])
