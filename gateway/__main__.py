@@ -9,10 +9,12 @@ import typer
 
 from engines.errors import SlipwayError
 from gateway import server
+from gateway.settings import Settings
 from gateway.workers import run_workers
 
 DEFAULT_TRITON_URL = "127.0.0.1:8001"
 DEFAULT_ENGINES = Path("engines")
+_DEFAULT = Settings()
 
 
 class BackendKind(StrEnum):
@@ -67,13 +69,29 @@ def main(
     ] = 9000,
     max_body_bytes: Annotated[
         int, typer.Option(envvar="SLIPWAY_MAX_BODY_BYTES", min=1, help="Longest request body.")
-    ] = 4 * 1024 * 1024,
+    ] = _DEFAULT.max_body_bytes,
     arrival_timeout: Annotated[
         float,
         typer.Option(
             envvar="SLIPWAY_ARRIVAL_TIMEOUT", min=0.1, help="Seconds for a request's head, and for its body."
         ),
-    ] = 30.0,
+    ] = _DEFAULT.arrival_s,
+    max_queue: Annotated[
+        int,
+        typer.Option(
+            envvar="SLIPWAY_MAX_QUEUE",
+            min=0,
+            help="Answers that may wait for each model, beside those in its slots; past it, 429.",
+        ),
+    ] = _DEFAULT.max_queue,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            envvar="SLIPWAY_TIMEOUT",
+            min=0.1,
+            help="Seconds that a request may take from its arrival; `timeout` in its body asks for fewer.",
+        ),
+    ] = _DEFAULT.timeout_s,
     workers: Annotated[
         int,
         typer.Option(
@@ -83,8 +101,11 @@ def main(
         ),
     ] = 1,
     access_log: Annotated[
-        bool, typer.Option("--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Log a line per request.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Write a line of JSON for each request."
+        ),
+    ] = _DEFAULT.access_log,
 ) -> None:
     """Serve engines under OpenAI's API (chat, completions, responses) and Anthropic's (messages).
 
@@ -95,13 +116,19 @@ def main(
     _refuse_contradictions(engine, backend, triton_url, engines, threads)
     if workers > 1:
         _refuse_workers(workers, backend)
-    settings = server.Settings(max_body_bytes, arrival_timeout, access_log)
+    settings = Settings(
+        max_body_bytes=max_body_bytes,
+        arrival_s=arrival_timeout,
+        max_queue=max_queue,
+        timeout_s=timeout,
+        access_log=access_log,
+    )
     try:
         if backend == BackendKind.triton:
-            start = server.triton(engines or DEFAULT_ENGINES, triton_url or DEFAULT_TRITON_URL)
+            start = server.triton(engines or DEFAULT_ENGINES, triton_url or DEFAULT_TRITON_URL, max_queue)
         else:
             assert engine is not None
-            start = server.local(engine, threads)
+            start = server.local(engine, threads, max_queue)
         listeners = server.listen(host, port, workers)
         greeting = server.greeting(listeners[0], start)
         if workers == 1:

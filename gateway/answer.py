@@ -7,6 +7,7 @@ from typing import Literal
 
 from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import GenerationRequest
+from gateway.admission import Turn
 from gateway.backends.base import Backend
 from gateway.blocks import Block, grow
 from gateway.log_probs import ChosenToken, LogProbs
@@ -41,9 +42,10 @@ class Piece:
 
 
 async def answer(
-    backend: Backend, request: GenerationRequest, told_by: Tokenizer | None = None
+    backend: Backend, request: GenerationRequest, turn: Turn, told_by: Tokenizer | None = None
 ) -> AsyncGenerator[Piece, None]:
-    """The answer to `request`, up to the first stop string, which also ends the generation in the engine.
+    """The answer to `request` when its turn comes, up to the first stop string, which also ends the
+    generation in the engine.
 
     The text of the first min_tokens tokens is not searched, because an answer never ends earlier.
     told_by: the tokenizer of the engine, where the client wants to know the log-probability of each token.
@@ -56,9 +58,10 @@ async def answer(
     log_prob = 0.0
     cached: int | None = None
     exempt = request.sampling.min_tokens
-    async with aclosing(backend.generate(request)) as deltas:
+    async with turn, aclosing(backend.generate(request)) as deltas:
         async for delta in deltas:
             tokens += delta.token_count
+            turn.tokens += delta.token_count
             log_prob += sum(delta.log_probs)
             cached = delta.cached_tokens if cached is None else cached
             text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, None)

@@ -1,20 +1,17 @@
 """The HTTP endpoints; `gateway.server` runs them. A request's way: body, model, prompt, answer, reply."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engines.generation import GenerationRequest
 from gateway import structure
 from gateway.answer import answer, blaming
-from gateway.api.body import Addressed, Body, GenerationBody
+from gateway.api.body import Addressed, Body, GenerationBody, Waiting
 from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
 from gateway.api.completions import Completion, CompletionReply, CompletionRequest
 from gateway.api.error import ErrorBody
@@ -30,14 +27,16 @@ from gateway.api.usage import Usage
 from gateway.choices import begun, best, candidates, merged, wholes
 from gateway.connection import attended, client_leaves, read_body
 from gateway.documentation import DocumentedApp
-from gateway.error_response import MESSAGES, answer_errors, asks_anthropics_api
+from gateway.error_response import MESSAGES, answer_errors
 from gateway.errors import NotOffered
 from gateway.metrics import registry
 from gateway.models import Model, Models
 from gateway.response_store import Kept, ResponseStore
+from gateway.settings import Settings
 from gateway.sse import EventStream, events
 from gateway.translation import Translation, Turn
 from gateway.validation import check_media_type, check_options, parse
+from gateway.visit import Visit, Visits
 
 # Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
 _SHORT_BODY = 8192
@@ -51,10 +50,9 @@ P = TypeVar("P")
 Q = ParamSpec("Q")
 
 
-def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: asyncio.Event) -> FastAPI:
+def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> FastAPI:
     """The application.
 
-    arrival_s: seconds in which a body must arrive.
     stopping: set when the server was told to end; every running answer then ends with an error.
     The backends are closed when the application shuts down.
     """
@@ -78,12 +76,18 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
     async def read(request: Request, schema: type[B]) -> tuple[B, bool]:
         """The body, and whether it is short."""
         check_media_type(request.headers.get("content-type"))
-        content = await attended(read_body(request, max_body_bytes, arrival_s), stopping)
+        visit: Visit = request.state.visit
+        arriving = read_body(request, settings.max_body_bytes, settings.arrival_s)
+        content = await attended(arriving, stopping, visit.deadline)
         return parse(content, schema), len(content) <= _SHORT_BODY
 
     async def read_question(request: Request, schema: type[A]) -> tuple[A, Model, bool]:
         """The checked body, its model, which is ready, and whether the body is short."""
         body, short = await read(request, schema)
+        visit: Visit = request.state.visit
+        visit.model = body.model
+        if isinstance(body, Waiting):
+            visit.deadline = visit.deadline.asked(body.timeout)
         if isinstance(body, GenerationBody):
             check_options(body)
         model = models.find(body.model)
@@ -97,7 +101,12 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         ranked = generated > shown
         requests = [each for prompt in asked for each in candidates(prompt, generated, ranked)]
         told_by = None if body.likeliest is None else model.prompter.tokenizer
-        answers = [answer(model.backend, each, told_by) for each in requests]
+        visit: Visit = request.state.visit
+        visit.prompt_tokens = prompt_tokens = sum(len(each.prompt_token_ids) for each in asked)
+        turns = visit.take_turns(model.queue, len(requests), body.priority, body.multiplier)
+        answers = [
+            answer(model.backend, each, turn, told_by) for each, turn in zip(requests, turns, strict=True)
+        ]
         if isinstance(body, ChatCompletionRequest):
             answers = [
                 model.prompter.interpreted(body, each, pieces)
@@ -109,11 +118,15 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         choices = merged(answers)
         if shaped and body.stream:
             # A grammar is tried by the engine; a bad one is to be a 400, not an event of a stream.
-            choices = await attended(begun(choices, _PATIENCE_S), stopping, client_leaves(request))
-        prompt_tokens = sum(len(each.prompt_token_ids) for each in asked)
+            choices = await attended(
+                begun(choices, _PATIENCE_S), stopping, visit.deadline, client_leaves(request)
+            )
         if body.stream:
-            return EventStream(shape, events(shape, choices, len(asked), shown, prompt_tokens), stopping)
-        complete = await attended(wholes(choices, len(requests)), stopping, client_leaves(request))
+            sent = events(shape, choices, len(asked), shown, prompt_tokens)
+            return EventStream(shape, sent, stopping, visit.deadline)
+        complete = await attended(
+            wholes(choices, len(requests)), stopping, visit.deadline, client_leaves(request)
+        )
         tokens = sum(each.tokens for each in complete)
         usage = Usage.of(prompt_tokens, tokens, [each.cached_tokens for each in complete[::generated]])
         if ranked:
@@ -238,33 +251,8 @@ def create_app(models: Models, max_body_bytes: int, arrival_s: float, stopping: 
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
     answer_errors(app)
-    app.add_middleware(RequestIds)
+    app.add_middleware(Visits, timeout_s=settings.timeout_s)
     return app
-
-
-class RequestIds:
-    """Names every request: `state.id` for the endpoints, `x-request-id` for the client."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})["id"] = request_id
-
-        async def send_named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                if asks_anthropics_api(scope["path"]):
-                    headers["request-id"] = request_id
-            await send(message)
-
-        await self._app(scope, receive, send_named)
 
 
 async def _prepared(short: bool, prepare: Callable[Q, P], *asked: Q.args, **named: Q.kwargs) -> P:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from gateway.deadline import Deadline
 from gateway.errors import BodyTooLarge, RequestTooSlow, ServerStopping
 
 T = TypeVar("T")
@@ -50,24 +51,29 @@ async def client_leaves(request: Request) -> None:
 
 
 async def attended(
-    work: Coroutine[Any, Any, T], stopping: asyncio.Event, leaving: Coroutine[Any, Any, None] | None = None
+    work: Coroutine[Any, Any, T],
+    stopping: asyncio.Event,
+    deadline: Deadline,
+    leaving: Coroutine[Any, Any, None] | None = None,
 ) -> T:
-    """What `work` returns, if server and client last that long; else `work` is cancelled and awaited.
+    """What `work` returns, if server, client and time last that long; else `work` is cancelled and awaited.
 
     leaving: `client_leaves`, unless `work` itself listens to the client.
-    Raises ClientLeft, ServerStopping, or what `work` raises.
+    Raises ClientLeft, ServerStopping, DeadlineExceeded, or what `work` raises.
     """
     task = asyncio.create_task(work)
     stopped = asyncio.create_task(stopping.wait())
     left = asyncio.create_task(leaving) if leaving is not None else None
     tasks: set[asyncio.Task[Any]] = {each for each in (task, stopped, left) if each is not None}
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, timeout=deadline.left(), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         if stopped.done():
             raise ServerStopping("The server is stopping; send the request again when it is back.")
-        raise ClientLeft
+        if left is not None and left.done():
+            raise ClientLeft
+        raise deadline.exceeded()
     finally:
         for each in tasks:
             each.cancel()

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from gateway.api.message_error import MessageErrorBody
+from gateway.api.message_error import MessageErrorBody, message_status
 from gateway.error_response import asks_anthropics_api
 from gateway.errors import TABLE
 from gateway.examples import ERROR, EXAMPLES, MESSAGE_ERROR, MODEL, Events, Example
@@ -88,11 +88,13 @@ def _events(events: Events, model: str) -> dict[str, Any]:
 def _describe_errors(responses: dict[str, Any], anthropics: bool) -> None:
     """4XX and 5XX with every status and code that there is, and an example."""
     for family, first in (("4XX", 400), ("5XX", 500)):
-        told = sorted({(row.status, row.code) for row in TABLE.values() if first <= row.status < first + 100})
+        members = range(first, first + 100)
+        told = sorted({(row.status, row.code) for row in TABLE.values() if row.status in members})
         codes = ", ".join(f"{code} ({status})" for status, code in told)
         responses[family]["description"] = f"By `code`: {codes}."
         if anthropics:
-            statuses = ", ".join(map(str, sorted({status for status, _ in told})))
+            known = {message_status(row) for row in TABLE.values()}
+            statuses = ", ".join(str(status) for status in sorted(known) if status in members)
             schema = {"$ref": _SCHEMA_PATH.format(model=MessageErrorBody.__name__)}
             responses[family] = {
                 "description": f"In Anthropic's shape; the status is one of {statuses}.",

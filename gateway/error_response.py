@@ -9,9 +9,16 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from engines.errors import SlipwayError
-from gateway.api.message_error import message_error
+from gateway.api.message_error import message_error, message_status
 from gateway.connection import ClientLeft
-from gateway.errors import EndpointNotOffered, MethodNotAllowed, RouteNotFound, error_body, http_error
+from gateway.errors import (
+    EndpointNotOffered,
+    MethodNotAllowed,
+    RouteNotFound,
+    error_body,
+    error_headers,
+    http_error,
+)
 from gateway.not_offered import why_not_offered
 
 MESSAGES = "/v1/messages"
@@ -28,8 +35,10 @@ def error_response(
     request: Request, error: SlipwayError, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The status of `error` and its object."""
-    body = message_error(error) if asks_anthropics_api(request.url.path) else error_body(error)
-    return JSONResponse(body.model_dump(), http_error(error).status, headers)
+    row, named = http_error(error), error_headers(error) | dict(headers or {})
+    if asks_anthropics_api(request.url.path):
+        return JSONResponse(message_error(error).model_dump(), message_status(row), named)
+    return JSONResponse(error_body(error).model_dump(), row.status, named)
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -73,5 +82,5 @@ def _allowed(request: Request) -> str:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """A bug. The server's log has the traceback; the client gets what to quote."""
-    message = f"The server failed on this request; its log says why, request {request.state.id}."
-    return error_response(request, SlipwayError(message), {"x-request-id": request.state.id})
+    message = f"The server failed on this request; its log says why, request {request.state.visit.id}."
+    return error_response(request, SlipwayError(message), {"x-request-id": request.state.visit.id})

@@ -74,6 +74,22 @@ class ServerStopping(SlipwayError):
     """The server was told to end while it worked on the request."""
 
 
+class DeadlineExceeded(SlipwayError):
+    """The request had its time and was ended."""
+
+
+class TooManyRequests(SlipwayError):
+    """The request may come again later. retry_after: seconds until it is worth it."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QueueFull(TooManyRequests):
+    """As many answers wait for the model as may."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpError:
     """How one kind of error looks from outside: status, and OpenAI's `type` and `code`."""
@@ -102,10 +118,13 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     HeadTooLarge: HttpError(431, "invalid_request_error", "headers_too_large"),
     BodyTooLarge: HttpError(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaType: HttpError(415, "invalid_request_error", "unsupported_media_type"),
+    QueueFull: HttpError(429, "requests", "queue_full"),
     EngineFailed: HttpError(500, "server_error", "engine_failed"),
     EngineRefused: HttpError(503, "server_error", "engine_refused"),
     ModelUnavailable: HttpError(503, "server_error", "model_unavailable"),
     ServerStopping: HttpError(503, "server_error", "server_stopping"),
+    # Not 408, which says that the client was slow to ask.
+    DeadlineExceeded: HttpError(504, "timeout_error", "deadline_exceeded"),
     SlipwayError: HttpError(500, "server_error", "internal_error"),
 }
 
@@ -113,6 +132,18 @@ TABLE: dict[type[SlipwayError], HttpError] = {
 def http_error(error: SlipwayError) -> HttpError:
     """The row of the nearest class of `error` that the table has."""
     return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def error_headers(error: SlipwayError) -> dict[str, str]:
+    """What the response says to clients that would send the request again."""
+    match error:
+        case TooManyRequests():
+            return {"retry-after": str(error.retry_after)}
+        case DeadlineExceeded():
+            # OpenAI's and Anthropic's clients send again what failed with 5xx unless they are told not to:
+            # the same request would take as long again.
+            return {"x-should-retry": "false"}
+    return {}
 
 
 def error_body(error: SlipwayError) -> ErrorBody:

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: how busy each engine is, as the engine itself counts."""
+"""What Prometheus reads at /metrics: how busy each engine is, and how many wait for it."""
 
 from collections.abc import Iterator
 
@@ -39,8 +39,29 @@ class EngineLoad(Collector):
         yield accepted
 
 
+class Queues(Collector):
+    """The queues before the engines, of every backend."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of now."""
+        labels = ["model"]
+        queued = GaugeMetricFamily("slipway_queued_requests", "Answers that wait for a place.", labels=labels)
+        refused = CounterMetricFamily(
+            "slipway_refused_requests", "Requests that found the queue full.", labels=labels
+        )
+        for model in self._models:
+            queued.add_metric([model.name], model.queue.waiting)
+            refused.add_metric([model.name], model.queue.refused)
+        yield queued
+        yield refused
+
+
 def registry(models: Models) -> CollectorRegistry:
     """Everything this server publishes."""
     registry = CollectorRegistry()
     registry.register(EngineLoad(models))
+    registry.register(Queues(models))
     return registry

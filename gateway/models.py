@@ -11,6 +11,7 @@ from engines.errors import EngineRefused, InvalidRequest, ModelNotFound, ModelUn
 from engines.generation import GenerationRequest
 from engines.manifest import FILE_NAME, Manifest
 from engines.recipe import ToolCallFormat
+from gateway.admission import Queue
 from gateway.answer import Piece
 from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest, Message
@@ -183,10 +184,11 @@ class Prompter:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model: how it is asked, and who answers."""
+    """One model: how it is asked, who answers, and who waits for it."""
 
     prompter: Prompter
     backend: Backend
+    queue: Queue
 
     @property
     def name(self) -> str:

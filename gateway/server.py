@@ -15,12 +15,15 @@ from pathlib import Path
 import uvicorn
 
 from engines.errors import EngineRefused, SlipwayError
+from gateway import log
+from gateway.admission import Queue
 from gateway.app import create_app
 from gateway.backends.local import LocalBackend
 from gateway.backends.triton import TritonBackend
 from gateway.grammar_check import GrammarCheck
 from gateway.models import Model, Models, Prompter, engine_folders
 from gateway.protocol import Protocol
+from gateway.settings import Settings
 
 # Running answers end by themselves once `stopping` is set; this bounds a client that does not read.
 _GRACE_S = 2
@@ -61,20 +64,19 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def local(directory: Path, threads: int | None) -> Start:
+def local(directory: Path, threads: int | None, max_queue: int) -> Start:
     """Serve one engine in a worker process. Raises EngineRefused."""
     prompter = Prompter.load(directory)
 
     async def start() -> Models:
         name = prompter.manifest.name
-        return Models(
-            [Model(prompter, await LocalBackend.start(directory, prompter.tokenizer, name, threads))]
-        )
+        backend = await LocalBackend.start(directory, prompter.tokenizer, name, threads)
+        return Models([Model(prompter, backend, _queue(prompter, max_queue))])
 
     return Start((prompter.manifest.name,), start)
 
 
-def triton(engines: Path, url: str) -> Start:
+def triton(engines: Path, url: str, max_queue: int) -> Start:
     """Serve the engines of a folder that a Triton server has; a damaged one is named and left out.
 
     Raises EngineRefused when none is left.
@@ -89,7 +91,12 @@ def triton(engines: Path, url: str) -> Start:
         raise EngineRefused(f"No engine in {engines} can be served.")
 
     async def start() -> Models:
-        return Models([Model(prompter, backend(folder, prompter)) for folder, prompter in prompters.items()])
+        return Models(
+            [
+                Model(prompter, backend(folder, prompter), _queue(prompter, max_queue))
+                for folder, prompter in prompters.items()
+            ]
+        )
 
     def backend(folder: Path, prompter: Prompter) -> TritonBackend:
         manifest = prompter.manifest
@@ -97,6 +104,10 @@ def triton(engines: Path, url: str) -> Start:
         return TritonBackend(manifest.name, manifest.target, url, grammars)
 
     return Start(tuple(prompter.manifest.name for prompter in prompters.values()), start)
+
+
+def _queue(prompter: Prompter, max_queue: int) -> Queue:
+    return Queue(prompter.manifest.name, prompter.manifest.limits.max_batch_size, max_queue)
 
 
 def listen(host: str, port: int, workers: int = 1) -> list[socket.socket]:
@@ -133,15 +144,6 @@ def _bound(host: str, port: int, shared: bool) -> socket.socket:
     return listener
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a server does beside answering. arrival_s: seconds for a request's head, and for its body."""
-
-    max_body_bytes: int
-    arrival_s: float
-    access_log: bool
-
-
 def greeting(listener: socket.socket, start: Start) -> str:
     """What to say to who started the server."""
     host, port = listener.getsockname()[:2]
@@ -167,14 +169,16 @@ def run(start: Start, listener: socket.socket, settings: Settings, serving: Call
 async def _serve(
     start: Start, listener: socket.socket, settings: Settings, serving: Callable[[], None]
 ) -> None:
+    log.set_up(settings.access_log)
     models = await start.models()
     stopping = asyncio.Event()
     config = uvicorn.Config(
-        create_app(models, settings.max_body_bytes, settings.arrival_s, stopping),
+        create_app(models, settings, stopping),
         http=partial(Protocol, arrival_s=settings.arrival_s),  # type: ignore[arg-type]
         ws="none",
-        log_level="info" if settings.access_log else "warning",
-        access_log=settings.access_log,
+        log_config=None,  # `gateway.log` has set it up
+        log_level="warning",
+        access_log=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
         server_header=False,

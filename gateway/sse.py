@@ -13,6 +13,7 @@ from gateway.api.reply import Reply
 from gateway.api.usage import Usage
 from gateway.choices import Choice
 from gateway.connection import ClientLeft, attended, client_leaves
+from gateway.deadline import Deadline
 
 # Proxies end a connection that is silent for 30 to 60 s (nginx and AWS's balancer: 60); two beats fit in 30.
 KEEP_ALIVE_S = 12.0
@@ -52,6 +53,7 @@ class EventStream(Response):
         reply: Reply,
         events: AsyncGenerator[bytes, None],
         stopping: asyncio.Event,
+        deadline: Deadline,
         keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         self.status_code = 200
@@ -60,6 +62,7 @@ class EventStream(Response):
         self._reply = reply
         self._events = events
         self._stopping = stopping
+        self._deadline = deadline
         self._keep_alive_s = keep_alive_s
         self._sent_at = 0.0
 
@@ -68,7 +71,8 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         last = b""
         try:
-            await attended(self._send_all(send), self._stopping, client_leaves(Request(scope, receive)))
+            leaving = client_leaves(Request(scope, receive))
+            await attended(self._send_all(send), self._stopping, self._deadline, leaving)
         except ClientLeft:
             return
         except SlipwayError as error:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -22,10 +22,20 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: list[str], ready_url: str, timeout: float = 120, env: dict[str, str] | None = None
+    command: list[str],
+    ready_url: str,
+    timeout: float = 120,
+    env: dict[str, str] | None = None,
+    log: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server from the checkout, wait until `ready_url` answers 200, and end it with its children."""
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=True)
+    """Start a server from the checkout, wait until `ready_url` answers 200, and end it with its children.
+
+    log: where its standard error goes; by default to that of the tests.
+    """
+    with log.open("wb") if log else nullcontext() as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=True, stderr=errors
+        )
     try:
         wait_until_ready(process, ready_url, timeout)
         yield process

@@ -168,7 +168,18 @@ class Addressed(Body):
     model: NonEmpty = Field(description="One of those that /v1/models lists.")
 
 
-class GenerationBody(Addressed):
+class Waiting(Addressed):
+    """A request that waits for its turn at the engine. vLLM has `priority` too; `timeout` is our own."""
+
+    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = Field(
+        None, description="Where answers wait for the engine, lower ones go first; default 0."
+    )
+    timeout: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Seconds from the request's arrival to the end of its answer; then it is an error."
+    )
+
+
+class GenerationBody(Waiting):
     """What chat and plain completions have in common."""
 
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
@@ -240,8 +251,13 @@ class GenerationBody(Addressed):
 
     @property
     def candidates(self) -> int:
-        """How many answers are generated."""
+        """How many answers are generated to a prompt."""
         return self.n or 1
+
+    @property
+    def multiplier(self) -> str:
+        """The field that makes one request several answers."""
+        return "n"
 
     @property
     def likeliest(self) -> int | None:

@@ -87,6 +87,13 @@ class CompletionRequest(GenerationBody):
         """How many answers are generated, of which the client gets n."""
         return self.best_of or super().candidates
 
+    @property
+    def multiplier(self) -> str:
+        """See `GenerationBody.multiplier`."""
+        if len(self.prompts) > 1:
+            return "prompt"
+        return "n" if self.best_of is None else "best_of"
+
 
 class CompletionChoice(BaseModel):
     """One answer of a plain completion, or what one chunk adds to it."""

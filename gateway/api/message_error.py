@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from engines.errors import SlipwayError
-from gateway.errors import http_error
+from gateway.errors import TABLE, HttpError, QueueFull, http_error
 
 # docs.claude.com/en/api/errors; other statuses are the client's fault below 500, and the server's from there.
 _TYPES = {
@@ -16,7 +16,10 @@ _TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
+    529: "overloaded_error",
 }
+# Anthropic's clients take 429 as their own allowance being used up; that the server is busy has this status.
+_BUSY = 529
 
 
 class MessageError(BaseModel):
@@ -33,8 +36,13 @@ class MessageErrorBody(BaseModel):
     error: MessageError
 
 
+def message_status(row: HttpError) -> int:
+    """The status that a row of the table of errors has in Anthropic's API."""
+    return _BUSY if row is TABLE[QueueFull] else row.status
+
+
 def message_error(error: SlipwayError) -> MessageErrorBody:
     """`error` in Anthropic's shape."""
-    status = http_error(error).status
+    status = message_status(http_error(error))
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     return MessageErrorBody(type="error", error=MessageError(type=kind, message=str(error)))

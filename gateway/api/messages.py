@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, FailFast, Field, JsonValue, Tag
 
 from engines.errors import InvalidRequest
-from gateway.api.body import LEAVE_OUT, TEXT_ONLY, Addressed, Body, Ignored, NonEmpty, either, of_type, only
+from gateway.api.body import (
+    LEAVE_OUT,
+    TEXT_ONLY,
+    Addressed,
+    Body,
+    Ignored,
+    NonEmpty,
+    Waiting,
+    either,
+    of_type,
+    only,
+)
 from gateway.translation import Translation
 
 
@@ -198,7 +209,7 @@ class CountTokensRequest(Addressed):
         return chat
 
 
-class MessagesRequest(CountTokensRequest):
+class MessagesRequest(CountTokensRequest, Waiting):
     """The body of POST /v1/messages."""
 
     max_tokens: Annotated[int, Field(ge=1)]
@@ -219,7 +230,7 @@ class MessagesRequest(CountTokensRequest):
     def translation(self) -> Translation:
         """See `CountTokensRequest.translation`."""
         chat = super().translation()
-        for name in ("max_tokens", "temperature", "top_p", "top_k", "stream"):
+        for name in ("max_tokens", "temperature", "top_p", "top_k", "stream", "priority"):
             chat.put(name, getattr(self, name), name)
         if self.stop_sequences:
             chat.put("stop", list(self.stop_sequences), "stop_sequences")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from turns import turn
 
 from engines.generation import Delta, GenerationRequest, SamplingParams
 from gateway.answer import answer
@@ -21,7 +22,7 @@ async def test_the_prompt_is_read_once_for_all_choices(engine_dir: Path) -> None
     backend = await LocalBackend.start(engine_dir, tokenizer, engine_dir.name, threads=None)
     try:
         requests = candidates(request, 6, ranked=True)
-        answers = await wholes(merged([answer(backend, each) for each in requests]), 6)
+        answers = await wholes(merged([answer(backend, each, turn()) for each in requests]), 6)
         assert [each.cached_tokens for each in answers] == [0] + [len(prompt) - 2] * 5
         # Each alone, with the log-probabilities as the engine gives them.
         ranks = []

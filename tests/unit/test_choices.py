@@ -9,6 +9,7 @@ from contextlib import aclosing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turns import turn
 
 from engines.errors import EngineFailed
 from engines.generation import Delta, GenerationRequest, SamplingParams
@@ -53,7 +54,7 @@ def asked(seed: int | None = None) -> GenerationRequest:
 
 
 def answers(backend: Scripted, count: int) -> AsyncGenerator[Choice, None]:
-    return merged([answer(backend, each) for each in candidates(asked(), count, ranked=False)])
+    return merged([answer(backend, each, turn()) for each in candidates(asked(), count, ranked=False)])
 
 
 def ids(count: int) -> list[str]:

@@ -3,12 +3,14 @@ the input of what is tested here."""
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turns import turn
 
 from engines.errors import EngineFailed
 from engines.generation import Delta, FinishReason, GenerationRequest, SamplingParams
@@ -19,6 +21,7 @@ from gateway.api.reply import Head, Reply
 from gateway.backends.base import Load
 from gateway.choices import begun, merged, wholes
 from gateway.connection import ClientLeft, attended
+from gateway.deadline import Deadline
 from gateway.errors import ServerStopping
 from gateway.sse import EventStream, events
 from text.parts import Text
@@ -67,7 +70,7 @@ def shown(pieces: Sequence[Piece]) -> str:
 
 
 async def pieces_of(backend: Scripted, *stop: str) -> list[Piece]:
-    return [piece async for piece in answer(backend, request(*stop))]
+    return [piece async for piece in answer(backend, request(*stop), turn())]
 
 
 @given(st.lists(st.text("ab가", max_size=4)), st.lists(st.text("ab가", min_size=1, max_size=4), max_size=4))
@@ -86,7 +89,7 @@ async def test_an_answer_is_what_comes_before_the_first_stop_string(
 
 async def test_a_stop_string_among_the_first_min_tokens_ends_nothing() -> None:
     least = GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100, min_tokens=3), ("b", "cd"))
-    pieces = [piece async for piece in answer(Scripted(said("a", "b", "c", "d", "b", "e")), least)]
+    pieces = [piece async for piece in answer(Scripted(said("a", "b", "c", "d", "b", "e")), least, turn())]
     assert shown(pieces) == "abcd", "cd began among them and was shown already"
     assert sum(piece.tokens for piece in pieces) == 5
     assert pieces[-1].finish_reason == "stop"
@@ -96,14 +99,16 @@ async def test_a_stop_string_is_the_end_of_the_answer_where_the_client_wants_it(
     shows = GenerationRequest(
         "id", "prompt", (1,), SamplingParams(max_tokens=100), ("bc", "x"), show_stop=True
     )
-    pieces = [piece async for piece in answer(Scripted(said("a", "b", "cd", "e")), shows)]
+    pieces = [piece async for piece in answer(Scripted(said("a", "b", "cd", "e")), shows, turn())]
     assert shown(pieces) == "abc"
     assert pieces[-1].finish_reason == "stop"
 
 
 async def test_prompts_are_echoed_before_their_answers() -> None:
     reply = CompletionReply(HEAD, echoes=["Once", "Then"])
-    choices = merged([answer(Scripted(said("a", "b")), request()), answer(Scripted(said("c")), request())])
+    choices = merged(
+        [answer(Scripted(said("a", "b")), request(), turn()), answer(Scripted(said("c")), request(), turn())]
+    )
     sent = b"".join([event async for event in events(reply, choices, 2, 1, 5)]).decode()
     chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
     texts = ["", ""]
@@ -120,7 +125,7 @@ async def test_usage_adds_up_what_was_cached_of_each_prompt_once() -> None:
         ([told, silent, told, silent], {"cached_tokens": 6}),
         ([told, told, silent, told], None),
     ):
-        choices = merged([answer(Scripted(script), request()) for script in scripts])
+        choices = merged([answer(Scripted(script), request(), turn()) for script in scripts])
         sent = [event async for event in events(CompletionReply(HEAD, True), choices, 2, 2, 5)]
         usage = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
         assert usage.get("prompt_tokens_details") == expected
@@ -136,13 +141,13 @@ async def test_a_stop_string_ends_the_generation_and_is_named() -> None:
 async def test_tokens_that_show_nothing_are_counted() -> None:
     backend = Scripted([Delta("", 1), Delta("가", 2), Delta("", 3), Delta("", 0, finish_reason="length")])
     assert await pieces_of(backend) == [Piece((Text("가"),), 3), Piece((), 3, "length")]
-    [whole] = await wholes(merged([answer(backend, request())]), 1)
+    [whole] = await wholes(merged([answer(backend, request(), turn())]), 1)
     assert whole.tokens == 6
 
 
 async def test_usage_says_what_was_cached_where_the_backend_does() -> None:
     deltas = [Delta("a", 1, cached_tokens=3), Delta("b", 1), Delta(finish_reason="length")]
-    [whole] = await wholes(merged([answer(Scripted(deltas), request())]), 1)
+    [whole] = await wholes(merged([answer(Scripted(deltas), request(), turn())]), 1)
     assert whole.cached_tokens == 3
     told = (await streamed(CompletionReply(HEAD, True), deltas))[-1]["usage"]
     assert told["prompt_tokens_details"] == {"cached_tokens": 3}
@@ -157,7 +162,7 @@ async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> 
 
 
 async def streamed(reply: Reply, deltas: list[Delta]) -> list[Any]:
-    choices = merged([answer(Scripted(deltas), request())])
+    choices = merged([answer(Scripted(deltas), request(), turn())])
     sent = b"".join([event async for event in events(reply, choices, 1, 1, 5)])
     *chunks, done, end = sent.decode().split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
@@ -217,8 +222,16 @@ async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[Co
     assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
+def within(seconds: float) -> Deadline:
+    return Deadline(time.monotonic(), seconds)
+
+
 async def sent_by(
-    backend: Scripted, stopping: asyncio.Event, leaves: asyncio.Event, keep_alive_s: float = 60
+    backend: Scripted,
+    stopping: asyncio.Event,
+    leaves: asyncio.Event,
+    keep_alive_s: float = 60,
+    timeout_s: float = 60,
 ) -> list[dict[str, Any]]:
     """What an EventStream gives to the server."""
     sent: list[dict[str, Any]] = []
@@ -230,9 +243,10 @@ async def sent_by(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    choices = merged([answer(backend, request())])
+    choices = merged([answer(backend, request(), turn())])
     reply = ChatReply(HEAD)
-    stream = EventStream(reply, events(reply, choices, 1, 1, 5), stopping, keep_alive_s)
+    sent_events = events(reply, choices, 1, 1, 5)
+    stream = EventStream(reply, sent_events, stopping, within(timeout_s), keep_alive_s)
     await stream({"type": "http"}, receive, send)
     return sent
 
@@ -282,15 +296,15 @@ async def test_headers_wait_for_the_first_token_within_patience_and_nothing_of_i
     first_after_s: float,
 ) -> None:
     backend = Scripted(said("a", "b"), first_after_s=first_after_s)
-    choices = await begun(merged([answer(backend, request())]), 0.05)
+    choices = await begun(merged([answer(backend, request(), turn())]), 0.05)
     assert shown([choice.piece async for choice in choices]) == "ab"
 
 
 async def test_what_fails_within_patience_is_raised_and_later_it_ends_the_stream() -> None:
     with pytest.raises(EngineFailed):
-        await begun(merged([answer(Scripted([], EngineFailed("no")), request())]), 0.05)
+        await begun(merged([answer(Scripted([], EngineFailed("no")), request(), turn())]), 0.05)
     late = Scripted([], EngineFailed("no"), first_after_s=0.1)
-    choices = await begun(merged([answer(late, request())]), 0.05)
+    choices = await begun(merged([answer(late, request(), turn())]), 0.05)
     with pytest.raises(EngineFailed):
         await anext(choices)
 
@@ -300,7 +314,7 @@ async def test_a_client_that_leaves_before_or_after_patience_ends_the_generation
         backend = Scripted(said("a"), first_after_s=30)
 
         async def ask(backend: Scripted = backend, patience_s: float = patience_s) -> None:
-            async for _ in await begun(merged([answer(backend, request())]), patience_s):
+            async for _ in await begun(merged([answer(backend, request(), turn())]), patience_s):
                 pass
 
         asking = asyncio.create_task(ask())
@@ -319,6 +333,15 @@ async def test_a_server_that_stops_tells_its_streams() -> None:
     assert backend.closed_early
 
 
+async def test_a_deadline_ends_the_generation_and_is_the_last_event() -> None:
+    backend = Scripted([Delta("a", 1)] * 1_000_000)
+    sent = await sent_by(backend, asyncio.Event(), asyncio.Event(), timeout_s=0.05)
+    error = json.loads(sent[-1]["body"].decode().removeprefix("data: "))["error"]
+    assert error["code"] == "deadline_exceeded"
+    assert not sent[-1]["more_body"]
+    assert backend.closed_early
+
+
 async def test_work_is_over_before_its_end_is_told() -> None:
     cleaned = False
 
@@ -333,9 +356,9 @@ async def test_work_is_over_before_its_end_is_told() -> None:
     async def leaves_at_once() -> None: ...
 
     with pytest.raises(ClientLeft):
-        await attended(work(), asyncio.Event(), leaves_at_once())
+        await attended(work(), asyncio.Event(), within(60), leaves_at_once())
     assert cleaned
     stopping = asyncio.Event()
     stopping.set()
     with pytest.raises(ServerStopping):
-        await attended(asyncio.sleep(60), stopping)
+        await attended(asyncio.sleep(60), stopping, within(60))

@@ -14,6 +14,7 @@ from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
 from gateway import capabilities
+from gateway.admission import Queue
 from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
@@ -525,7 +526,7 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
     for module in (engines.errors, gateway.errors):
         for kind in vars(module).values():
             if isinstance(kind, type) and issubclass(kind, engines.errors.SlipwayError):
-                assert 400 <= http_error(kind("x")).status <= 503
+                assert 400 <= http_error(kind("x")).status <= 504
 
 
 def test_what_tensorrt_llm_cannot_do_is_refused_there_with_the_way_out_and_nowhere_else() -> None:
@@ -554,10 +555,8 @@ def test_what_is_refused_are_fields_of_the_api() -> None:
 def test_where_one_model_is_served_it_need_not_be_named() -> None:
     def model(name: str) -> Model:
         named = manifest().model_copy(update={"name": name})
-        return Model(
-            Prompter(named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None)),
-            cast(Backend, None),
-        )
+        prompter = Prompter(named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None))
+        return Model(prompter, cast(Backend, None), Queue(name, 1, 0))
 
     assert Models([model("a")]).find(None).name == "a"
     with pytest.raises(InvalidRequest, match="a, b") as caught:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from turns import turn
 
 from engines.generation import Delta, GenerationRequest, SamplingParams, TopLogProbs
 from gateway.answer import Piece, answer
@@ -61,7 +62,7 @@ async def pieces_of(
     tokenizer: Tokenizer, ids: Sequence[int], steps: Sequence[int], *stop: str
 ) -> list[Piece]:
     backend = Scripted(tokenizer, ids, steps)
-    return [piece async for piece in answer(backend, request(*stop), tokenizer)]
+    return [piece async for piece in answer(backend, request(*stop), turn(), tokenizer)]
 
 
 def text_of(pieces: Sequence[Piece]) -> str:
@@ -130,7 +131,7 @@ def said(reply: Reply, pieces: Sequence[Piece]) -> list[dict[str, object]]:
 
 async def test_a_chat_tells_them_in_openais_shape_whole_and_streamed(tokenizer: Tokenizer) -> None:
     backend = Fixed(deltas(tokenizer))
-    [whole] = await wholes(merged([answer(backend, request(), tokenizer)]), 1)
+    [whole] = await wholes(merged([answer(backend, request(), turn(), tokenizer)]), 1)
     body = ChatReply(HEAD).whole([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
     likeliest = [
         {"token": " b", "logprob": -0.5, "bytes": [32, 98]},
@@ -144,13 +145,13 @@ async def test_a_chat_tells_them_in_openais_shape_whole_and_streamed(tokenizer: 
         "refusal": None,
     }
     assert json.loads(body)["choices"][0]["logprobs"] == expected
-    pieces = [piece async for piece in answer(backend, request(), tokenizer)]
+    pieces = [piece async for piece in answer(backend, request(), turn(), tokenizer)]
     assert [chunk["logprobs"] for chunk in said(ChatReply(HEAD), pieces)] == [expected, None]
 
 
 async def test_a_completion_tells_them_in_openais_shape_whole_and_streamed(tokenizer: Tokenizer) -> None:
     backend = Fixed(deltas(tokenizer))
-    [whole] = await wholes(merged([answer(backend, request(), tokenizer)]), 1)
+    [whole] = await wholes(merged([answer(backend, request(), turn(), tokenizer)]), 1)
     body = CompletionReply(HEAD).whole([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
     expected = {
         "tokens": [" a", " b"],
@@ -162,10 +163,10 @@ async def test_a_completion_tells_them_in_openais_shape_whole_and_streamed(token
         "text_offset": [0, 2],
     }
     assert json.loads(body)["choices"][0]["logprobs"] == expected
-    pieces = [piece async for piece in answer(backend, request(), tokenizer)]
+    pieces = [piece async for piece in answer(backend, request(), turn(), tokenizer)]
     assert [chunk["logprobs"] for chunk in said(CompletionReply(HEAD), pieces)] == [expected, None]
 
 
 async def test_who_did_not_ask_is_told_nothing(tokenizer: Tokenizer) -> None:
-    pieces = [piece async for piece in answer(Fixed(deltas(tokenizer)), request())]
+    pieces = [piece async for piece in answer(Fixed(deltas(tokenizer)), request(), turn())]
     assert [chunk["logprobs"] for chunk in said(ChatReply(HEAD), pieces)] == [None, None]

@@ -1,0 +1,190 @@
+"""Who waits, how long and how much: one real gateway with two slots, a short queue and a log.
+
+Without Triton: all of it happens before the backend.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import anthropic
+import httpx
+import openai
+import pytest
+from altered import altered
+from gateways import Gateway
+from openai import OpenAI, Stream
+from openai.types import Completion
+from servers import free_port, running
+
+from engines.manifest import Manifest
+
+SLOTS, QUEUE = 2, 4
+PLACES = SLOTS + 1
+HI = [{"role": "user", "content": "Hi"}]
+ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
+
+
+@dataclass(frozen=True)
+class Busy(Gateway):
+    log: Path
+
+    def anthropic(self) -> anthropic.Anthropic:
+        return anthropic.Anthropic(base_url=self.url, api_key="none", max_retries=0, timeout=60)
+
+    def lines(self) -> list[dict[str, object]]:
+        """Of the access log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def gateway(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
+    folder = tmp_path_factory.mktemp("admission")
+    limits = Manifest.read(engine_dir).limits.model_copy(update={"max_batch_size": SLOTS})
+    engine = altered(engine_dir, folder / "engine", limits=limits.model_dump())
+    log, port = folder / "log", free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "gateway", "--engine", str(engine), "--port", str(port), "--access-log"]
+    options = ["--max-queue", str(QUEUE), "--timeout", "30"]
+    with running([*command, *options], f"{url}/health/ready", log=log) as server:
+        yield Busy(url, f"{url}/metrics", engine_dir.name, limits, server.pid, log)
+
+
+@pytest.fixture
+def busy(gateway: Busy, client: OpenAI) -> Iterator[list[Stream[Completion]]]:
+    """As many endless answers as the engine and the place beside its slots take."""
+    with ExitStack() as stack:
+        streams = []
+        for _ in range(PLACES):
+            streams.append(client.completions.create(model=gateway.model, stream=True, **ENDLESS))
+            stack.callback(streams[-1].close)
+        until(lambda: gateway.running_requests() == SLOTS)
+        yield streams
+    until(lambda: gateway.running_requests() == 0)
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def queued(gateway: Busy) -> int:
+    return gateway.metric("slipway_queued_requests")
+
+
+def test_past_the_queue_a_request_is_refused_at_once_and_told_when_to_come_again(
+    gateway: Busy, client: OpenAI, busy: list[Stream[Completion]]
+) -> None:
+    refused = gateway.metric("slipway_refused_requests_total")
+    waiting = client.completions.create(model=gateway.model, stream=True, n=QUEUE, **ENDLESS)
+    assert queued(gateway) == QUEUE
+    for stream in (True, False):
+        with pytest.raises(openai.RateLimitError, match=f"{QUEUE} answers wait") as caught:
+            client.completions.create(model=gateway.model, stream=stream, **ENDLESS)
+        assert (caught.value.type, caught.value.code) == ("requests", "queue_full")
+        assert int(caught.value.response.headers["retry-after"]) >= 1
+    with gateway.anthropic() as other, pytest.raises(anthropic.InternalServerError) as told:
+        other.messages.create(model=gateway.model, max_tokens=9, messages=HI)
+    assert told.value.status_code == 529
+    assert told.value.body["error"]["type"] == "overloaded_error"
+    assert int(told.value.response.headers["retry-after"]) >= 1
+    assert gateway.metric("slipway_refused_requests_total") == refused + 3
+    waiting.close()
+    until(lambda: queued(gateway) == 0)
+    assert gateway.metric("slipway_waiting_requests") <= PLACES - SLOTS, "the others never reached the engine"
+
+
+def test_a_lower_priority_value_goes_first(
+    gateway: Busy, client: OpenAI, busy: list[Stream[Completion]]
+) -> None:
+    def chat(priority: int) -> float:
+        body = {"ignore_eos": True, "priority": priority}
+        client.chat.completions.create(model=gateway.model, messages=HI, max_tokens=30, extra_body=body)
+        return time.monotonic()
+
+    def message(priority: int) -> float:
+        with gateway.anthropic() as other:
+            body = {"priority": priority}
+            other.messages.create(model=gateway.model, messages=HI, max_tokens=30, extra_body=body)
+        return time.monotonic()
+
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(chat, 5)
+        until(lambda: queued(gateway) == 1)
+        early = pool.submit(message, -5)
+        until(lambda: queued(gateway) == 2)
+        for stream in busy[: PLACES - 1]:  # the one beside the slots takes the first
+            stream.close()
+        assert early.result() < late.result()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_passed_deadline_ends_the_answer_and_frees_its_slot(
+    gateway: Busy, client: OpenAI, stream: bool
+) -> None:
+    asked = time.monotonic()
+    body = {"ignore_eos": True, "timeout": 0.5}
+    retrying = client.with_options(max_retries=2)
+
+    def ask() -> None:
+        asking = {"model": gateway.model, "prompt": "1, 2,", "extra_body": body}
+        for _ in retrying.completions.create(stream=stream, **asking):
+            assert stream, "an answer that is not streamed is an error as a whole"
+
+    with pytest.raises(openai.APIError, match=r"ended 0.5 s after its arrival") as caught:
+        ask()
+    assert time.monotonic() - asked < 2, "not sent again"
+    assert caught.value.code == "deadline_exceeded"
+    until(lambda: gateway.running_requests() == 0, seconds=0.5)
+    if not stream:
+        assert caught.value.status_code == 504
+
+
+def test_the_time_in_the_queue_counts_and_one_that_passes_there_leaves_it(
+    gateway: Busy, client: OpenAI, busy: list[Stream[Completion]]
+) -> None:
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.completions.create(model=gateway.model, prompt="Hi", extra_body={"timeout": 0.3})
+    assert caught.value.code == "deadline_exceeded"
+    asking = {"model": gateway.model, "max_tokens": 9, "messages": HI, "extra_body": {"timeout": 0.3}}
+    with gateway.anthropic() as other, pytest.raises(anthropic.APIStatusError) as told:
+        other.messages.create(**asking)
+    assert told.value.status_code == 504
+    assert told.value.body["error"]["type"] == "timeout_error"
+    assert queued(gateway) == 0
+
+
+def test_a_request_has_one_name_in_its_answer_and_in_the_log(gateway: Busy, client: OpenAI) -> None:
+    named = client.completions.with_raw_response.create(
+        model=gateway.model, prompt="Hi", max_tokens=3, n=2, extra_headers={"x-request-id": "mine-1"}
+    )
+    assert named.headers["x-request-id"] == "mine-1"
+    usage = named.parse().usage
+    until(lambda: any(line["request_id"] == "mine-1" for line in gateway.lines()))
+    [line] = [line for line in gateway.lines() if line["request_id"] == "mine-1"]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/completions", 200)
+    assert line["model"] == gateway.model
+    assert line["prompt_tokens"] == usage.prompt_tokens
+    assert line["completion_tokens"] == usage.completion_tokens
+    assert 0 < line["ms"] < 60_000
+    for unsafe in ("x" * 129, 'a"b', "a b"):
+        answered = httpx.get(f"{gateway.url}/v1/models", headers={"x-request-id": unsafe})
+        assert answered.headers["x-request-id"] not in ("", unsafe)
+
+
+def test_two_requests_of_one_name_are_two_requests(gateway: Busy, client: OpenAI) -> None:
+    same = {"model": gateway.model, "extra_headers": {"x-request-id": "twin"}, "stream": True} | ENDLESS
+    first = client.completions.create(**same)
+    next(first)
+    second = client.completions.create(**same)
+    next(second)
+    second.close()
+    assert len([next(first) for _ in range(20)]) == 20
+    first.close()
