@@ -84,6 +84,14 @@ def main(
             help="Answers that may wait for each model, beside those in its slots; past it, 429.",
         ),
     ] = _DEFAULT.max_queue,
+    max_request_tokens: Annotated[
+        int,
+        typer.Option(
+            envvar="SLIPWAY_MAX_REQUEST_TOKENS",
+            min=1,
+            help="Tokens that several answers to one request may have together.",
+        ),
+    ] = _DEFAULT.max_request_tokens,
     timeout: Annotated[
         float,
         typer.Option(
@@ -120,6 +128,7 @@ def main(
         max_body_bytes=max_body_bytes,
         arrival_s=arrival_timeout,
         max_queue=max_queue,
+        max_request_tokens=max_request_tokens,
         timeout_s=timeout,
         access_log=access_log,
     )

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from engines.generation import GenerationRequest
-from gateway import structure
+from gateway import bounds, structure
 from gateway.answer import answer, blaming
 from gateway.api.body import Addressed, Body, GenerationBody, Waiting
 from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
@@ -103,6 +103,8 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         told_by = None if body.likeliest is None else model.prompter.tokenizer
         visit: Visit = request.state.visit
         visit.prompt_tokens = prompt_tokens = sum(len(each.prompt_token_ids) for each in asked)
+        lengths = [each.sampling.max_tokens for each in requests]
+        bounds.check_tokens(lengths, settings.max_request_tokens, body.multiplier)
         turns = visit.take_turns(model.queue, len(requests), body.priority, body.multiplier)
         answers = [
             answer(model.backend, each, turn, told_by) for each, turn in zip(requests, turns, strict=True)

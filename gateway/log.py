@@ -12,7 +12,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 def set_up(access_log: bool) -> None:
     """Warnings and errors as lines for people, and, where wanted, a line of JSON for each request."""
     lines = logging.StreamHandler()
-    lines.setFormatter(_Lines())
+    lines.setFormatter(Lines())
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
     access = logging.getLogger(ACCESS)
     access.propagate = False
@@ -25,10 +25,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-class _Lines(logging.Formatter):
+class Lines(logging.Formatter):
+    """A line for people, with the id of the request that it is about."""
+
     def __init__(self) -> None:
         super().__init__("%(levelname)s [%(request_id)s] %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
+        """logging.Formatter."""
         record.request_id = request_id.get()
         return f"{now()} {super().format(record)}"

@@ -11,6 +11,7 @@ from engines.generation import Grammar
 from gateway.api.body import GenerationBody, JsonObjectFormat, JsonSchemaFormat, StructuredOutputs
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.tools import NamedChoice
+from gateway.bounds import check_grammar_length
 from gateway.conversation import tools_offered
 from text.tool_calls import enforced
 
@@ -33,8 +34,15 @@ def binds_calls(body: ChatCompletionRequest) -> bool:
 def grammar(body: GenerationBody) -> Grammar | None:
     """What the answer must match; None for any text.
 
-    Raises InvalidRequest where the body says it twice, or not at all where it should.
+    Raises InvalidRequest where the body says it twice, or not at all where it should, or at great length.
     """
+    asked = _grammar(body)
+    if asked is not None:
+        check_grammar_length(asked, field(body))
+    return asked
+
+
+def _grammar(body: GenerationBody) -> Grammar | None:
     if isinstance(body, ChatCompletionRequest) and body.enforces_calls:
         return _by_schema(_calls(body))
     asked = _of_format(body)

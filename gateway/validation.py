@@ -8,9 +8,10 @@ from pydantic import BaseModel, ValidationError
 from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import SamplingParams
 from engines.manifest import Manifest
-from gateway.api.body import MAX_CHOICES, GenerationBody
+from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
+from gateway.bounds import MAX_CHOICES, check_stop_length
 from gateway.conversation import check_conversation, check_tools
 from gateway.errors import (
     MalformedBody,
@@ -128,6 +129,7 @@ def _check_best_of(best_of: int, n: int, stream: bool) -> None:
 def stop_strings(body: GenerationBody, manifest: Manifest) -> tuple[str, ...]:
     """What ends the answer: the request's strings, then the recipe's."""
     asked = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    check_stop_length(asked)
     return tuple(dict.fromkeys([*asked, *manifest.chat.stop]))
 
 
@@ -223,6 +225,9 @@ def _sentence(detail: Mapping[str, Any], schema: type[BaseModel]) -> InvalidRequ
             return MissingField(f"{where} is missing.", param)
         case "not_offered":
             return NotOffered(f"{where} is {_shown(detail['input'])}: {reason}.", param)
+        case "too_long":
+            entries, most = len(detail["input"]), detail["ctx"]["max_length"]
+            return InvalidRequest(f"{where} has {entries} entries; the most is {most}.", param)
         case kind if kind.endswith("_type"):
             return WrongType(f"{where} {reason}, not {_shown(detail['input'])}.", param)
     return InvalidRequest(f"{where} {reason}, not {_shown(detail['input'])}.", param)

@@ -17,12 +17,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-MAX_STOP_STRINGS = 4
-# OpenAI's bound of n for chats. More than the engine has slots for wait in its queue.
-MAX_CHOICES = 128
-# OpenAI's for chats; its plain completions end at 5, which is less than other servers' clients ask for.
-MAX_TOP_LOGPROBS = 20
-MAX_BIAS = 100
+from gateway.bounds import MAX_BIAS, MAX_BIASES, MAX_CHOICES, MAX_STOP_STRINGS
 
 
 # Without equality: `typing` would take a field that allows False for one that allows 0.
@@ -242,9 +237,12 @@ class GenerationBody(Waiting):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Keeps tokens at least this fraction as likely as the likeliest; 0 keeps all."
     )
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]] | None = Field(
-        None, description="What is added to the logits of tokens, by their ids."
-    )
+    logit_bias: (
+        Annotated[
+            dict[TokenId, Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]], Field(max_length=MAX_BIASES)
+        ]
+        | None
+    ) = Field(None, description="What is added to the logits of tokens, by their ids.")
 
     user: Ignored = None
     metadata: Ignored = None

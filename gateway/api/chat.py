@@ -10,20 +10,12 @@ from pydantic import BaseModel, Discriminator, FailFast, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
-from gateway.api.body import (
-    MAX_TOP_LOGPROBS,
-    TEXT_ONLY,
-    Body,
-    GenerationBody,
-    Ignored,
-    NonEmpty,
-    either,
-    only,
-)
+from gateway.api.body import TEXT_ONLY, Body, GenerationBody, Ignored, NonEmpty, either, only
 from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from gateway.api.token_log_probs import ChatLogProbs
 from gateway.api.tools import MAX_TOOLS, EarlierCall, NamedChoice, Tool, ToolChoice
 from gateway.api.usage import Usage
+from gateway.bounds import MAX_MESSAGES, MAX_TOP_LOGPROBS
 from gateway.errors import error_body
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
 
@@ -81,7 +73,9 @@ class ChatCompletionRequest(GenerationBody):
     """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], FailFast()] = Field(
-        min_length=1, description="The conversation; the model's own chat template makes a prompt of it."
+        min_length=1,
+        max_length=MAX_MESSAGES,
+        description="The conversation; the model's own chat template makes a prompt of it.",
     )
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="OpenAI's newer name of max_tokens."

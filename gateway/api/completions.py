@@ -9,10 +9,11 @@ from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
 from gateway.answer import Finish, Piece, Whole
-from gateway.api.body import MAX_CHOICES, MAX_TOP_LOGPROBS, GenerationBody, only
+from gateway.api.body import GenerationBody, only
 from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from gateway.api.token_log_probs import CompletionLogProbs
 from gateway.api.usage import Usage
+from gateway.bounds import MAX_CHOICES, MAX_TOP_LOGPROBS
 from gateway.errors import error_body
 from text.parts import Text
 

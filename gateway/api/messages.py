@@ -18,6 +18,7 @@ from gateway.api.body import (
     of_type,
     only,
 )
+from gateway.bounds import MAX_MESSAGES
 from gateway.translation import Translation
 
 
@@ -162,7 +163,7 @@ class OutputConfig(Body):
 class CountTokensRequest(Addressed):
     """The body of POST /v1/messages/count_tokens: what a prompt is made of."""
 
-    messages: Annotated[list[Message], Field(min_length=1), FailFast()]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES), FailFast()]
     system: (
         Annotated[
             Annotated[str, Tag("(string)")] | Annotated[list[TextBlock], Tag("(list)")],

@@ -50,7 +50,7 @@ def gateway(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     log, port = folder / "log", free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "gateway", "--engine", str(engine), "--port", str(port), "--access-log"]
-    options = ["--max-queue", str(QUEUE), "--timeout", "30"]
+    options = ["--max-queue", str(QUEUE), "--timeout", "30", "--max-request-tokens", "40000"]
     with running([*command, *options], f"{url}/health/ready", log=log) as server:
         yield Busy(url, f"{url}/metrics", engine_dir.name, limits, server.pid, log)
 
@@ -159,6 +159,34 @@ def test_the_time_in_the_queue_counts_and_one_that_passes_there_leaves_it(
     assert told.value.status_code == 504
     assert told.value.body["error"]["type"] == "timeout_error"
     assert queued(gateway) == 0
+
+
+def test_more_than_the_bounds_is_named_with_value_and_bound(gateway: Busy, client: OpenAI) -> None:
+    too_much = PLACES + QUEUE + 1
+    cases = [
+        ({"extra_body": {"timeout": 31}}, "timeout", "31 s", "30 s"),
+        ({"extra_body": {"timeout": 0}}, "timeout", "0", "0"),
+        ({"extra_body": {"priority": 1.5}}, "priority", "1.5", "integer"),
+        ({"n": too_much, "max_tokens": 9}, "n", f"{too_much} answers", f"{too_much - 1} at once"),
+        ({"n": 5}, "n", "5 answers", "40000"),
+        ({"stop": ["x" * 600, "y" * 600]}, "stop", "1200", "1024"),
+        ({"messages": HI * 2049}, "messages", "2049", "2048"),
+        ({"logit_bias": dict.fromkeys(map(str, range(2049)), 1)}, "logit_bias", "2049", "2048"),
+        (
+            {"extra_body": {"structured_outputs": {"regex": "a" * 120_001}}},
+            "structured_outputs",
+            "120001",
+            "120000",
+        ),
+    ]
+    for fields, param, value, bound in cases:
+        asked = {"model": gateway.model, "messages": HI} | fields
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(**asked)
+        assert caught.value.param == param
+        assert all(word in caught.value.message for word in (param, value, bound)), caught.value.message
+    with gateway.anthropic() as other, pytest.raises(anthropic.BadRequestError, match="2049 entries"):
+        other.messages.create(model=gateway.model, max_tokens=9, messages=HI * 2049)
 
 
 def test_a_request_has_one_name_in_its_answer_and_in_the_log(gateway: Busy, client: OpenAI) -> None:

@@ -1,0 +1,77 @@
+"""A request's id, place and line in the log, whatever its end; the application behind is scripted."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway import log
+from gateway.admission import Queue
+from gateway.visit import Visit, Visits
+
+
+async def visited(app: ASGIApp, given_id: str = "", path: str = "/v1/completions") -> dict[str, str]:
+    """The headers of the answer."""
+    answered: dict[str, str] = {}
+
+    async def receive() -> Any: ...
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            answered.update({name.decode(): value.decode() for name, value in message["headers"]})
+
+    headers = [(b"x-request-id", given_id.encode("latin-1", "replace"))] if given_id else []
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    await Visits(app, timeout_s=60)(scope, receive, send)
+    return answered
+
+
+async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+@given(st.text(max_size=140))
+async def test_no_id_that_a_client_gives_breaks_a_header_or_a_line(given_id: str) -> None:
+    told = (await visited(answers, given_id))["x-request-id"]
+    assert told == given_id or told.isalnum()
+    assert told.isascii()
+    assert told.isprintable()
+    assert " " not in told
+    assert 0 < len(told) <= 128
+
+
+async def test_anthropics_clients_find_the_id_where_they_look() -> None:
+    told = await visited(answers, "mine", "/v1/messages")
+    assert told == {"x-request-id": "mine", "request-id": "mine"}
+
+
+async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    line = Queue("model", slots=1, bound=9)
+
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        visit: Visit = scope["state"]["visit"]
+        visit.model = "a\nb"
+        visit.take_turns(line, 5, None, "n")
+        assert line.waiting > 0
+        logging.getLogger("gateway.elsewhere").error("It broke.")
+        raise ZeroDivisionError
+
+    caplog.set_level(logging.INFO, log.ACCESS)
+    formatter = log.Lines()
+    lines = []
+    caplog.handler.emit = lambda record: lines.append(formatter.format(record))  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        await visited(fails, "mine", "/v1/" + "x" * 1000)
+    assert line.waiting == 0
+    broke, access = lines
+    assert "ERROR [mine] gateway.elsewhere: It broke." in broke
+    assert "\n" not in access
+    told = json.loads(access[access.index("{") :])
+    assert (told["request_id"], told["status"], told["model"]) == ("mine", 500, "a\nb")
+    assert len(told["path"]) == 200
