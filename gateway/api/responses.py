@@ -8,12 +8,12 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from gateway.api.body import (
     FORMATS,
     LEAVE_OUT,
-    Addressed,
     Body,
     Ignored,
     JsonObjectFormat,
     NonEmpty,
     TextFormat,
+    Waiting,
     either,
     of_type,
     only,
@@ -86,7 +86,7 @@ class StreamOptions(Body):
     include_obfuscation: Ignored = None
 
 
-class ResponsesRequest(Addressed):
+class ResponsesRequest(Waiting):
     """The body of POST /v1/responses."""
 
     input: Annotated[
@@ -170,7 +170,7 @@ class ResponsesRequest(Addressed):
             chat.say(turn, "previous_response_id")
         for index, turn in enumerate(said.turns):
             chat.say(turn, said.names[f"messages[{index}]"])
-        for name in ("model", "temperature", "top_p", "stream", "parallel_tool_calls"):
+        for name in ("model", "temperature", "top_p", "stream", "parallel_tool_calls", "priority"):
             chat.put(name, getattr(self, name), name)
         chat.put("max_completion_tokens", self.max_output_tokens, "max_output_tokens")
         for index, tool in enumerate(self.tools or ()):
