@@ -192,8 +192,10 @@ async def test_drops_of_head_or_body_win_no_time(gateway: InstantGateway) -> Non
             try:
                 async with asyncio.timeout(0.1):
                     await reader.read(65536)
-            except (TimeoutError, ConnectionError):
+            except TimeoutError:
                 continue
+            except ConnectionError:  # closed while more was on its way; the reader says so for ever
+                break
         writer.close()
         return time.monotonic() - started
 
