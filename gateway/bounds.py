@@ -18,6 +18,8 @@ MAX_STOP_LENGTH = 1024
 MAX_CHOICES = 128
 # OpenAI's for chats; its plain completions end at 5, which is less than other servers' clients ask for.
 MAX_TOP_LOGPROBS = 20
+# OpenAI's bound of tools.
+MAX_TOOLS = 128
 # OpenAI's bound of a bias, either way.
 MAX_BIAS = 100
 # Tokens with a bias. Each is an addition at every step of the answer, and a vocabulary has 150,000 entries.

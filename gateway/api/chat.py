@@ -13,9 +13,9 @@ from gateway.answer import Finish, Piece, Whole
 from gateway.api.body import TEXT_ONLY, Body, GenerationBody, Ignored, NonEmpty, either, only
 from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from gateway.api.token_log_probs import ChatLogProbs
-from gateway.api.tools import MAX_TOOLS, EarlierCall, NamedChoice, Tool, ToolChoice
+from gateway.api.tools import EarlierCall, NamedChoice, Tool, ToolChoice
 from gateway.api.usage import Usage
-from gateway.bounds import MAX_MESSAGES, MAX_TOP_LOGPROBS
+from gateway.bounds import MAX_MESSAGES, MAX_TOOLS, MAX_TOP_LOGPROBS
 from gateway.errors import error_body
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
 

@@ -6,8 +6,6 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 
 from gateway.api.body import Body, Ignored, NonEmpty, only
 
-# OpenAI's bound.
-MAX_TOOLS = 128
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
