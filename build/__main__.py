@@ -93,7 +93,8 @@ def engine(
     when recipe, checkpoint and versions are those of the last build.
 
     Engines for TensorRT-LLM are compiled in NVIDIA's container, on the GPU that serves them; elsewhere the
-    line to paste is printed. `--dry-run` prints the commands that it takes.
+    line to paste is printed. `--dry-run` prints the commands that it takes. For its PyTorch backend (target
+    tensorrt-llm-llmapi) nothing is compiled, and any machine builds.
     """
     from build import engine as engine_build
     from build.trtllm_build import commands

@@ -59,7 +59,7 @@ def convert(
     _check_tiles(list(rank_tensors(model, mapping, 0)), form, mapping)
     ranks = [list(rank_tensors(model, mapping, rank, form, cache)) for rank in range(mapping.world_size)]
     _check_replaceable(output)
-    dtype = dtype or _native(checkpoint)
+    dtype = dtype or native(checkpoint)
     size = sum(
         prod(tensor.shape) * np.dtype(ALL_DTYPES[tensor.dtype or _STORED[dtype]]).itemsize
         for tensors in ranks
@@ -125,7 +125,7 @@ def _write_tensors(
             for weights, source in sources:
                 for first, piece in weights.pieces(source):
                     # What was calibrated has been checked, and has the dtype that is written.
-                    numbers = piece if weights is calibrated else _cast(piece, dtype, checkpoint, source)
+                    numbers = piece if weights is calibrated else cast(piece, dtype, checkpoint, source)
                     for file, name, row, block in takers[source]:
                         start = max(block.rows.start, first)
                         stop = min(block.rows.stop, first + len(piece))
@@ -137,7 +137,7 @@ def _write_tensors(
                     advance(piece.nbytes)
 
 
-def _cast(piece: npt.NDArray[Any], dtype: Dtype, checkpoint: Checkpoint, source: str) -> npt.NDArray[Any]:
+def cast(piece: npt.NDArray[Any], dtype: Dtype, checkpoint: Checkpoint, source: str) -> npt.NDArray[Any]:
     """Round to `dtype`, nearest even, and check that all numbers are finite before and after."""
     with np.errstate(over="ignore"):
         numbers = piece.astype(DTYPES[_STORED[dtype]], copy=False)
@@ -153,7 +153,7 @@ def _cast(piece: npt.NDArray[Any], dtype: Dtype, checkpoint: Checkpoint, source:
     )
 
 
-def _native(checkpoint: Checkpoint) -> Dtype:
+def native(checkpoint: Checkpoint) -> Dtype:
     """The dtype of most tensors; fp32 becomes bfloat16, which has its range."""
     dtypes = Counter(tensor.dtype for tensor in checkpoint.weights.tensors.values())
     return "float16" if dtypes.most_common(1)[0][0] == "F16" else "bfloat16"

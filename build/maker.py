@@ -26,7 +26,7 @@ class Facts:
 
 
 class Maker(Protocol):
-    """The modules `onnx_engine` and `trtllm_engine`."""
+    """The modules `onnx_engine`, `trtllm_engine` and `llmapi_engine`."""
 
     def facts(self, recipe: Recipe, words: Sequence[str]) -> Facts:
         """Raises SlipwayError when this machine cannot build for the target.
@@ -52,6 +52,10 @@ def maker_of(target: Target) -> Maker:
         from build import trtllm_engine
 
         return trtllm_engine
+    if target == "tensorrt-llm-llmapi":
+        from build import llmapi_engine
+
+        return llmapi_engine
     from build import onnx_engine
 
     return onnx_engine

@@ -87,8 +87,8 @@ def make(recipe: Recipe, model: Architecture, gpu: Gpu) -> Plan:
     """
     if recipe.target != "tensorrt-llm":
         raise RecipeError(
-            f"Recipe {recipe.name} is for target {recipe.target}; a plan is for tensorrt-llm. What an ONNX "
-            "engine takes is on the page of `python -m build inspect CHECKPOINT`."
+            f"Recipe {recipe.name} is for target {recipe.target}; a plan is for tensorrt-llm. What "
+            "weights take is on the page of `python -m build inspect CHECKPOINT`."
         )
     mapping_of(recipe).check(model)
     limits = recipe.limits_for(model.context)

@@ -18,7 +18,7 @@ from deploy.interruption import Interrupted, Interruption
 from deploy.ports import Listener, check_free
 from deploy.tritonserver import CHECKOUT, Start
 from engines.errors import ServerFailed
-from engines.stages import engine_stage
+from engines.stages import all_names
 
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
@@ -110,7 +110,7 @@ def _wait(console: Console, what: str, url: str, children: list[Child], interrup
 
 
 def _ready_engines(console: Console, places: Places, triton: Child) -> list[str]:
-    """The engines whose ensemble is ready; says why for those that are not.
+    """The engines that are ready; says why for the models that are not.
 
     Raises ServerFailed when there is none.
     """
@@ -119,7 +119,8 @@ def _ready_engines(console: Console, places: Places, triton: Child) -> list[str]
     for model in index:
         if model.get("state") != "READY":
             console.print(f"Not served: {model['name']}: {model.get('reason', 'no reason given').strip()}")
-    engines = [name for name, state in states.items() if state == "READY" and engine_stage(name) in states]
+    stages = {stage for name in states for stage in all_names(name) if stage != name}
+    engines = [name for name, state in states.items() if state == "READY" and name not in stages]
     if not engines:
         raise ServerFailed(
             f"Triton loaded no engine (its log: {_short(triton.log)}); "

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from engines.errors import RecipeError
 
-Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda", "tensorrt-llm"]
+Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda", "tensorrt-llm", "tensorrt-llm-llmapi"]
 Quantization = Literal["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"]
 CacheQuantization = Literal["none", "int8", "fp8"]
 Dtype = Literal["bfloat16", "float16"]
@@ -22,6 +22,8 @@ QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
     "onnx-dml": ("int4",),
     "onnx-cuda": ("int4",),
     "tensorrt-llm": get_args(Quantization),
+    # Its PyTorch backend loads the checkpoint as it is.
+    "tensorrt-llm-llmapi": ("none",),
 }
 DEFAULT_MAX_SEQ_LEN = 8192
 # In ONNX engines for a GPU every sequence in flight reserves max_seq_len tokens of its memory, and has a step
@@ -31,6 +33,7 @@ DEFAULT_MAX_BATCH_SIZE: dict[Target, int] = {
     "onnx-dml": 4,
     "onnx-cuda": 4,
     "tensorrt-llm": 64,
+    "tensorrt-llm-llmapi": 64,
 }
 # Both as upstream has them: trtllm-build's --max_num_tokens, and KvCacheConfig's freeGpuMemoryFraction.
 DEFAULT_MAX_NUM_TOKENS = 8192
@@ -39,6 +42,16 @@ DEFAULT_MEMORY_SHARE: dict[Target, float] = {
     "onnx-dml": 0.5,
     "onnx-cuda": 0.5,
     "tensorrt-llm": 0.9,
+    "tensorrt-llm-llmapi": 0.9,
+}
+_TENSORRT_LLM: tuple[Target, ...] = ("tensorrt-llm", "tensorrt-llm-llmapi")
+# What not every target has, by its key in a recipe.
+_TARGETS: dict[str, tuple[Target, ...]] = {
+    "dtype": _TENSORRT_LLM,
+    "calibration": ("tensorrt-llm",),
+    "parallel": _TENSORRT_LLM,
+    "limits.max_num_tokens": _TENSORRT_LLM,
+    "kv_cache.quantization": _TENSORRT_LLM,
 }
 
 
@@ -52,8 +65,8 @@ class Limits(Section):
     """What an engine holds, in sequences and tokens.
 
     max_input_len: longest prompt. max_seq_len: longest prompt and answer together.
-    max_num_tokens: of all sequences in one step of a TensorRT-LLM engine; None in an ONNX engine, where the
-        runtime chooses.
+    max_num_tokens: of all sequences in one step of TensorRT-LLM; None in an ONNX engine, where the runtime
+        chooses.
     """
 
     max_batch_size: Positive
@@ -101,7 +114,7 @@ class RequestedLimits(Section):
             )
         max_batch_size = self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target]
         max_num_tokens = None
-        if target == "tensorrt-llm":
+        if target in _TENSORRT_LLM:
             # More than all sequences have is never used (check_max_num_tokens in tensorrt_llm/_common.py).
             usable = min(DEFAULT_MAX_NUM_TOKENS, max_batch_size * max_seq_len)
             max_num_tokens = self.max_num_tokens or max(usable, max_batch_size)
@@ -233,17 +246,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def fields_suit_target(self) -> Self:
-        """What only TensorRT-LLM engines have is an error elsewhere, not an option without effect."""
-        if self.target != "tensorrt-llm":
-            for key, given in (
-                ("dtype", self.dtype is not None),
-                ("calibration", self.calibration is not None),
-                ("parallel", "parallel" in self.model_fields_set),
-                ("limits.max_num_tokens", self.limits.max_num_tokens is not None),
-                ("kv_cache.quantization", "quantization" in self.kv_cache.model_fields_set),
-            ):
-                if given:
-                    raise ValueError(f"{key} is for target tensorrt-llm; leave it out for {self.target}")
+        """What a target does not have is an error, not an option without effect."""
+        for key, targets in _TARGETS.items():
+            if self.target not in targets and self._gives(key):
+                raise ValueError(f"{key} is for target {', '.join(targets)}; leave it out for {self.target}")
+        if self.target == "tensorrt-llm-llmapi" and self.kv_cache.quantization == "int8":
+            raise ValueError(
+                "kv_cache.quantization int8 is for target tensorrt-llm; give fp8 or none for "
+                "tensorrt-llm-llmapi, whose PyTorch backend has no other"
+            )
         if self.calibration and not self.calibrated:
             raise ValueError(
                 f"quantization {self.quantization} reads no calibration text; leave calibration out, or give "
@@ -251,10 +262,19 @@ class Recipe(Section):
             )
         return self
 
+    def _gives(self, key: str) -> bool:
+        """Whether the recipe itself has `key`, such as limits.max_num_tokens."""
+        section: Section = self
+        *outer, last = key.split(".")
+        for name in outer:
+            section = getattr(section, name)
+        return last in section.model_fields_set and getattr(section, last) is not None
+
     @property
     def calibrated(self) -> bool:
         """Whether a text is read to set scales by."""
-        return self.quantization in CALIBRATED or self.kv_cache.quantization != "none"
+        scaled = self.quantization in CALIBRATED or self.kv_cache.quantization != "none"
+        return scaled and self.target == "tensorrt-llm"
 
     def limits_for(self, context: int) -> Limits:
         """The limits of this engine for a model of `context` positions.
@@ -264,7 +284,8 @@ class Recipe(Section):
         limits = self.limits.fitted(context, self.target)
         tokens = limits.max_num_tokens
         cache = self.kv_cache.quantization
-        whole = not self.kv_cache.fitted(self.target).chunks_prompts(self.quantization)
+        compiled = self.target == "tensorrt-llm"
+        whole = compiled and not self.kv_cache.fitted(self.target).chunks_prompts(self.quantization)
         if whole and tokens is not None and limits.max_input_len > tokens:
             raise RecipeError(
                 f"kv_cache.quantization {cache} with quantization {self.quantization} rules out reading a "

@@ -1,6 +1,7 @@
 """Names of the Triton models that make up one engine; written by `ensemble`, called by `gateway`.
 
-The ensemble is named like the engine and its stages hang below it, so several engines share a repository.
+The ensemble is named like the engine and its stages hang below it, so several engines share a repository. An
+engine for target tensorrt-llm-llmapi is one model, which is named like it.
 """
 
 
@@ -17,3 +18,8 @@ def engine_stage(engine: str) -> str:
 def postprocessing(engine: str) -> str:
     """Token ids to text."""
     return f"{engine}.postprocessing"
+
+
+def all_names(engine: str) -> tuple[str, ...]:
+    """Every model that an engine of this name may have, what clients call last."""
+    return preprocessing(engine), engine_stage(engine), postprocessing(engine), engine

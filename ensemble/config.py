@@ -35,6 +35,8 @@ class PythonModel:
     module: where in the checkout its TritonPythonModel is.
     decoupled: a request may be answered any number of times.
     parameters: text by name, handed to the stage's `initialize`.
+    files: text by name, beside the stage's code.
+    prelude: statements that run before that code is imported.
     """
 
     name: str
@@ -44,6 +46,8 @@ class PythonModel:
     outputs: tuple[Tensor, ...]
     decoupled: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    prelude: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,21 @@
-"""The four Triton models of one built engine and how they are wired; written by `ensemble.repository`."""
+"""The Triton models of one built engine and how they are wired; written by `ensemble.repository`."""
 
 from engines.manifest import Manifest
 from engines.stages import engine_stage, postprocessing, preprocessing
-from ensemble import interface
+from ensemble import interface, llmapi_arguments, llmapi_interface
 from ensemble.config import Ensemble, Model, PythonModel, Step, Tensor, TrtllmModel
 from ensemble.trtllm_parameters import TrtllmParameters
 from text import tokenizer_info
 
 ENGINE_PARAMETER = "engine_dir"
+
+# tensorrt_llm is to find the packages it was installed with, in the image, before those of our own virtual
+# environment, which has other versions of some (docker/triton.Dockerfile). LLM's workers get the same path.
+_IMAGE_FIRST = """import sys
+from pathlib import Path
+
+sys.path.sort(key=lambda path: any((above / "pyvenv.cfg").is_file() for above in Path(path).parents))
+"""
 
 # What a client of the ensemble calls the engine's inputs, where the two names differ.
 CLIENT_NAMES = {
@@ -60,10 +68,12 @@ _TEXT = {"OUTPUT": "text_output", "END_OF_SEQUENCE": "end_of_sequence"}
 
 
 def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
-    """The stages and, last, the ensemble.
+    """The stages and, last, the ensemble; for target tensorrt-llm-llmapi one model that takes and gives text.
 
     engine_dir: where the stages find the engine, absolute or relative to the checkout.
     """
+    if manifest.target == "tensorrt-llm-llmapi":
+        return (_llmapi(manifest, engine_dir),)
     name, rows = manifest.name, manifest.limits.max_batch_size
     inputs, outputs = _extras(manifest)
     parameters = {ENGINE_PARAMETER: engine_dir}
@@ -92,6 +102,20 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
             (*interface.ENSEMBLE_OUTPUTS, *interface.OWN_OUTPUTS, *outputs),
             _steps(name, inputs, outputs),
         ),
+    )
+
+
+def _llmapi(manifest: Manifest, engine_dir: str) -> PythonModel:
+    return PythonModel(
+        manifest.name,
+        "ensemble.llmapi",
+        0,  # no batch dimension, as upstream
+        llmapi_interface.INPUTS,
+        (*llmapi_interface.OUTPUTS, llmapi_interface.TOKENS_SO_FAR),
+        decoupled=True,
+        parameters={ENGINE_PARAMETER: engine_dir},
+        files={llmapi_arguments.FILE_NAME: llmapi_arguments.text(manifest, engine_dir)},
+        prelude=_IMAGE_FIRST,
     )
 
 

@@ -1,16 +1,17 @@
-"""Lays out the four Triton models of a built engine; called by `build` when an engine is in place."""
+"""Lays out the Triton models of a built engine; called by `build` when an engine is in place."""
 
 import shutil
 from pathlib import Path
 
 from engines.manifest import Manifest
+from engines.stages import all_names
 from ensemble import config, models
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def write_repository(engine_dir: Path, repository: Path) -> None:
-    """Write the ensemble NAME and its three stages for the engine in `engine_dir`.
+    """Write the model NAME, and the stages if it is an ensemble, for the engine in `engine_dir`.
 
     Other engines' models stay as they are. The models are made ready beside the repository (Triton takes
     every folder inside it for a model) and renamed into place, the ensemble last: whatever interrupts this,
@@ -24,9 +25,10 @@ def write_repository(engine_dir: Path, repository: Path) -> None:
     for model in made:
         _write(model, staging / "new" / model.name)
     (staging / "old").mkdir()
-    for model in reversed(made):
-        if (repository / model.name).exists():
-            (repository / model.name).rename(staging / "old" / model.name)
+    # Those of an engine that had this name and another target too.
+    for name in reversed(all_names(manifest.name)):
+        if (repository / name).exists():
+            (repository / name).rename(staging / "old" / name)
     for model in made:
         (staging / "new" / model.name).rename(repository / model.name)
     shutil.rmtree(staging)
@@ -45,6 +47,9 @@ def _write(model: config.Model, directory: Path) -> None:
     if isinstance(model, config.PythonModel):
         (version / "model.py").write_text(
             '"""The code of this stage is in the checkout that the server has on its PYTHONPATH."""\n\n'
-            f'from {model.module} import TritonPythonModel\n\n__all__ = ["TritonPythonModel"]\n',
+            f"{model.prelude}from {model.module} import TritonPythonModel\n\n"
+            '__all__ = ["TritonPythonModel"]\n',
             encoding="utf-8",
         )
+        for name, content in model.files.items():
+            (version / name).write_text(content, encoding="utf-8")

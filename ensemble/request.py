@@ -120,7 +120,7 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
                 f"{_named(name)} is {_shown(tensors[name])}, which this engine cannot do; leave it out.",
                 param=name,
             )
-    end_id = _scalar(tensors, "end_id", None)
+    end_id = scalar(tensors, "end_id", None)
     other = end_id is not None and end_id != NO_END_ID and end_id not in eos_token_ids
     top_k, top_p, temperature = _sampling(tensors)
     return EngineRequest(
@@ -128,35 +128,35 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
         sampling=SamplingParams(
             max_tokens=_max_tokens(tensors),
             # As upstream, less than 1 has no effect.
-            min_tokens=max(0, _scalar(tensors, "min_tokens", 0)),
+            min_tokens=max(0, scalar(tensors, "min_tokens", 0)),
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
-            repetition_penalty=_scalar(tensors, "repetition_penalty", 1.0),
-            presence_penalty=_scalar(tensors, "presence_penalty", 0.0),
-            frequency_penalty=_scalar(tensors, "frequency_penalty", 0.0),
-            min_p=_scalar(tensors, "min_p", 0.0),
+            repetition_penalty=scalar(tensors, "repetition_penalty", 1.0),
+            presence_penalty=scalar(tensors, "presence_penalty", 0.0),
+            frequency_penalty=scalar(tensors, "frequency_penalty", 0.0),
+            min_p=scalar(tensors, "min_p", 0.0),
             logit_bias=_logit_bias(tensors),
             bad_token_ids=_words(tensors, "bad_words_list"),
-            seed=_scalar(tensors, "seed", None),
+            seed=scalar(tensors, "seed", None),
             ignore_eos=end_id == NO_END_ID,
             eos_token_ids=(end_id,) if other else None,
             stop_token_ids=_words(tensors, "stop_words_list"),
-            log_probs=_scalar(tensors, "return_log_probs", False),
-            top_log_probs=_scalar(tensors, "num_top_log_probs", 0),
+            log_probs=scalar(tensors, "return_log_probs", False),
+            top_log_probs=scalar(tensors, "num_top_log_probs", 0),
             grammar=_grammar(tensors),
         ),
-        streaming=_scalar(tensors, "streaming", False),
-        echo=not _scalar(tensors, "exclude_input_in_output", False),
-        count_input=_scalar(tensors, "return_num_input_tokens", False),
-        count_output=_scalar(tensors, "return_num_output_tokens", False),
-        times=_scalar(tensors, "return_perf_metrics", False),
+        streaming=scalar(tensors, "streaming", False),
+        echo=not scalar(tensors, "exclude_input_in_output", False),
+        count_input=scalar(tensors, "return_num_input_tokens", False),
+        count_output=scalar(tensors, "return_num_output_tokens", False),
+        times=scalar(tensors, "return_perf_metrics", False),
     )
 
 
 def wants_stop(tensors: Mapping[str, Array]) -> bool:
     """Whether this request is about ending another one, the one with its id."""
-    return bool(_scalar(tensors, "stop", False))
+    return bool(scalar(tensors, "stop", False))
 
 
 def _prompt(tensors: Mapping[str, Array]) -> tuple[int, ...]:
@@ -169,7 +169,7 @@ def _prompt(tensors: Mapping[str, Array]) -> tuple[int, ...]:
             "(requests run in one batch anyway).",
             param="input_ids",
         )
-    length = _scalar(tensors, "input_lengths", ids.shape[1])
+    length = scalar(tensors, "input_lengths", ids.shape[1])
     if not 0 < length <= ids.shape[1]:
         raise InvalidRequest(
             f"input_lengths is {length}, but input_ids holds {ids.shape[1]} tokens; at least one is needed.",
@@ -179,7 +179,7 @@ def _prompt(tensors: Mapping[str, Array]) -> tuple[int, ...]:
 
 
 def _max_tokens(tensors: Mapping[str, Array]) -> int:
-    tokens: int = _scalar(tensors, "request_output_len", 0)
+    tokens: int = scalar(tensors, "request_output_len", 0)
     if tokens < 1:
         raise InvalidRequest(
             f"{_named('request_output_len')} is {tokens}; ask for 1 token at least.",
@@ -194,9 +194,9 @@ def _sampling(tensors: Mapping[str, Array]) -> tuple[int, float, float]:
     Upstream is greedy unless top_k or top_p says otherwise, whatever the temperature, and a top_p of 0 or
     below counts as none.
     """
-    top_k: int = _scalar(tensors, "runtime_top_k", 0)
-    top_p: float = _scalar(tensors, "runtime_top_p", 0.0)
-    temperature: float = _scalar(tensors, "temperature", 1.0)
+    top_k: int = scalar(tensors, "runtime_top_k", 0)
+    top_p: float = scalar(tensors, "runtime_top_p", 0.0)
+    temperature: float = scalar(tensors, "temperature", 1.0)
     if top_k < 0:
         raise InvalidRequest(f"{_named('runtime_top_k')} is {top_k}; 0 keeps all tokens.", "runtime_top_k")
     if not top_p <= 1:
@@ -220,7 +220,7 @@ def _logit_bias(tensors: Mapping[str, Array]) -> tuple[tuple[int, float], ...]:
 def _grammar(tensors: Mapping[str, Array]) -> Grammar | None:
     """What the guide says; the type `json` needs none and means any JSON value, as upstream."""
     kind, guide = (
-        _scalar(tensors, name, b"").decode(errors="replace")
+        scalar(tensors, name, b"").decode(errors="replace")
         for name in ("guided_decoding_guide_type", "guided_decoding_guide")
     )
     if not kind and not guide:
@@ -244,7 +244,8 @@ def _words(tensors: Mapping[str, Array], name: str) -> tuple[tuple[int, ...], ..
     return words.unpack(tensors[name], name) if name in tensors else ()
 
 
-def _scalar(tensors: Mapping[str, Array], name: str, default: Any) -> Any:
+def scalar(tensors: Mapping[str, Array], name: str, default: Any) -> Any:
+    """The one value of a tensor. Raises InvalidRequest when it holds none or several."""
     if name not in tensors:
         return default
     if tensors[name].size != 1:

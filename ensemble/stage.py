@@ -1,4 +1,4 @@
-"""What the three stages have in common inside Triton: their engine, their tensors, their errors."""
+"""What the stages have in common inside Triton: their engine, their tensors, their errors."""
 
 import json
 from collections.abc import Mapping
@@ -40,6 +40,11 @@ def refusal(error: SlipwayError) -> Any:
         case _:
             code = pb_utils.TritonError.INTERNAL
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))
+
+
+def refuse(sender: Any, error: SlipwayError) -> None:
+    """End a decoupled answer with the sentence of `error`."""
+    sender.send(refusal(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 def strings(*texts: str) -> Array:

@@ -1,18 +1,45 @@
-"""What the engines of a target cannot do, though the API has a field for it; asked by `gateway.models`."""
+"""What the engines of a target cannot do, though the API has a field for it; asked by `gateway.models`.
+
+A field that would change the answer and has no effect there is refused, never taken in silence.
+"""
 
 from collections.abc import Mapping
 
 from engines.manifest import Manifest
 from engines.recipe import Target
 from gateway.api.body import GenerationBody
+from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
 from gateway.errors import NotOffered
 
-# By target and field of a chat: why not, and the way out. 0, false and empty ask for nothing and are taken.
+_NO_SAMPLER = "the sampler of TensorRT-LLM's PyTorch backend (1.2) takes it and does nothing; leave it out"
+_NO_TENSOR = "Triton's llmapi model has no tensor for it; leave it out"
+_NO_GRAMMARS = "Triton's llmapi model has no tensor for grammars; ask for JSON in the prompt"
+_NO_LOG_PROBS = "Triton's llmapi model tells none of a token; leave it out"
+# By target and field: why not, and the way out.
 REFUSED: Mapping[Target, Mapping[str, str]] = {
     "tensorrt-llm": {
         "min_p": "TensorRT-LLM's engine model has no input for it; use top_p or top_k",
         "top_logprobs": "TensorRT-LLM tells the log-probabilities of the chosen tokens alone; ask for 0",
+    },
+    "tensorrt-llm-llmapi": {
+        "seed": f"{_NO_SAMPLER}, or give temperature 0, which needs none",
+        "presence_penalty": _NO_SAMPLER,
+        "frequency_penalty": _NO_SAMPLER,
+        "repetition_penalty": _NO_TENSOR,
+        "min_p": _NO_TENSOR,
+        "logit_bias": _NO_TENSOR,
+        "min_tokens": _NO_TENSOR,
+        "ignore_eos": _NO_TENSOR,
+        "logprobs": _NO_LOG_PROBS,
+        "top_logprobs": _NO_LOG_PROBS,
+        "response_format": _NO_GRAMMARS,
+        "structured_outputs": _NO_GRAMMARS,
+        "tool_choice": "Triton's llmapi model has no tensor for grammars, which enforce calls; give auto",
+        "best_of": "answers are ranked by log-probabilities, which Triton's llmapi model does not give; ask "
+        "for all of them with n",
+        "prompt": "Triton's llmapi model has no tensor for token ids; send text",
+        "add_special_tokens": "Triton's llmapi model has no tensor for it; leave it out",
     },
 }
 
@@ -21,6 +48,7 @@ REFUSED: Mapping[Target, Mapping[str, str]] = {
 WITH_SEVERAL_ENDS: Mapping[Target, Mapping[str, str]] = {
     "tensorrt-llm": {"min_tokens": "TensorRT-LLM can keep back one of them; leave it out"},
 }
+_LONGEST_SHOWN = 60
 
 
 def named(field: str, schema: type[GenerationBody]) -> str:
@@ -29,12 +57,13 @@ def named(field: str, schema: type[GenerationBody]) -> str:
 
 
 def check(body: GenerationBody, manifest: Manifest) -> None:
-    """Raise NotOffered where `body` asks for what the engine cannot do."""
-    for field, reason in REFUSED.get(manifest.target, {}).items():
+    """Raise NotOffered, with field, value and way out, where `body` asks for what the engine cannot do."""
+    refused = REFUSED.get(manifest.target, {})
+    for field, reason in refused.items():
         name = named(field, type(body))
-        value = getattr(body, name, None)
-        if value:
-            raise NotOffered(f"{name} is {value}: {reason}.", name)
+        if _asks(body, name, whole=field == name):
+            shown = f"{name} is {_shown(body, name)}, which {manifest.name} cannot do"
+            raise NotOffered(f"{shown}: {reason}.", name)
     ends = len(manifest.eos_token_ids)
     for field, reason in WITH_SEVERAL_ENDS.get(manifest.target, {}).items():
         value = getattr(body, field, None)
@@ -42,3 +71,38 @@ def check(body: GenerationBody, manifest: Manifest) -> None:
             raise NotOffered(
                 f"{field} is {value}, but {manifest.name} has {ends} end-of-sequence tokens: {reason}.", field
             )
+
+
+def _asks(body: GenerationBody, field: str, whole: bool) -> bool:
+    """Whether the field asks for something that changes the answer.
+
+    whole: it is refused as such; else a 0 of it, which asks for what a chat's other field does, is taken.
+    """
+    value = getattr(body, field, None)
+    if value is None:
+        return False
+    match field:
+        case "seed":
+            return body.temperature != 0
+        case "best_of":
+            return body.candidates > (body.n or 1)
+        case "repetition_penalty":
+            return bool(value != 1)
+        case "response_format":
+            return bool(value.type != "text")
+        case "tool_choice":
+            return isinstance(body, ChatCompletionRequest) and body.enforces_calls
+        case "prompt":
+            assert isinstance(body, CompletionRequest)
+            return not all(isinstance(prompt, str) for prompt in body.prompts)
+        case "add_special_tokens":
+            return value is False
+        case "logprobs" if whole:
+            return body.likeliest is not None
+    return bool(value)
+
+
+def _shown(body: GenerationBody, field: str) -> str:
+    value = getattr(body, field)
+    shown = value.model_dump_json(exclude_unset=True) if hasattr(value, "model_dump_json") else str(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"

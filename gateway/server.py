@@ -18,6 +18,8 @@ from engines.errors import EngineRefused, SlipwayError
 from gateway import log
 from gateway.admission import Queue
 from gateway.app import create_app
+from gateway.backends.base import Backend
+from gateway.backends.llmapi import LlmapiBackend
 from gateway.backends.local import LocalBackend
 from gateway.backends.triton import TritonBackend
 from gateway.grammar_check import GrammarCheck
@@ -98,8 +100,10 @@ def triton(engines: Path, url: str, max_queue: int) -> Start:
             ]
         )
 
-    def backend(folder: Path, prompter: Prompter) -> TritonBackend:
+    def backend(folder: Path, prompter: Prompter) -> Backend:
         manifest = prompter.manifest
+        if manifest.target == "tensorrt-llm-llmapi":
+            return LlmapiBackend(manifest.name, url)
         grammars = GrammarCheck(folder, manifest) if manifest.target == "tensorrt-llm" else None
         return TritonBackend(manifest.name, manifest.target, url, grammars)
 

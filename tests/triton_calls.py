@@ -46,12 +46,16 @@ class Stream:
             if response.outputs:
                 yield result
             if response.parameters["triton_final_response"].bool_param:
-                self.leave()
+                # Not cancelled: at the last response that may keep Triton (2.51) from unloading the model.
+                self._close(cancel=False)
                 return
 
     def leave(self) -> None:
         """Close the stream without waiting, as a client does that goes away."""
-        self._client.stop_stream(cancel_requests=True)
+        self._close(cancel=True)
+
+    def _close(self, cancel: bool) -> None:
+        self._client.stop_stream(cancel_requests=cancel)
         self._client.close()
 
 

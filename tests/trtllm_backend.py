@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 from engines.errors import InvalidRequest, SlipwayError
 from engines.generation import Delta
 from engines.manifest import Manifest
-from ensemble import answer, engine, interface, stage
+from ensemble import answer, answers, engine, interface, stage
 from ensemble.request import Array, EngineRequest
 
 _GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
@@ -36,7 +36,7 @@ _OTHER_METRICS: Mapping[str, Array] = {
 _OUTPUTS = {tensor.name for tensor in interface.ENGINE_OUTPUTS}
 
 # cancellation_check_period_ms
-engine._LOOK_EVERY_S = 0.1
+answers._LOOK_EVERY_S = 0.1
 
 
 class _Answer(answer.Answer):
@@ -70,12 +70,20 @@ def _refuse(sender: Any, error: SlipwayError) -> None:
     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
+class _Answers(answers.Answers):
+    """Requests go by the client's id, and the latest of equal ones is kept."""
+
+    def _named(self, request_id: str) -> list[str]:
+        return [name for name, (client_id, _, _) in self._open.items() if client_id == request_id][-1:]
+
+
 engine.Answer = _Answer  # type: ignore[misc]
-engine._refuse = _refuse
+engine.Answers = _Answers  # type: ignore[misc]
+stage.refuse = _refuse
 
 
 class TritonPythonModel(engine.TritonPythonModel):
-    """end_id is the only token that ends an answer and is left out of it; requests go by the client's id."""
+    """end_id is the only token that ends an answer and is left out of it."""
 
     def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
         known = dict(tensors)
@@ -88,17 +96,12 @@ class TritonPythonModel(engine.TritonPythonModel):
             raise InvalidRequest("The embedding bias shape is not as expected.")
         super()._accept(known, request_id, sender)
 
-    def _begin(self, arrived: int, request_id: str, request: EngineRequest, sender: Any) -> None:
+    def _begin(self, request_id: str, request: EngineRequest, sender: Any) -> None:
         sampling = request.sampling
         # As `parse` left it: None is an end_id that is the ONNX engine's own, or none at all.
         ends = sampling.eos_token_ids
         request = replace(request, sampling=replace(sampling, ignore_eos=not ends))
-        super()._begin(arrived, request_id, request, sender)
-
-    def _cancel(self, request_id: str) -> None:
-        named = [name for name, (client_id, _, _) in self._open.items() if client_id == request_id]
-        for name in named[-1:]:  # upstream keeps the latest of equal ids
-            self._engine.cancel(name)
+        super()._begin(request_id, request, sender)
 
     def initialize(self, args: Mapping[str, str]) -> None:
         super().initialize(args)

@@ -6,43 +6,27 @@ Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/inflight_batcher_llm/{en
 import asyncio
 import logging
 import secrets
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, get_args
+from typing import get_args
 
-import grpc  # type: ignore[import-untyped]
 import numpy as np
-import numpy.typing as npt
-from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
-from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.grpc import InferInput, InferResult
 
-from engines.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
+from engines.errors import SlipwayError
 from engines.generation import Delta, FinishReason, GenerationRequest, TopLogProbs
 from engines.recipe import Target
 from engines.stages import engine_stage
 from gateway.backends.base import Load
 from gateway.backends.tensors import Tensors
+from gateway.backends.triton_model import TritonModel, tensor
 from gateway.grammar_check import GrammarCheck
 
 # TensorRT-LLM's way to say that no token ends the sequence.
 _NO_END_ID = -1
-# Errors end the stream with a gRPC status; else they come as text alone (triton-inference-server/server,
-# docs/customization_guide/inference_protocols.md).
-_WITH_STATUS = {"triton_grpc_error": "true"}
 # The likeliest tokens and their log-probabilities, as the ensembles of ONNX engines tell them.
 _LIKELIEST = ["top_log_prob_ids", "top_log_probs"]
-_READY_TIMEOUT_S = 2.0
-# Asking before every request would add a round trip to each; what fails meanwhile says so itself.
-_READY_KNOWN_S = 1.0
-# gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start.
-_CHANNEL = [
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-]
 # A stop request is answered at once; past this the server hangs, and its own timeouts must end the answer.
 _STOP_TIMEOUT_S = 5.0
 
@@ -56,13 +40,11 @@ class TritonBackend:
     """
 
     def __init__(self, model: str, target: Target, url: str, grammars: GrammarCheck | None) -> None:
-        self._model = model
+        self._name = model
         self._onnx = target != "tensorrt-llm"
+        self._model = TritonModel(model, url)
         self._grammars = grammars
-        self._url = url
-        self._client = InferenceServerClient(url, channel_args=_CHANNEL)
         self._stops: set[asyncio.Task[None]] = set()
-        self._ready_until = 0.0
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """See `gateway.backends.base.Backend.generate`.
@@ -76,46 +58,27 @@ class TritonBackend:
         tokens = 0
         running = True
         said: FinishReason | None = None
-        responses = self._client.stream_infer(
-            _once(self._model, request.request_id, _inputs(request), _outputs(request, self._onnx)),
-            headers=_WITH_STATUS,
-        )
+        results = self._model.responses(request.request_id, _inputs(request), _outputs(request, self._onnx))
         try:
-            async for result, error in responses:
-                if error is not None:
-                    running = False
-                    raise self._typed(error.message(), None)
-                delta = _delta(request, result)
-                tokens += delta.token_count
-                said = delta.finish_reason or said
-                if delta.text or delta.token_count or delta.cached_tokens is not None:
-                    yield replace(delta, finish_reason=None)
+            async with aclosing(results):
+                async for result in results:
+                    delta = _delta(request, result)
+                    tokens += delta.token_count
+                    said = delta.finish_reason or said
+                    if delta.text or delta.token_count or delta.cached_tokens is not None:
+                        yield replace(delta, finish_reason=None)
             running = False
-        except grpc.aio.AioRpcError as error:
-            raise self._typed(error.details() or "", error.code()) from None
+        except SlipwayError:
+            running = False
+            raise
         finally:
             if running:
-                responses.cancel()
                 await self._stop(request.request_id)
         yield Delta(finish_reason=said or ("stop" if tokens < max_tokens else "length"))
 
     async def check(self) -> None:
-        """See `gateway.backends.base.Backend.check`. Once it was ready, Triton is not asked for a while."""
-        if time.monotonic() < self._ready_until:
-            return
-        try:
-            ready = await self._client.is_model_ready(self._model, client_timeout=_READY_TIMEOUT_S)
-        except InferenceServerException as error:
-            raise ModelUnavailable(
-                f"Triton at {self._url} does not answer ({error.status()}), so {self._model} is not ready; "
-                "wait until Triton has started, or mend --triton-url."
-            ) from None
-        if not ready:
-            raise ModelUnavailable(
-                f"Triton at {self._url} does not have {self._model} ready; "
-                "it may still be loading, or its model repository lacks it."
-            )
-        self._ready_until = time.monotonic() + _READY_KNOWN_S
+        """See `gateway.backends.base.Backend.check`."""
+        await self._model.check()
 
     async def close(self) -> None:
         """See `gateway.backends.base.Backend.close`; waits for the stop requests that are on their way."""
@@ -123,7 +86,7 @@ class TritonBackend:
             await asyncio.wait(self._stops)
         if self._grammars is not None:
             await self._grammars.close()
-        await self._client.close()
+        await self._model.close()
 
     @property
     def load(self) -> Load | None:
@@ -142,36 +105,20 @@ class TritonBackend:
 
     async def _send_stop(self, request_id: str) -> None:
         inputs = [
-            _tensor("input_ids", [[0]], np.int32),
-            _tensor("input_lengths", [[1]], np.int32),
-            _tensor("request_output_len", [[1]], np.int32),
-            _tensor("stop", [[True]], np.bool_),
-            _tensor("streaming", [[True]], np.bool_),
+            tensor("input_ids", [[0]], np.int32),
+            tensor("input_lengths", [[1]], np.int32),
+            tensor("request_output_len", [[1]], np.int32),
+            tensor("stop", [[True]], np.bool_),
+            tensor("streaming", [[True]], np.bool_),
         ]
-        responses = self._client.stream_infer(
-            _once(engine_stage(self._model), request_id, inputs, []), stream_timeout=_STOP_TIMEOUT_S
+        responses = self._model.responses(
+            request_id, inputs, model=engine_stage(self._name), timeout=_STOP_TIMEOUT_S
         )
         try:
-            async for _, error in responses:
-                if error is not None:
-                    _log.warning("Triton did not stop request %s: %s", request_id, error.message())
-        except grpc.aio.AioRpcError as error:
-            _log.warning("Triton did not stop request %s: %s", request_id, error.details())
-
-    def _typed(self, message: str, code: grpc.StatusCode | None) -> SlipwayError:
-        """Triton's error as ours. code: None where Triton gives text alone."""
-        message = message.rstrip(".")
-        if message.startswith("unexpected inference "):
-            return ModelUnavailable(
-                f"Triton at {self._url} has models of {self._model} that another version of Slipway laid out "
-                f"({message}); run `python -m build repository` on its engine, and start Triton again."
-            )
-        if code == grpc.StatusCode.INVALID_ARGUMENT:
-            return InvalidRequest(f"Triton refuses the request: {message}.")
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND):
-            self._ready_until = 0.0
-            return ModelUnavailable(f"Triton at {self._url} does not serve {self._model} now: {message}.")
-        return EngineFailed(f"{self._model} failed on Triton: {message}.")
+            async for _ in responses:
+                pass
+        except SlipwayError as error:
+            _log.warning("Triton did not stop request %s: %s", request_id, error)
 
 
 def _delta(request: GenerationRequest, result: InferResult) -> Delta:
@@ -210,14 +157,7 @@ def _top_log_probs(result: InferResult, count: int) -> tuple[TopLogProbs, ...]:
     )
 
 
-async def _once(
-    model: str, request_id: str, inputs: list[InferInput], outputs: list[InferRequestedOutput]
-) -> AsyncIterator[dict[str, Any]]:
-    """outputs: none means all."""
-    yield {"model_name": model, "request_id": request_id, "inputs": inputs, "outputs": outputs or None}
-
-
-def _outputs(request: GenerationRequest, onnx: bool) -> list[InferRequestedOutput]:
+def _outputs(request: GenerationRequest, onnx: bool) -> list[str]:
     """What is read of the ensemble's outputs; the others, metrics above all, stay there."""
     names = ["text_output", "num_output_tokens", "end_of_sequence"]
     if onnx:
@@ -226,7 +166,7 @@ def _outputs(request: GenerationRequest, onnx: bool) -> list[InferRequestedOutpu
         names += ["output_ids", "output_log_probs"]
     if request.sampling.top_log_probs:
         names += _LIKELIEST
-    return [InferRequestedOutput(name) for name in names]
+    return names
 
 
 def _inputs(request: GenerationRequest) -> list[InferInput]:
@@ -236,19 +176,19 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
     # TensorRT-LLM takes 0 when none is given, and every answer would come out the same.
     seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
     inputs = [
-        _tensor("text_input", [[request.prompt.encode()]], np.object_),
-        _tensor("max_tokens", [[sampling.max_tokens]], np.int32),
-        _tensor("stream", [[True]], np.bool_),
-        _tensor("return_num_output_tokens", [[True]], np.bool_),
-        _tensor("temperature", [[1.0 if greedy else sampling.temperature]], np.float32),
-        _tensor("top_p", [[sampling.top_p]], np.float32),
-        _tensor("top_k", [[1 if greedy else sampling.top_k]], np.int32),
-        _tensor("seed", [[seed]], np.uint64),
+        tensor("text_input", [[request.prompt.encode()]], np.object_),
+        tensor("max_tokens", [[sampling.max_tokens]], np.int32),
+        tensor("stream", [[True]], np.bool_),
+        tensor("return_num_output_tokens", [[True]], np.bool_),
+        tensor("temperature", [[1.0 if greedy else sampling.temperature]], np.float32),
+        tensor("top_p", [[sampling.top_p]], np.float32),
+        tensor("top_k", [[1 if greedy else sampling.top_k]], np.int32),
+        tensor("seed", [[seed]], np.uint64),
     ]
     if not request.prompt:
-        inputs.append(_tensor("prompt_token_ids", [request.prompt_token_ids], np.int32))
+        inputs.append(tensor("prompt_token_ids", [request.prompt_token_ids], np.int32))
     if sampling.min_tokens:
-        inputs.append(_tensor("min_tokens", [[sampling.min_tokens]], np.int32))
+        inputs.append(tensor("min_tokens", [[sampling.min_tokens]], np.int32))
     for name, value, neutral in (
         ("repetition_penalty", sampling.repetition_penalty, 1),
         ("presence_penalty", sampling.presence_penalty, 0),
@@ -256,25 +196,18 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
         ("min_p", sampling.min_p, 0),
     ):
         if value != neutral:
-            inputs.append(_tensor(name, [[value]], np.float32))
+            inputs.append(tensor(name, [[value]], np.float32))
     if sampling.grammar is not None:
-        inputs.append(_tensor("guided_decoding_guide_type", [[sampling.grammar.kind.encode()]], np.object_))
-        inputs.append(_tensor("guided_decoding_guide", [[sampling.grammar.text.encode()]], np.object_))
+        inputs.append(tensor("guided_decoding_guide_type", [[sampling.grammar.kind.encode()]], np.object_))
+        inputs.append(tensor("guided_decoding_guide", [[sampling.grammar.text.encode()]], np.object_))
     if sampling.logit_bias:
         ids, values = zip(*sampling.logit_bias, strict=True)
-        inputs.append(_tensor("logit_bias_ids", [ids], np.int32))
-        inputs.append(_tensor("logit_bias_values", [values], np.float32))
+        inputs.append(tensor("logit_bias_ids", [ids], np.int32))
+        inputs.append(tensor("logit_bias_values", [values], np.float32))
     if sampling.log_probs:
-        inputs.append(_tensor("return_log_probs", [[True]], np.bool_))
+        inputs.append(tensor("return_log_probs", [[True]], np.bool_))
     if sampling.top_log_probs:
-        inputs.append(_tensor("num_top_log_probs", [[sampling.top_log_probs]], np.int32))
+        inputs.append(tensor("num_top_log_probs", [[sampling.top_log_probs]], np.int32))
     if sampling.ignore_eos:
-        inputs.append(_tensor("end_id", [[_NO_END_ID]], np.int32))
+        inputs.append(tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs
-
-
-def _tensor(name: str, values: Sequence[Sequence[Any]], dtype: npt.DTypeLike) -> InferInput:
-    data = np.array(values, dtype)
-    tensor = InferInput(name, list(data.shape), np_to_triton_dtype(data.dtype))
-    tensor.set_data_from_numpy(data)
-    return tensor

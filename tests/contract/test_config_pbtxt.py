@@ -2,11 +2,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from engines.manifest import Manifest
-from ensemble import config, interface, models
+from engines.recipe import KVCache, Limits, Parallel
+from ensemble import config, interface, llmapi_arguments, llmapi_interface, models
 from ensemble.config import Ensemble, PythonModel, Tensor
 from ensemble.repository import write_repository
 
@@ -117,6 +119,8 @@ def described(tensor: Tensor, dtype: str) -> tuple[str, str, frozenset[str]]:
         ("ensemble", "output", interface.ENSEMBLE_OUTPUTS),
         ("engine", "input", interface.ENGINE_INPUTS),
         ("engine", "output", interface.ENGINE_OUTPUTS),
+        ("llmapi", "input", llmapi_interface.INPUTS),
+        ("llmapi", "output", llmapi_interface.OUTPUTS),
     ],
 )
 def test_the_tensors_are_those_of_tensorrt_llm(model: str, kind: str, tensors: tuple[Tensor, ...]) -> None:
@@ -140,6 +144,61 @@ def test_what_is_our_own_is_beside_theirs_and_only_where_the_engine_has_it(
         assert all(tensor.optional for tensor in ensemble.inputs if tensor.name in own)
         own = {tensor.name for tensor in ensemble.outputs} - golden("ensemble", "output").keys()
         assert own == {tensor.name for tensor in (*interface.OWN_OUTPUTS, *extra_outputs)}
+
+
+@pytest.fixture
+def llmapi(engine_dir: Path) -> Manifest:
+    return Manifest.read(engine_dir).model_copy(
+        update={
+            "target": "tensorrt-llm-llmapi",
+            "quantization": "none",
+            "kv_cache": KVCache(memory_share=0.7, quantization="fp8"),
+            "parallel": Parallel(tensor=2, pipeline=2),
+            "limits": Limits(max_batch_size=8, max_input_len=99, max_seq_len=100, max_num_tokens=64),
+        }
+    )
+
+
+def test_triton_reads_back_the_one_model_of_an_llmapi_engine(llmapi: Manifest) -> None:
+    [model] = models.of_engine(llmapi, "engines/a")
+    config_read = parsed(model)
+    assert (config_read.name, config_read.backend) == (llmapi.name, "python")
+    # Both are in upstream's model.yaml, which nobody reads where Triton completes no config.
+    assert config_read.max_batch_size == 0
+    assert config_read.model_transaction_policy.decoupled
+    assert tuple(map(read_back, config_read.input)) == llmapi_interface.INPUTS
+    ours = (*llmapi_interface.OUTPUTS, llmapi_interface.TOKENS_SO_FAR)
+    assert tuple(map(read_back, config_read.output)) == ours
+
+
+def test_model_yaml_has_what_the_recipe_says_by_upstreams_keys(llmapi: Manifest) -> None:
+    [model] = models.of_engine(llmapi, "engines/a")
+    assert yaml.safe_load(model.files["model.yaml"]) == {
+        "model": "engines/a",
+        "backend": "pytorch",
+        "tensor_parallel_size": 2,
+        "pipeline_parallel_size": 2,
+        "max_batch_size": 8,
+        "max_num_tokens": 64,
+        "max_seq_len": 100,
+        "enable_chunked_prefill": True,
+        "kv_cache_config": {"free_gpu_memory_fraction": 0.7, "dtype": "fp8"},
+        "triton_config": {"max_batch_size": 0, "decoupled": True},
+    }
+    assert "triton_config" not in llmapi_arguments.read(model.files["model.yaml"])
+
+
+def test_an_engine_of_another_target_takes_the_place_of_all_models_of_its_name(
+    engine_dir: Path, llmapi: Manifest, tmp_path: Path
+) -> None:
+    write_repository(engine_dir, tmp_path / "repository")
+    ensemble = contents(tmp_path / "repository")
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "engine.json").write_text(llmapi.model_dump_json())
+    write_repository(tmp_path / "engine", tmp_path / "repository")
+    assert {Path(name).parts[0] for name in contents(tmp_path / "repository")} == {llmapi.name}
+    write_repository(engine_dir, tmp_path / "repository")
+    assert contents(tmp_path / "repository") == ensemble
 
 
 def test_the_same_engine_always_gives_the_same_files(engine_dir: Path, tmp_path: Path) -> None:

@@ -2,15 +2,14 @@
 the gateway's answers over them: the same as over an ONNX engine in the same Triton.
 """
 
-import json
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from gateway_replies import asked, comes_true, streamed, whole
 from servers import free_port, running
 from triton_calls import Stream, ask, chat, gauge
 from trtllm_repository import NAME, compiled_engine, renamed, stand_in
@@ -68,15 +67,6 @@ def triton(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield Triton(*urls, " Paris")
 
 
-def comes_true(claim: Callable[[], bool], within: float) -> bool:
-    deadline = time.monotonic() + within
-    while not claim():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_it_answers_streamed_and_whole(triton: Triton) -> None:
     streamed = triton.told(QUESTION, 40)
     assert streamed == "The capital of France is", "Paris ends a sequence here, and has no text"
@@ -106,11 +96,6 @@ def test_a_client_that_leaves_is_stopped_by_its_id(triton: Triton) -> None:
     assert triton.running() == 1
     stream.leave()
     assert comes_true(lambda: triton.running() == 0, within=2)
-
-
-def asked(question: str, **fields: object) -> dict[str, object]:
-    body: dict[str, object] = {"messages": [{"role": "user", "content": question}], "max_tokens": 60}
-    return {"temperature": 0} | body | fields
 
 
 CAPITAL = "What is the capital of France?"
@@ -146,14 +131,6 @@ SAME = {
 }
 
 
-def whole(reply: httpx.Response) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    assert reply.status_code == 200, reply.text
-    body = reply.json()
-    choices = [(each.get("message") or each, each["finish_reason"]) for each in body["choices"]]
-    usage = {name: body["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    return [(said.get("content", said.get("text")), reason) for said, reason in choices], usage
-
-
 @pytest.mark.parametrize("case", SAME)
 def test_the_gateways_answer_is_that_of_an_onnx_engine(triton: Triton, case: str) -> None:
     answers = [whole(triton.reply(model, "chat/completions", SAME[case])) for model in (NAME, TWIN)]
@@ -176,13 +153,8 @@ def test_the_gateways_answer_is_that_of_an_onnx_engine(triton: Triton, case: str
 def test_a_stream_has_the_same_text_end_and_usage(triton: Triton, case: str) -> None:
     body = SAME[case] | {"stream": True, "stream_options": {"include_usage": True}}
     [(said, reason)], usage = whole(triton.reply(NAME, "chat/completions", SAME[case]))
-    reply = triton.reply(NAME, "chat/completions", body)
-    lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line.startswith("data: ")]
-    chunks = [json.loads(line) for line in lines[:-1]]
-    choices = [choice for chunk in chunks for choice in chunk["choices"]]
-    assert "".join(choice["delta"].get("content") or "" for choice in choices) == said
-    assert choices[-1]["finish_reason"] == reason
-    assert chunks[-1]["usage"]["completion_tokens"] == usage["completion_tokens"]
+    pieces, ended, tokens = streamed(triton.reply(NAME, "chat/completions", body))
+    assert ("".join(pieces), ended, tokens) == (said, reason, usage["completion_tokens"])
 
 
 def test_the_end_at_exactly_max_tokens_is_known_where_it_can_be(triton: Triton) -> None:

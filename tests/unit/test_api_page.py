@@ -29,11 +29,11 @@ def test_others_do_one_thing_with_a_field() -> None:
 def test_rows_say_what_a_client_would_meet() -> None:
     rows = {line.split("`")[1]: line for line in api_table.page().splitlines() if line.startswith("| `")}
     for field, cells in {
-        "user": "ignored | ignored | yes | ignored | ignored",
-        "suffix": "refused | refused | yes | refused | refused",
-        "structured_outputs": "yes | yes | refused | yes | refused",
-        "length_penalty": "refused | refused | refused | yes | refused",
-        "top_logprobs": "yes | refused | yes | yes | refused",
-        "min_tokens": "yes | yes, mostly | refused | yes | ignored",
+        "user": "ignored | ignored | ignored | yes | ignored | ignored",
+        "suffix": "refused | refused | refused | yes | refused | refused",
+        "structured_outputs": "yes | yes | refused | refused | yes | refused",
+        "length_penalty": "refused | refused | refused | refused | yes | refused",
+        "top_logprobs": "yes | refused | refused | yes | yes | refused",
+        "min_tokens": "yes | yes, mostly | refused | refused | yes | ignored",
     }.items():
         assert rows[field].startswith(f"| `{field}` | {cells} |")

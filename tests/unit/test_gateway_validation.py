@@ -13,7 +13,6 @@ from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
-from gateway import capabilities
 from gateway.admission import Queue
 from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest
@@ -527,29 +526,6 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
         for kind in vars(module).values():
             if isinstance(kind, type) and issubclass(kind, engines.errors.SlipwayError):
                 assert 400 <= http_error(kind("x")).status <= 504
-
-
-def test_what_tensorrt_llm_cannot_do_is_refused_there_with_the_way_out_and_nowhere_else() -> None:
-    onnx = manifest().model_copy(update={"eos_token_ids": (2, 3)})
-    compiled = onnx.model_copy(update={"target": "tensorrt-llm"})
-    for body, param in (
-        (chat(min_p=0.1), "min_p"),
-        (chat(logprobs=True, top_logprobs=1), "top_logprobs"),
-        (completion(logprobs=1), "logprobs"),
-        (chat(min_tokens=5), "min_tokens"),
-    ):
-        capabilities.check(body, onnx)
-        with pytest.raises(InvalidRequest, match=f"^{param} is .*; ") as caught:
-            capabilities.check(body, compiled)
-        assert caught.value.param == param
-    for body in (chat(), chat(min_p=0, logprobs=True, top_logprobs=0, min_tokens=0), completion(logprobs=0)):
-        capabilities.check(body, compiled)
-    capabilities.check(chat(min_tokens=5), compiled.model_copy(update={"eos_token_ids": (2,)}))
-
-
-def test_what_is_refused_are_fields_of_the_api() -> None:
-    fields = ChatCompletionRequest.model_fields | CompletionRequest.model_fields
-    assert all(fields.keys() >= refused.keys() for refused in capabilities.REFUSED.values())
 
 
 def test_where_one_model_is_served_it_need_not_be_named() -> None:

@@ -9,6 +9,7 @@ from engines.recipe import Recipe, RequestedLimits, read_recipe
 
 ROOT = Path(__file__).parents[2]
 GOOD = "name: a\ncheckpoint: c\ntarget: onnx-cpu\nquantization: int4\n"
+LLMAPI = "name: a\ncheckpoint: c\ntarget: tensorrt-llm-llmapi\nquantization: none\n"
 
 
 def _refusal(tmp_path: Path, content: str) -> str:
@@ -52,13 +53,22 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
             GOOD.replace("int4", "fp8"),
             "quantization fp8 is for target tensorrt-llm; give int4 or int8 for onnx",
         ),
-        (GOOD + "dtype: float16\n", "dtype is for target tensorrt-llm; leave it out for onnx-cpu"),
+        (
+            GOOD + "dtype: float16\n",
+            "dtype is for target tensorrt-llm, tensorrt-llm-llmapi; leave it out for onnx-cpu",
+        ),
         (GOOD + "calibration: a.txt\n", "calibration is for target tensorrt-llm; leave it out for onnx-cpu"),
         (
             GOOD.replace("onnx-cpu", "tensorrt-llm") + "calibration: a.txt\n",
             "quantization int4 reads no calibration text; leave calibration out, or give int4-awq, int8-sq",
         ),
-        (GOOD + "parallel:\n  tensor: 2\n", "parallel is for target tensorrt-llm; leave it out"),
+        (
+            GOOD + "parallel:\n  tensor: 2\n",
+            "parallel is for target tensorrt-llm, tensorrt-llm-llmapi; leave",
+        ),
+        (LLMAPI.replace("none", "int8"), "give none for tensorrt-llm-llmapi"),
+        (LLMAPI + "kv_cache:\n  quantization: int8\n", "give fp8 or none for tensorrt-llm-llmapi"),
+        (LLMAPI + "calibration: a.txt\n", "calibration is for target tensorrt-llm; leave it out for"),
         (GOOD + "limits:\n  max_num_tokens: 9\n", "limits.max_num_tokens is for target tensorrt-llm"),
         (GOOD + "kv_cache:\n  quantization: int8\n", "kv_cache.quantization is for target tensorrt-llm"),
         (
@@ -146,6 +156,19 @@ def test_an_fp8_kv_cache_reads_prompts_in_chunks_beside_fp8_weights_only() -> No
     assert _trtllm(quantization="fp8", **asked).limits_for(4096).max_input_len == 4095
     with pytest.raises(RecipeError, match=r"kv_cache\.quantization fp8 with quantization none rules out"):
         _trtllm(**asked).limits_for(4096)
+
+
+def test_an_llmapi_recipe_has_the_fields_of_tensorrt_llm_and_reads_no_text() -> None:
+    recipe = _trtllm(
+        target="tensorrt-llm-llmapi",
+        dtype="float16",
+        kv_cache={"quantization": "fp8"},
+        parallel={"tensor": 2},
+        limits={"max_num_tokens": 1024},
+    )
+    assert recipe.limits_for(4096).max_input_len == 4095, "prompts are read in chunks"
+    assert recipe.kv_cache.fitted(recipe.target).memory_share == 0.9
+    assert not recipe.calibrated
 
 
 @pytest.mark.parametrize("gpus", [[0], [0, 0], [0, 1, 2]])

@@ -1,0 +1,118 @@
+"""One model on a Triton server: a gRPC stream per request, errors typed; used by `triton` and `llmapi`."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from engines.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
+
+# Errors end the stream with a gRPC status; else they come as text alone (triton-inference-server/server,
+# docs/customization_guide/inference_protocols.md).
+_WITH_STATUS = {"triton_grpc_error": "true"}
+_READY_TIMEOUT_S = 2.0
+# Asking before every request would add a round trip to each; what fails meanwhile says so itself.
+_READY_KNOWN_S = 1.0
+# gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start.
+_CHANNEL = [
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
+
+
+class TritonModel:
+    """The model that an engine's clients call. Made inside the running event loop."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self._name = name
+        self._url = url
+        self._client = InferenceServerClient(url, channel_args=_CHANNEL)
+        self._ready_until = 0.0
+
+    async def responses(
+        self,
+        request_id: str,
+        inputs: list[InferInput],
+        outputs: Sequence[str] = (),
+        model: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[InferResult, None]:
+        """What the model answers to one request. Closing the generator cancels the call.
+
+        outputs: those that are read, none means all. model: another than this, a stage of it.
+        timeout: seconds until the last response. Raises ModelUnavailable, InvalidRequest or EngineFailed.
+        """
+        wanted = [InferRequestedOutput(output) for output in outputs] or None
+        asked = {"request_id": request_id, "inputs": inputs, "outputs": wanted}
+        call = self._client.stream_infer(
+            _once(asked | {"model_name": model or self._name}), stream_timeout=timeout, headers=_WITH_STATUS
+        )
+        try:
+            async for result, error in call:
+                if error is not None:
+                    raise self._typed(error.message(), None)
+                yield result
+        except grpc.aio.AioRpcError as error:
+            raise self._typed(error.details() or "", error.code()) from None
+        finally:
+            call.cancel()
+
+    async def check(self) -> None:
+        """Raise ModelUnavailable, which says why, unless the model would answer now.
+
+        Once it was ready, Triton is not asked for a while.
+        """
+        if time.monotonic() < self._ready_until:
+            return
+        try:
+            ready = await self._client.is_model_ready(self._name, client_timeout=_READY_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise ModelUnavailable(
+                f"Triton at {self._url} does not answer ({error.status()}), so {self._name} is not ready; "
+                "wait until Triton has started, or mend --triton-url."
+            ) from None
+        if not ready:
+            raise ModelUnavailable(
+                f"Triton at {self._url} does not have {self._name} ready; "
+                "it may still be loading, or its model repository lacks it."
+            )
+        self._ready_until = time.monotonic() + _READY_KNOWN_S
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._client.close()
+
+    def _typed(self, message: str, code: grpc.StatusCode | None) -> SlipwayError:
+        """Triton's error as ours. code: None where Triton gives text alone."""
+        message = message.rstrip(".")
+        if message.startswith("unexpected inference "):
+            return ModelUnavailable(
+                f"Triton at {self._url} has models of {self._name} that another version of Slipway laid out "
+                f"({message}); run `python -m build repository` on its engine, and start Triton again."
+            )
+        if code == grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidRequest(f"Triton refuses the request: {message}.")
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND):
+            self._ready_until = 0.0
+            return ModelUnavailable(f"Triton at {self._url} does not serve {self._name} now: {message}.")
+        return EngineFailed(f"{self._name} failed on Triton: {message}.")
+
+
+def tensor(name: str, values: Sequence[Any], dtype: npt.DTypeLike) -> InferInput:
+    """An input in the shape that `values` have."""
+    data = np.array(values, dtype)
+    made = InferInput(name, list(data.shape), np_to_triton_dtype(data.dtype))
+    made.set_data_from_numpy(data)
+    return made
+
+
+async def _once(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    yield request
