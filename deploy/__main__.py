@@ -57,6 +57,20 @@ def serve(
     triton_http_port: Annotated[int, typer.Option(help="Triton's HTTP port.")] = _DEFAULT.http,
     triton_grpc_port: Annotated[int, typer.Option(help="Triton's gRPC port.")] = _DEFAULT.grpc,
     triton_metrics_port: Annotated[int, typer.Option(help="Triton's metrics port.")] = _DEFAULT.metrics,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SLIPWAY_KEYS", help="The gateway's key file.", show_default="no key is asked for"
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            envvar="SLIPWAY_INSECURE",
+            help="Ask for no key, though other machines reach --host.",
+        ),
+    ] = False,
 ) -> None:
     """Run Triton and the gateway together, until Ctrl-C.
 
@@ -65,7 +79,11 @@ def serve(
     Their logs are in .cache/logs.
     """
     places = serving.Places(
-        host, port, tritonserver.Ports(triton_http_port, triton_grpc_port, triton_metrics_port)
+        host,
+        port,
+        tritonserver.Ports(triton_http_port, triton_grpc_port, triton_metrics_port),
+        keys,
+        insecure,
     )
     serving.serve(model_repository.resolve(), places)
 

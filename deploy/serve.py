@@ -18,6 +18,7 @@ from deploy.interruption import Interrupted, Interruption
 from deploy.ports import Listener, check_free
 from deploy.tritonserver import CHECKOUT, Start
 from engines.errors import ServerFailed
+from engines.exposure import check_exposure
 from engines.stages import all_names
 
 _LOOPBACK = "127.0.0.1"
@@ -30,11 +31,16 @@ _TRITON_GRACE_S = tritonserver.EXIT_TIMEOUT_S + 5.0
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What listens where. Triton is there for the gateway alone and stays on the loopback address."""
+    """What listens where. Triton is there for the gateway alone and stays on the loopback address.
+
+    keys, insecure: the gateway's options of these names.
+    """
 
     host: str
     port: int
     triton: tritonserver.Ports
+    keys: Path | None = None
+    insecure: bool = False
 
     @property
     def triton_url(self) -> str:
@@ -50,9 +56,10 @@ class Places:
 def serve(repository: Path, places: Places) -> None:
     """Start both, say how to use them, and stay until interrupted.
 
-    Raises ServerFailed when a port is taken, no model loads, or one of the two ends by itself; whatever
-    happens, neither is left running.
+    Raises ServerFailed when strangers would get in, a port is taken, no model loads, or one of the two
+    ends by itself; whatever happens, neither is left running.
     """
+    check_exposure(places.host, places.keys is not None, places.insecure)
     start = tritonserver.start(repository, _LOOPBACK, places.triton)
     start.check()
     check_free(_listeners(places))
@@ -92,6 +99,10 @@ def _gateway(places: Places) -> Start:
     command = [sys.executable, "-m", "gateway", "--backend", "triton"]
     command += ["--triton-url", f"{_LOOPBACK}:{places.triton.grpc}"]
     command += ["--host", places.host, "--port", str(places.port)]
+    if places.keys is not None:
+        command += ["--keys", str(places.keys.resolve())]
+    if places.insecure:
+        command.append("--insecure")
     return Start(command, dict(os.environ))
 
 
@@ -138,9 +149,10 @@ def _say_how(console: Console, places: Places, engines: list[str]) -> None:
     console.print(
         f"Serving {', '.join(engines)} at {places.gateway_url}/v1; Ctrl-C stops it. Ask it something:"
     )
+    key = "" if places.keys is None else '-H "Authorization: Bearer $OPENAI_API_KEY" '
     print(
         f"curl -s {places.gateway_url}/v1/chat/completions "
-        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}",
+        f"-H 'Content-Type: application/json' {key}-d {shlex.quote(json.dumps(body))}",
         flush=True,
     )
 

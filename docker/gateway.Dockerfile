@@ -9,6 +9,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp
 
+COPY pyproject.toml .
 COPY engines/*.py engines/
 COPY text text
 COPY runtime runtime

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from engines.errors import SlipwayError
-from gateway import server
+from engines.exposure import check_exposure
+from gateway import keys_command, server
+from gateway.access import Access
+from gateway.keys import Keys
 from gateway.settings import Settings
 from gateway.workers import run_workers
 
@@ -24,7 +27,13 @@ class BackendKind(StrEnum):
     triton = "triton"
 
 
+app = typer.Typer(add_completion=False)
+app.add_typer(keys_command.app, name="keys")
+
+
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     engine: Annotated[
         Path | None,
         typer.Option(
@@ -114,6 +123,30 @@ def main(
             "--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Write a line of JSON for each request."
         ),
     ] = _DEFAULT.access_log,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SLIPWAY_KEYS",
+            help="File of the keys that requests must have; `python -m gateway keys --help`.",
+            show_default="none asked for",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            envvar="SLIPWAY_INSECURE",
+            help="Ask for no key, though other machines reach --host.",
+        ),
+    ] = False,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SLIPWAY_CORS_ORIGIN",
+            help="Origin whose pages may read answers, such as http://localhost:3000; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Serve engines under OpenAI's API (chat, completions, responses) and Anthropic's (messages).
 
@@ -121,18 +154,24 @@ def main(
 
     python -m gateway --backend triton
     """
+    if context.invoked_subcommand is not None:
+        return
     _refuse_contradictions(engine, backend, triton_url, engines, threads)
     if workers > 1:
         _refuse_workers(workers, backend)
-    settings = Settings(
-        max_body_bytes=max_body_bytes,
-        arrival_s=arrival_timeout,
-        max_queue=max_queue,
-        max_request_tokens=max_request_tokens,
-        timeout_s=timeout,
-        access_log=access_log,
-    )
+    if keys is not None and insecure:
+        _refuse("--insecure is for a server without keys; leave it out, or --keys.")
     try:
+        check_exposure(host, keys is not None, insecure)
+        settings = Settings(
+            max_body_bytes=max_body_bytes,
+            arrival_s=arrival_timeout,
+            max_queue=max_queue,
+            max_request_tokens=max_request_tokens,
+            timeout_s=timeout,
+            access_log=access_log,
+            access=Access(None if keys is None else Keys(keys), tuple(cors_origin or ())),
+        )
         if backend == BackendKind.triton:
             start = server.triton(engines or DEFAULT_ENGINES, triton_url or DEFAULT_TRITON_URL, max_queue)
         else:
@@ -187,4 +226,4 @@ def _refuse(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

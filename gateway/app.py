@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from engines.generation import GenerationRequest
 from gateway import bounds, structure
+from gateway.access import caller_of, guard, open_to_origins
 from gateway.answer import answer, blaming
 from gateway.api.body import Addressed, Body, GenerationBody, Waiting
 from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
@@ -36,6 +37,7 @@ from gateway.settings import Settings
 from gateway.sse import EventStream, events
 from gateway.translation import Translation, Turn
 from gateway.validation import check_media_type, check_options, parse
+from gateway.version import Version, version
 from gateway.visit import Visit, Visits
 
 # Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
@@ -74,7 +76,8 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     kept = ResponseStore()
 
     async def read(request: Request, schema: type[B]) -> tuple[B, bool]:
-        """The body, and whether it is short."""
+        """The body, and whether it is short. Counted as a request of the caller's, whatever becomes of it."""
+        caller_of(request).enter()
         check_media_type(request.headers.get("content-type"))
         visit: Visit = request.state.visit
         arriving = read_body(request, settings.max_body_bytes, settings.arrival_s)
@@ -90,7 +93,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
             visit.deadline = visit.deadline.asked(body.timeout)
         if isinstance(body, GenerationBody):
             check_options(body)
-        model = models.find(body.model)
+        model = models.find(body.model, caller_of(request))
         await model.backend.check()
         return body, model, short
 
@@ -106,6 +109,8 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         lengths = [each.sampling.max_tokens for each in requests]
         bounds.check_tokens(lengths, settings.max_request_tokens, body.multiplier)
         turns = visit.take_turns(model.queue, len(requests), body.priority, body.multiplier)
+        caller = caller_of(request)
+        caller.charge(prompt_tokens)
         answers = [
             answer(model.backend, each, turn, told_by) for each, turn in zip(requests, turns, strict=True)
         ]
@@ -117,7 +122,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         shaped = asked[0].sampling.grammar is not None
         if shaped:
             answers = [blaming(structure.field(body), pieces) for pieces in answers]
-        choices = merged(answers)
+        choices = merged([caller.charged(pieces) for pieces in answers])
         if shaped and body.stream:
             # A grammar is tried by the engine; a bad one is to be a 400, not an event of a stream.
             choices = await attended(
@@ -167,13 +172,13 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     async def tokenize(request: Request) -> Tokens:
         """The tokens of a prompt or a conversation, as the model reads them."""
         body, short = await read(request, TokenizeRequest)
-        return await _prepared(short, models.find(body.model).prompter.tokens, body)
+        return await _prepared(short, models.find(body.model, caller_of(request)).prompter.tokens, body)
 
     @app.post("/detokenize", response_model=Detokenized)
     async def detokenize(request: Request) -> Detokenized:
         """The text of tokens."""
         body, short = await read(request, DetokenizeRequest)
-        return await _prepared(short, models.find(body.model).prompter.text, body)
+        return await _prepared(short, models.find(body.model, caller_of(request)).prompter.text, body)
 
     @app.post(MESSAGES, response_model=MessageResponse)
     async def messages(request: Request) -> Response:
@@ -199,13 +204,14 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         """Answer a conversation in the shapes of OpenAI's newer API, as one response or as its events."""
         body, model, short = await read_question(request, ResponsesRequest)
         earlier: tuple[Turn, ...] = ()
+        owner = caller_of(request).name
         if body.previous_response_id is not None:
-            earlier = kept.get(body.previous_response_id, param="previous_response_id").turns
+            earlier = kept.get(body.previous_response_id, owner, "previous_response_id").turns
         said = body.said()
         begun = ResponseObject.begun(Head(f"resp_{request.state.id}", model.name), body)
 
         def keep(ended: ResponseObject, answered: list[Turn]) -> None:
-            kept.put(ended.id, Kept(as_json(ended), (*earlier, *said.turns, *answered)))
+            kept.put(ended.id, Kept(as_json(ended), (*earlier, *said.turns, *answered), owner))
 
         return await converse(
             request, body.translation(earlier, said), model, short, lambda _: ResponsesReply(begun, keep)
@@ -216,23 +222,24 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         """A response that is still kept."""
         if request.query_params.get("stream", "false") != "false":
             raise NotOffered("stream is set: a response that is kept comes whole; leave it out.", "stream")
-        return Response(kept.get(response_id).body, media_type="application/json")
+        return Response(kept.get(response_id, caller_of(request).name).body, media_type="application/json")
 
     @app.delete(f"{_RESPONSES}/{{response_id}}")
-    async def delete_response(response_id: str) -> ResponseDeleted:
+    async def delete_response(request: Request, response_id: str) -> ResponseDeleted:
         """Forget a response."""
-        kept.delete(response_id)
+        kept.delete(response_id, caller_of(request).name)
         return ResponseDeleted(id=response_id, object="response", deleted=True)
 
     @app.get("/v1/models")
-    async def list_models() -> ModelList:
-        """The models that are ready."""
-        return ModelList(data=[model.card for model in await models.ready()])
+    async def list_models(request: Request) -> ModelList:
+        """The models that are ready, and that the key is for."""
+        may_use = caller_of(request).may_use
+        return ModelList(data=[model.card for model in await models.ready() if may_use(model.name)])
 
     @app.get("/v1/models/{name:path}")
-    async def retrieve_model(name: str) -> ModelCard:
+    async def retrieve_model(request: Request, name: str) -> ModelCard:
         """One model that is ready."""
-        model = models.find(name)
+        model = models.find(name, caller_of(request))
         await model.backend.check()
         return model.card
 
@@ -247,13 +254,20 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         await models.check()
         return {"status": "ready"}
 
+    @app.get("/version")
+    async def tell_version() -> Version:
+        """Of Slipway, and of the packages it runs on."""
+        return version()
+
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:
         """Figures for Prometheus."""
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
     answer_errors(app)
+    guard(app, settings.access)
     app.add_middleware(Visits, timeout_s=settings.timeout_s)
+    open_to_origins(app, settings.access)
     return app
 
 

@@ -70,6 +70,18 @@ class MethodNotAllowed(SlipwayError):
     """The endpoint answers other methods than this one."""
 
 
+class InvalidApiKey(SlipwayError):
+    """The request has no key, or one that is not valid."""
+
+
+class ModelForbidden(SlipwayError):
+    """The key is not for this model."""
+
+
+class AdminOnly(SlipwayError):
+    """The key is not for changing what the server does."""
+
+
 class ServerStopping(SlipwayError):
     """The server was told to end while it worked on the request."""
 
@@ -90,6 +102,14 @@ class QueueFull(TooManyRequests):
     """As many answers wait for the model as may."""
 
 
+class RateLimitExceeded(TooManyRequests):
+    """A key has had its requests of a minute."""
+
+
+class TokenLimitExceeded(TooManyRequests):
+    """A key has had its tokens of a minute."""
+
+
 @dataclass(frozen=True, slots=True)
 class HttpError:
     """How one kind of error looks from outside: status, and OpenAI's `type` and `code`."""
@@ -107,6 +127,10 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     NotOffered: HttpError(400, "invalid_request_error", "unsupported_value"),
     MalformedBody: HttpError(400, "invalid_request_error", "invalid_json"),
     ContextLengthExceeded: HttpError(400, "invalid_request_error", "context_length_exceeded"),
+    InvalidApiKey: HttpError(401, "invalid_request_error", "invalid_api_key"),
+    # OpenAI's code for it, with its status; 404 is for models that nobody can use.
+    ModelForbidden: HttpError(403, "invalid_request_error", "model_not_found"),
+    AdminOnly: HttpError(403, "invalid_request_error", "insufficient_permissions"),
     ModelNotFound: HttpError(404, "invalid_request_error", "model_not_found"),
     ResponseNotFound: HttpError(404, "invalid_request_error", "response_not_found"),
     RouteNotFound: HttpError(404, "invalid_request_error", "unknown_url"),
@@ -119,6 +143,8 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     BodyTooLarge: HttpError(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaType: HttpError(415, "invalid_request_error", "unsupported_media_type"),
     QueueFull: HttpError(429, "requests", "queue_full"),
+    RateLimitExceeded: HttpError(429, "requests", "rate_limit_exceeded"),
+    TokenLimitExceeded: HttpError(429, "tokens", "rate_limit_exceeded"),
     EngineFailed: HttpError(500, "server_error", "engine_failed"),
     EngineRefused: HttpError(503, "server_error", "engine_refused"),
     ModelUnavailable: HttpError(503, "server_error", "model_unavailable"),
@@ -135,10 +161,12 @@ def http_error(error: SlipwayError) -> HttpError:
 
 
 def error_headers(error: SlipwayError) -> dict[str, str]:
-    """What the response says to clients that would send the request again."""
+    """What the response says to clients about asking again, and how."""
     match error:
         case TooManyRequests():
             return {"retry-after": str(error.retry_after)}
+        case InvalidApiKey():
+            return {"www-authenticate": "Bearer"}
         case DeadlineExceeded():
             # OpenAI's and Anthropic's clients send again what failed with 5xx unless they are told not to:
             # the same request would take as long again.
@@ -150,6 +178,6 @@ def error_body(error: SlipwayError) -> ErrorBody:
     """`error` in OpenAI's shape, for a response or for an event in the middle of a stream."""
     row = http_error(error)
     param = error.param if isinstance(error, InvalidRequest) else None
-    if isinstance(error, ModelNotFound):
+    if isinstance(error, ModelNotFound | ModelForbidden):
         param = "model"
     return ErrorBody(error=ErrorDetail(message=str(error), type=row.type, param=param, code=row.code))

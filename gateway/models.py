@@ -23,6 +23,7 @@ from gateway.capabilities import check
 from gateway.conversation import conversation, tools_offered
 from gateway.errors import NotOffered
 from gateway.interpretation import Interpretation
+from gateway.keys import ANYBODY, Caller
 from gateway.structure import binds_calls
 from gateway.validation import check_ids, sampling, stop_strings
 from text import template, tokenizer
@@ -211,19 +212,22 @@ class Models:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
-    def find(self, name: str | None) -> Model:
-        """None finds the only one. Raises ModelNotFound, which names those there are."""
-        if name is None:
-            if len(self._models) > 1:
-                raise InvalidRequest(
-                    f"model is missing, and there are several: {', '.join(self._models)}.", "model"
-                )
-            return next(iter(self))
-        model = self._models.get(name)
+    def find(self, name: str | None, caller: Caller = ANYBODY) -> Model:
+        """None finds the only one that the caller may use.
+
+        Raises ModelForbidden, or ModelNotFound, which names those there are for the caller.
+        """
+        names = [each for each in self._models if caller.may_use(each)]
+        if name is None and len(names) == 1:
+            return self._models[names[0]]
+        if name is None and names:
+            raise InvalidRequest(f"model is missing, and there are several: {', '.join(names)}.", "model")
+        if name is not None:
+            caller.check_model(name)
+        model = self._models.get(name or "")
         if model is None:
-            raise ModelNotFound(
-                f"The model {name[:100]!r} is not served here; there is: {', '.join(self._models)}."
-            )
+            served = ", ".join(names) or "none"
+            raise ModelNotFound(f"The model {(name or '')[:100]!r} is not served here; there is: {served}.")
         return model
 
     async def ready(self) -> list[Model]:

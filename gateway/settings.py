@@ -1,6 +1,8 @@
 """What an operator decides about requests; read from the command line by `gateway.__main__`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from gateway.access import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class Settings:
         that stays and does not read, which would hold its place. An hour, because a long stream from a slow
         machine is well and alive after half of it: 8,192 tokens at 5 per second take 27 minutes.
     access_log: write a line for each request.
+    access: who may ask.
     """
 
     max_body_bytes: int = 4 * 1024 * 1024
@@ -25,3 +28,4 @@ class Settings:
     max_request_tokens: int = 262_144
     timeout_s: float = 3600.0
     access_log: bool = False
+    access: Access = field(default_factory=Access)

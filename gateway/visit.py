@@ -31,12 +31,14 @@ class Visit:
     """One request.
 
     id: the client's `x-request-id`, or a new one; two requests may bring the same.
-    deadline: when it must be over. model: what the body asks for. turns: its answers in the engine's queue.
+    deadline: when it must be over. key: the name of the API key, where there is one. model: what the body
+        asks for. turns: its answers in the engine's queue.
     ending: what is to be done when the response is over, whatever its end.
     """
 
     id: str
     deadline: Deadline
+    key: str | None = None
     model: str | None = None
     prompt_tokens: int = 0
     turns: list[Turn] = field(default_factory=list)
@@ -104,6 +106,7 @@ def _line(scope: Scope, visit: Visit, status: int, seconds: float) -> str:
             "status": status,
             "ms": round(seconds * 1000, 1),
             "model": visit.model and visit.model[:_SHOWN],
+            "key": visit.key,
             "prompt_tokens": visit.prompt_tokens,
             "completion_tokens": visit.completion_tokens,
         }

@@ -56,7 +56,7 @@ def imported_rooms(room: str) -> set[str]:
 
 
 def test_compose_files_are_valid():
-    files = [ROOT / "compose.yaml", ROOT / "compose.gpu.yaml"]
+    files = [ROOT / name for name in ("compose.yaml", "compose.gpu.yaml", "compose.keys.yaml")]
     check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -66,6 +66,13 @@ def test_with_gpus_triton_serves_what_was_compiled_on_them():
     added = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]
     assert added.keys() == {"triton"}
     assert added["triton"]["deploy"] == SERVICES["build"]["deploy"]
+
+
+def test_a_gateway_with_keys_is_not_told_to_do_without_them():
+    [gateway] = yaml.safe_load((ROOT / "compose.keys.yaml").read_text())["services"].values()
+    environment = SERVICES["gateway"]["environment"] | gateway["environment"]
+    folder = gateway["volumes"][0].split(":")[1]
+    assert environment == {"SLIPWAY_INSECURE": "0", "SLIPWAY_KEYS": f"{folder}/keys.yaml"}
 
 
 @each_dockerfile

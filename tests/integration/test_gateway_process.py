@@ -41,6 +41,7 @@ def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (["--threads", "2", "--backend", "triton"], "--threads"),
         (["--engine", "engines/x", "--triton-url", "127.0.0.1:8001"], "--triton-url"),
         (["--engine", "engines/x", "--engines", "engines"], "--engines"),
+        (["--engine", "engines/x", "--keys", "keys.yaml", "--insecure"], "--insecure"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused_in_one_sentence(
@@ -50,6 +51,14 @@ def test_options_that_contradict_each_other_are_refused_in_one_sentence(
     assert result.returncode == 2
     assert named in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_server_that_strangers_reach_asks_for_keys_or_says_that_it_does_not(tmp_path: Path) -> None:
+    for options in (["--host", "0.0.0.0"], ["--host", "0.0.0.0", "--keys", str(tmp_path / "none.yaml")]):
+        result = run("--engine", "engines/x", *options)
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert "keys new NAME --file" in result.stderr
 
 
 def test_a_taken_port_is_one_sentence(engine_dir: Path) -> None:

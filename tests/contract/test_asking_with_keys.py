@@ -1,0 +1,174 @@
+"""A gateway that asks for keys, as OpenAI's and Anthropic's clients and a browser see it."""
+
+import json
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import anthropic
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from servers import ROOT, free_port, running
+
+COMMAND = [sys.executable, "-m", "gateway"]
+PAGE = "http://localhost:3000"
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    url: str
+    model: str
+    file: Path
+    log: Path
+
+    def new(self, name: str, *options: str) -> str:
+        made = subprocess.run(
+            [*COMMAND, "keys", "new", name, "--file", str(self.file), *options],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return made.stdout.strip()
+
+    def wait_for_line(self, line: dict[str, object]) -> None:
+        """Of the access log, which has it when the answer is over."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            written = [text for text in self.log.read_text().splitlines() if text.startswith("{")]
+            if any(line.items() <= json.loads(text).items() for text in written):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"no line has {line}")
+
+    def client(self, key: str) -> OpenAI:
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def guarded(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    directory = tmp_path_factory.mktemp("keys")
+    file, log, port = directory / "keys.yaml", directory / "log", free_port()
+    url = f"http://127.0.0.1:{port}"
+    file.write_text("")
+    options = ["--engine", str(engine_dir), "--port", str(port), "--keys", str(file), "--access-log"]
+    command = [*COMMAND, *options, "--cors-origin", PAGE]
+    with running(command, f"{url}/health/ready", log=log):
+        yield Guarded(url, engine_dir.name, file, log)
+
+
+@pytest.fixture(scope="module")
+def key(guarded: Guarded) -> str:
+    made = guarded.new("everything")
+    time.sleep(1.1)
+    return made
+
+
+def test_without_a_valid_key_only_health_and_documentation_answer(guarded: Guarded, key: str) -> None:
+    for path in ("/health/live", "/health/ready", "/docs", "/openapi.json"):
+        assert httpx.get(f"{guarded.url}{path}").status_code == 200
+    for path in ("/v1/models", "/metrics", "/version", "/nothing"):
+        refused = httpx.get(f"{guarded.url}{path}")
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.headers["x-request-id"]
+    with pytest.raises(openai.AuthenticationError) as caught:
+        guarded.client(key[:-1]).models.list()
+    assert caught.value.code == "invalid_api_key"
+    assert key[:-1] not in str(caught.value)
+    for headers in ({"authorization": f"Bearer {key}"}, {"x-api-key": key}):
+        assert httpx.get(f"{guarded.url}/metrics", headers=headers).status_code == 200
+
+
+def test_the_version_is_the_projects_own(guarded: Guarded, key: str) -> None:
+    told = httpx.get(f"{guarded.url}/version", headers={"x-api-key": key}).json()
+    assert told["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert told["packages"]["tokenizers"] == metadata.version("tokenizers")
+
+
+def test_anthropics_client_sends_its_key_in_a_header_of_its_own(guarded: Guarded, key: str) -> None:
+    def ask(given: str) -> str:
+        with anthropic.Anthropic(base_url=guarded.url, api_key=given, max_retries=0) as client:
+            return client.messages.create(
+                model=guarded.model, max_tokens=3, messages=QUESTION
+            ).model  # fmt: skip
+
+    assert ask(key) == guarded.model
+    with pytest.raises(anthropic.AuthenticationError) as caught:
+        ask("wrong")
+    assert caught.value.body["error"]["type"] == "authentication_error"
+
+
+def test_a_key_made_while_the_gateway_runs_has_its_models_and_limits(guarded: Guarded, key: str) -> None:
+    elsewhere = guarded.client(guarded.new("elsewhere", "--model", "another"))
+    twice = guarded.client(guarded.new("twice", "--requests-per-minute", "2"))
+    short = guarded.client(guarded.new("short", "--tokens-per-minute", "10"))
+    time.sleep(1.1)
+    assert not elsewhere.models.list().data
+    with pytest.raises(openai.PermissionDeniedError) as forbidden:
+        elsewhere.completions.create(model=guarded.model, prompt="a")
+    assert forbidden.value.code == "model_not_found"
+    asked = {"model": guarded.model, "prompt": "The capital of France is", "max_tokens": 20}
+    first = twice.completions.with_raw_response.create(**asked)
+    assert first.headers["x-ratelimit-limit-requests"] == "2"
+    assert first.headers["x-ratelimit-remaining-requests"] == "1"
+    twice.completions.create(**asked)
+    list(short.completions.create(stream=True, **asked))
+    for spent, patience in ((twice, 30), (short, 120)):
+        with pytest.raises(openai.RateLimitError) as limited:
+            spent.completions.create(**asked)
+        assert limited.value.code == "rate_limit_exceeded"
+        assert 0 < int(limited.value.response.headers["retry-after"]) <= patience
+
+
+def test_a_response_is_kept_for_the_key_that_asked_for_it(guarded: Guarded, key: str) -> None:
+    stranger = guarded.client(guarded.new("stranger"))
+    time.sleep(1.1)
+    asked = {"model": guarded.model, "input": "Hi", "max_output_tokens": 3}
+    mine = guarded.client(key).responses.create(**asked)
+    for look in (
+        lambda: stranger.responses.retrieve(mine.id),
+        lambda: stranger.responses.delete(mine.id),
+        lambda: stranger.responses.create(previous_response_id=mine.id, **asked),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            look()
+    assert guarded.client(key).responses.retrieve(mine.id).id == mine.id
+
+
+def test_a_revoked_key_ends_without_a_restart_and_no_key_is_in_the_log(guarded: Guarded, key: str) -> None:
+    brief = guarded.new("brief")
+    time.sleep(1.1)
+    assert guarded.client(brief).models.list().data
+    listed = subprocess.run(
+        [*COMMAND, "keys", "list", "--file", str(guarded.file)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "brief" in listed.stdout.split()
+    subprocess.run([*COMMAND, "keys", "revoke", "brief", "--file", str(guarded.file)], cwd=ROOT, check=True)
+    time.sleep(1.1)
+    with pytest.raises(openai.AuthenticationError):
+        guarded.client(brief).models.list()
+    for line in (
+        {"path": "/v1/models", "status": 200, "key": "brief"},
+        {"path": "/v1/models", "status": 401, "key": None},
+    ):
+        guarded.wait_for_line(line)
+    log = guarded.log.read_text()
+    assert not any(secret in log for secret in (brief, key, brief[11:20], key[11:20]))
+
+
+def test_pages_of_the_named_origin_alone_may_read_answers(guarded: Guarded) -> None:
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    url = f"{guarded.url}/v1/chat/completions"
+    allowed = httpx.options(url, headers={"origin": PAGE, **asks})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == PAGE
+    assert httpx.post(url, headers={"origin": PAGE}).headers["access-control-allow-origin"] == PAGE
+    for origin in ("http://localhost:3001", "null"):
+        headers = httpx.post(url, headers={"origin": origin}).headers
+        assert "access-control-allow-origin" not in headers
