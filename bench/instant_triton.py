@@ -115,12 +115,30 @@ async def ready(content: bytes, context: object) -> bytes:
     return triton.ModelReadyResponse(ready=True).SerializeToString()
 
 
+async def loaded(content: bytes, context: object) -> bytes:
+    """The method RepositoryModelLoad: every model is."""
+    return triton.RepositoryModelLoadResponse().SerializeToString()
+
+
+async def unloaded(content: bytes, context: object) -> bytes:
+    """The method RepositoryModelUnload: nothing holds memory here."""
+    return triton.RepositoryModelUnloadResponse().SerializeToString()
+
+
+async def index(content: bytes, context: object) -> bytes:
+    """The method RepositoryIndex: there are no files of models."""
+    return triton.RepositoryIndexResponse().SerializeToString()
+
+
 async def serve(port: int) -> None:
     """Answer until the process is ended. Messages pass as bytes, made once per answer."""
     server = grpc.aio.server()
     methods = {
         "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(answer),
         "ModelReady": grpc.unary_unary_rpc_method_handler(ready),
+        "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(loaded),
+        "RepositoryModelUnload": grpc.unary_unary_rpc_method_handler(unloaded),
+        "RepositoryIndex": grpc.unary_unary_rpc_method_handler(index),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     server.add_insecure_port(f"{HOST}:{port}")

@@ -12,6 +12,9 @@ from engines.errors import ServerFailed
 from engines.manifest import Manifest
 from engines.stages import engine_stage
 
+# All models at the start, and each may be unloaded and loaded again while the server runs.
+_CONTROLLED = ["--model-control-mode=explicit", "--load-model=*"]
+
 
 @dataclass(frozen=True, slots=True)
 class Alone:
@@ -20,15 +23,16 @@ class Alone:
     environment: dict[str, str] = field(default_factory=dict)
 
     def launch(self, command: list[str]) -> list[str]:
-        """The command as it is."""
-        return command
+        """The command, its models under control."""
+        return [*command, *_CONTROLLED]
 
 
 @dataclass(frozen=True, slots=True)
 class Leader:
     """A Triton process for each rank of the one engine.
 
-    Rank 0 leads and serves every model; the others load the engine alone, and never come to listen.
+    Rank 0 leads and serves every model; the others load the engine alone, and never come to listen. So nobody
+    could tell them to unload it, and rank 0 refuses to do so.
     """
 
     engine: Manifest
@@ -62,7 +66,7 @@ class Orchestrator:
         """One line of mpirun with one rank, which keeps its own memory off the engines' GPUs."""
         gpus = sorted(gpu for engine in self.engines for gpu in engine.parallel.gpus or ())
         return [
-            *("mpirun", "--allow-run-as-root", "-n", "1", *command),
+            *("mpirun", "--allow-run-as-root", "-n", "1", *command, *_CONTROLLED),
             *("--pinned-memory-pool-byte-size=0", "--enable-peer-access=false"),
             *(f"--cuda-memory-pool-byte-size={gpu}:0" for gpu in gpus),
             _python_shared_memory(0),

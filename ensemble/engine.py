@@ -48,6 +48,8 @@ class TritonPythonModel:
 
     def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
         if wants_stop(tensors):
+            # A gateway that asks whether this stage is ready hears it so (`gateway.backends.triton`).
+            self._engine.check()
             self._answers.stop(request_id)
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             return

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from engines.generation import GenerationRequest
-from gateway import bounds, structure
+from gateway import bounds, model_control, structure
 from gateway.access import caller_of, guard, open_to_origins
 from gateway.answer import answer, blaming
 from gateway.api.body import Addressed, Body, GenerationBody, Waiting
@@ -93,7 +93,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
             visit.deadline = visit.deadline.asked(body.timeout)
         if isinstance(body, GenerationBody):
             check_options(body)
-        model = models.find(body.model, caller_of(request))
+        model = await models.find(body.model, caller_of(request))
         await model.backend.check()
         return body, model, short
 
@@ -172,13 +172,15 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     async def tokenize(request: Request) -> Tokens:
         """The tokens of a prompt or a conversation, as the model reads them."""
         body, short = await read(request, TokenizeRequest)
-        return await _prepared(short, models.find(body.model, caller_of(request)).prompter.tokens, body)
+        model = await models.find(body.model, caller_of(request))
+        return await _prepared(short, model.prompter.tokens, body)
 
     @app.post("/detokenize", response_model=Detokenized)
     async def detokenize(request: Request) -> Detokenized:
         """The text of tokens."""
         body, short = await read(request, DetokenizeRequest)
-        return await _prepared(short, models.find(body.model, caller_of(request)).prompter.text, body)
+        model = await models.find(body.model, caller_of(request))
+        return await _prepared(short, model.prompter.text, body)
 
     @app.post(MESSAGES, response_model=MessageResponse)
     async def messages(request: Request) -> Response:
@@ -239,7 +241,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     @app.get("/v1/models/{name:path}")
     async def retrieve_model(request: Request, name: str) -> ModelCard:
         """One model that is ready."""
-        model = models.find(name, caller_of(request))
+        model = await models.find(name, caller_of(request))
         await model.backend.check()
         return model.card
 
@@ -264,6 +266,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         """Figures for Prometheus."""
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
+    model_control.add(app, models, read)
     answer_errors(app)
     guard(app, settings.access)
     app.add_middleware(Visits, timeout_s=settings.timeout_s)

@@ -13,6 +13,7 @@ from gateway.api.error import ErrorBody
 from gateway.api.message_error import MessageErrorBody
 from gateway.api.message_reply import BlockDelta, BlockStart, BlockStop, MessageDelta, MessageStart, Sign
 from gateway.api.messages import CountTokensRequest, MessagesRequest
+from gateway.api.model_list import ModelBody
 from gateway.api.reply import Head
 from gateway.api.response_object import ResponseObject
 from gateway.api.response_reply import Event, ResponsesReply
@@ -115,6 +116,7 @@ _CONVERSATION = {"messages": [{"role": "user", "content": "What is the capital o
 _QUESTION = {**_CONVERSATION, "max_tokens": 32}
 _BEGINNING = {"prompt": "The capital of France is", "max_tokens": 8}
 _CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+_CARD = {"id": MODEL, "object": "model", "created": _SHOWN_TIME, "owned_by": "slipway"}
 
 EXAMPLES = {
     "/v1/chat/completions": Example(
@@ -220,4 +222,6 @@ EXAMPLES = {
         {"tokens": {"tokens": [504, 3575, 282, 4649, 314]}},
         {"prompt": "The capital of France is"},
     ),
+    "/models/load": Example(ModelBody, {"a model": {}}, _CARD),
+    "/models/unload": Example(ModelBody, {"a model": {}}, _CARD),
 }

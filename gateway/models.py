@@ -1,15 +1,16 @@
 """The models of this server: how each is asked, and who answers; `gateway.app` looks them up here."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from engines.errors import EngineRefused, InvalidRequest, ModelNotFound, ModelUnavailable
+from engines.errors import InvalidRequest, ModelNotFound, ModelUnavailable
 from engines.generation import GenerationRequest
-from engines.manifest import FILE_NAME, Manifest
+from engines.manifest import Manifest
 from engines.recipe import ToolCallFormat
 from gateway.admission import Queue
 from gateway.answer import Piece
@@ -36,6 +37,8 @@ from text.tool_calls.base import ToolCallParser
 from text.tool_calls.choice import PARSERS, parser
 from text.tool_calls.description import described
 from text.tool_calls.enforced import EnforcedParser
+
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,27 +206,45 @@ class Model:
         return ModelCard(id=self.name, created=int(created.timestamp()))
 
 
+class Source(Protocol):
+    """Where models come from while the server runs."""
+
+    async def look(self) -> list[Model]:
+        """Those that came since the last look."""
+        ...
+
+    async def again(self, name: str) -> Model:
+        """One that came before, as it is now. Raises EngineRefused."""
+        ...
+
+
 class Models:
     """Every model this server knows, ready or not."""
 
-    def __init__(self, models: list[Model]) -> None:
+    def __init__(self, models: list[Model], source: Source | None = None) -> None:
+        """source: None where `models` are all there will ever be."""
         self._models = {model.name: model for model in models}
+        self._source = source
+        self._looking, self._changing = asyncio.Lock(), asyncio.Lock()
+        self._looked_at = time.monotonic()
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
-    def find(self, name: str | None, caller: Caller = ANYBODY) -> Model:
+    async def find(self, name: str | None, caller: Caller = ANYBODY) -> Model:
         """None finds the only one that the caller may use.
 
         Raises ModelForbidden, or ModelNotFound, which names those there are for the caller.
         """
+        if name is not None:
+            caller.check_model(name)
+            if name not in self._models:
+                await self._look()
         names = [each for each in self._models if caller.may_use(each)]
         if name is None and len(names) == 1:
             return self._models[names[0]]
         if name is None and names:
             raise InvalidRequest(f"model is missing, and there are several: {', '.join(names)}.", "model")
-        if name is not None:
-            caller.check_model(name)
         model = self._models.get(name or "")
         if model is None:
             served = ", ".join(names) or "none"
@@ -232,34 +253,52 @@ class Models:
 
     async def ready(self) -> list[Model]:
         """Those that answer now."""
-        checks = await asyncio.gather(*(_is_ready(model) for model in self))
-        return [model for model, ready in zip(self, checks, strict=True) if ready]
+        await self._look()
+        models = list(self)
+        checks = await asyncio.gather(*(_is_ready(model) for model in models))
+        return [model for model, ready in zip(models, checks, strict=True) if ready]
 
     async def check(self) -> None:
         """Raise ModelUnavailable, which says why, when no model answers."""
         if not await self.ready():
-            await next(iter(self)).backend.check()
+            await next(iter(self)).backend.probe()
+
+    async def bring_up(self, name: str, caller: Caller) -> Model:
+        """Load a model, as its engine is now, unless it is ready. Raises what `Backend.bring_up` does."""
+        await self._look(every_s=0)
+        model = await self.find(name, caller)
+        async with self._changing:
+            if not await _is_ready(model):
+                await model.backend.bring_up()
+                if self._source is not None:
+                    self._models[name] = await self._source.again(name)
+                    await model.backend.close()
+        return self._models[name]
+
+    async def take_down(self, name: str, caller: Caller) -> Model:
+        """Unload a model, once its running answers have ended. Raises what `Backend.take_down` does."""
+        model = await self.find(name, caller)
+        async with self._changing:
+            await model.backend.take_down()
+        return model
 
     async def close(self) -> None:
         """Close every backend."""
         for model in self:
             await model.backend.close()
 
+    async def _look(self, every_s: float = _LOOK_EVERY_S) -> None:
+        """For models that came meanwhile, unless the last look was less than `every_s` seconds ago."""
+        async with self._looking:
+            if self._source is None or time.monotonic() - self._looked_at < every_s:
+                return
+            self._models |= {model.name: model for model in await self._source.look()}
+            self._looked_at = time.monotonic()
+
 
 async def _is_ready(model: Model) -> bool:
     try:
-        await model.backend.check()
+        await model.backend.probe()
     except ModelUnavailable:
         return False
     return True
-
-
-def engine_folders(directory: Path) -> list[Path]:
-    """The built engines below `directory`.
-
-    Raises EngineRefused when there is none.
-    """
-    folders = sorted(path.parent for path in directory.glob(f"*/{FILE_NAME}"))
-    if not folders:
-        raise EngineRefused(f"{directory} holds no built engine; build one with `make engine`.")
-    return folders

@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 
 from engines.errors import EngineRefused, SlipwayError
+from engines.manifest import FILE_NAME
 from gateway import log
 from gateway.admission import Queue
 from gateway.app import create_app
@@ -22,8 +23,9 @@ from gateway.backends.base import Backend
 from gateway.backends.llmapi import LlmapiBackend
 from gateway.backends.local import LocalBackend
 from gateway.backends.triton import TritonBackend
+from gateway.engine_folders import EngineFolders
 from gateway.grammar_check import GrammarCheck
-from gateway.models import Model, Models, Prompter, engine_folders
+from gateway.models import Model, Models, Prompter
 from gateway.protocol import Protocol
 from gateway.settings import Settings
 
@@ -81,33 +83,29 @@ def local(directory: Path, threads: int | None, max_queue: int) -> Start:
 def triton(engines: Path, url: str, max_queue: int) -> Start:
     """Serve the engines of a folder that a Triton server has; a damaged one is named and left out.
 
-    Raises EngineRefused when none is left.
+    Raises EngineRefused when there is none.
     """
-    prompters: dict[Path, Prompter] = {}
-    for folder in engine_folders(engines):
-        try:
-            prompters[folder] = Prompter.load(folder)
-        except EngineRefused as error:
-            print(f"Left out: {error}", file=sys.stderr)
-    if not prompters:
+    if not any(engines.glob(f"*/{FILE_NAME}")):
+        raise EngineRefused(f"{engines} holds no built engine; build one with `make engine`.")
+
+    def model(folder: Path, prompter: Prompter) -> Model:
+        manifest = prompter.manifest
+        if manifest.target == "tensorrt-llm-llmapi":
+            backend: Backend = LlmapiBackend(manifest.name, url)
+        else:
+            grammars = GrammarCheck(folder, manifest) if manifest.target == "tensorrt-llm" else None
+            backend = TritonBackend(manifest.name, manifest.target, url, grammars)
+        return Model(prompter, backend, _queue(prompter, max_queue))
+
+    folders = EngineFolders(engines, model)
+    found = folders.new()  # before the workers are forked, which share what was read
+    if not found:
         raise EngineRefused(f"No engine in {engines} can be served.")
 
     async def start() -> Models:
-        return Models(
-            [
-                Model(prompter, backend(folder, prompter), _queue(prompter, max_queue))
-                for folder, prompter in prompters.items()
-            ]
-        )
+        return Models([model(folder, prompter) for folder, prompter in found], folders)
 
-    def backend(folder: Path, prompter: Prompter) -> Backend:
-        manifest = prompter.manifest
-        if manifest.target == "tensorrt-llm-llmapi":
-            return LlmapiBackend(manifest.name, url)
-        grammars = GrammarCheck(folder, manifest) if manifest.target == "tensorrt-llm" else None
-        return TritonBackend(manifest.name, manifest.target, url, grammars)
-
-    return Start(tuple(prompter.manifest.name for prompter in prompters.values()), start)
+    return Start(tuple(prompter.manifest.name for _, prompter in found), start)
 
 
 def _queue(prompter: Prompter, max_queue: int) -> Queue:

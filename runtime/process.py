@@ -72,6 +72,11 @@ class EngineProcess:
         """Whether requests are taken at this moment."""
         return self._unavailable is None
 
+    def check(self) -> None:
+        """Raise ModelUnavailable, which says why, unless requests are taken at this moment."""
+        if self._unavailable:
+            raise ModelUnavailable(self._unavailable)
+
     @property
     def stats(self) -> EngineStats:
         """As of the worker's last step."""
@@ -87,8 +92,7 @@ class EngineProcess:
         Raises InvalidRequest or ContextLengthExceeded for what cannot be served, ModelUnavailable while the
         worker is being started again, EngineFailed when it dies in the middle of this answer.
         """
-        if self._unavailable:
-            raise ModelUnavailable(self._unavailable)
+        self.check()
         if request_id in self._streams:
             raise InvalidRequest(
                 f"Request id {request_id} is in use; give every request its own.", param="request_id"

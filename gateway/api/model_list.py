@@ -1,8 +1,10 @@
-"""GET /v1/models: the models that are ready; filled in by `gateway.models`."""
+"""GET /v1/models: the models that are ready; POST /models/load and /unload name one."""
 
 from typing import Literal
 
 from pydantic import BaseModel
+
+from gateway.api.body import Body, NonEmpty
 
 
 class ModelCard(BaseModel):
@@ -19,3 +21,9 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
+
+
+class ModelBody(Body):
+    """The body of POST /models/load and /models/unload."""
+
+    model: NonEmpty

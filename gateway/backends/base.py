@@ -35,6 +35,24 @@ class Backend(Protocol):
         """Raise ModelUnavailable, which says why, unless a request would be served now."""
         ...
 
+    async def probe(self) -> None:
+        """Like `check`, and ask the engine itself; for who looks now and then, not for each request."""
+        ...
+
+    async def bring_up(self) -> None:
+        """Load the engine, and return when it is ready.
+
+        Raises ModelUnavailable or EngineRefused, which say why it is not.
+        """
+        ...
+
+    async def take_down(self) -> None:
+        """Take no more requests until `bring_up`, and return when the last has ended and memory is free.
+
+        Raises NotOffered, ModelUnavailable or EngineRefused.
+        """
+        ...
+
     async def close(self) -> None:
         """End every generation and let go of the engine."""
         ...

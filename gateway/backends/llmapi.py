@@ -49,6 +49,18 @@ class LlmapiBackend:
         """See `gateway.backends.base.Backend.check`."""
         await self._model.check()
 
+    async def probe(self) -> None:
+        """See `gateway.backends.base.Backend.probe`."""
+        await self._model.probe()
+
+    async def bring_up(self) -> None:
+        """See `gateway.backends.base.Backend.bring_up`."""
+        await self._model.bring_up()
+
+    async def take_down(self) -> None:
+        """See `gateway.backends.base.Backend.take_down`."""
+        await self._model.take_down()
+
     async def close(self) -> None:
         """See `gateway.backends.base.Backend.close`."""
         await self._model.close()

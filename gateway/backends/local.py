@@ -9,6 +9,7 @@ from typing import Self
 from engines.errors import ModelUnavailable
 from engines.generation import Delta, GenerationRequest
 from gateway.backends.base import Load
+from gateway.errors import NotOffered
 from runtime.process import EngineProcess
 from text.detokenizer import Detokenizer
 from text.tokenizer import Tokenizer
@@ -43,6 +44,22 @@ class LocalBackend:
         """See `gateway.backends.base.Backend.check`."""
         if not self._process.ready:
             raise ModelUnavailable(f"The engine process of {self._model} has ended; start the gateway again.")
+
+    async def probe(self) -> None:
+        """See `gateway.backends.base.Backend.probe`."""
+        await self.check()
+
+    async def bring_up(self) -> None:
+        """See `gateway.backends.base.Backend.bring_up`; it is loaded as long as the server runs."""
+        await self.check()
+
+    async def take_down(self) -> None:
+        """See `gateway.backends.base.Backend.take_down`."""
+        raise NotOffered(
+            f"{self._model} is loaded as long as this server runs; only engines behind Triton "
+            "(--backend triton) can be unloaded.",
+            "model",
+        )
 
     async def close(self) -> None:
         """See `gateway.backends.base.Backend.close`."""

@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 from tritonclient.grpc import InferInput, InferResult
 
-from engines.errors import SlipwayError
+from engines.errors import ModelUnavailable, SlipwayError
 from engines.generation import Delta, FinishReason, GenerationRequest, TopLogProbs
 from engines.recipe import Target
 from engines.stages import engine_stage
@@ -27,6 +27,8 @@ from gateway.grammar_check import GrammarCheck
 _NO_END_ID = -1
 # The likeliest tokens and their log-probabilities, as the ensembles of ONNX engines tell them.
 _LIKELIEST = ["top_log_prob_ids", "top_log_probs"]
+# A stage that is busy answers a probe all the same, between two steps.
+_PROBE_TIMEOUT_S = 2.0
 # A stop request is answered at once; past this the server hangs, and its own timeouts must end the answer.
 _STOP_TIMEOUT_S = 5.0
 
@@ -80,6 +82,24 @@ class TritonBackend:
         """See `gateway.backends.base.Backend.check`."""
         await self._model.check()
 
+    async def probe(self) -> None:
+        """See `gateway.backends.base.Backend.probe`.
+
+        Triton calls a stage ready whose engine is being started again; the stage itself says that it is, to
+        whoever stops a request.
+        """
+        await self._model.probe()
+        if self._onnx:
+            await self._ask_stage()
+
+    async def bring_up(self) -> None:
+        """See `gateway.backends.base.Backend.bring_up`."""
+        await self._model.bring_up()
+
+    async def take_down(self) -> None:
+        """See `gateway.backends.base.Backend.take_down`."""
+        await self._model.take_down(stages=True)
+
     async def close(self) -> None:
         """See `gateway.backends.base.Backend.close`; waits for the stop requests that are on their way."""
         if self._stops:
@@ -103,16 +123,21 @@ class TritonBackend:
         task.add_done_callback(self._stops.discard)
         await asyncio.shield(task)
 
-    async def _send_stop(self, request_id: str) -> None:
-        inputs = [
-            tensor("input_ids", [[0]], np.int32),
-            tensor("input_lengths", [[1]], np.int32),
-            tensor("request_output_len", [[1]], np.int32),
-            tensor("stop", [[True]], np.bool_),
-            tensor("streaming", [[True]], np.bool_),
-        ]
+    async def _ask_stage(self) -> None:
+        """Raise ModelUnavailable, in the stage's words, unless its engine takes requests."""
+        stage = engine_stage(self._name)
         responses = self._model.responses(
-            request_id, inputs, model=engine_stage(self._name), timeout=_STOP_TIMEOUT_S
+            secrets.token_hex(8), _stop_inputs(), model=stage, timeout=_PROBE_TIMEOUT_S
+        )
+        try:
+            async for _ in responses:
+                pass
+        except SlipwayError as error:
+            raise ModelUnavailable(f"{self._name} is not ready: {error}") from None
+
+    async def _send_stop(self, request_id: str) -> None:
+        responses = self._model.responses(
+            request_id, _stop_inputs(), model=engine_stage(self._name), timeout=_STOP_TIMEOUT_S
         )
         try:
             async for _ in responses:
@@ -211,3 +236,14 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
     if sampling.ignore_eos:
         inputs.append(tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs
+
+
+def _stop_inputs() -> list[InferInput]:
+    """Of the engine stage, for a request to end the one with its id."""
+    return [
+        tensor("input_ids", [[0]], np.int32),
+        tensor("input_lengths", [[1]], np.int32),
+        tensor("request_output_len", [[1]], np.int32),
+        tensor("stop", [[True]], np.bool_),
+        tensor("streaming", [[True]], np.bool_),
+    ]

@@ -12,6 +12,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from engines.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
+from gateway.backends import triton_repository
 
 # Errors end the stream with a gRPC status; else they come as text alone (triton-inference-server/server,
 # docs/customization_guide/inference_protocols.md).
@@ -80,11 +81,25 @@ class TritonModel:
                 "wait until Triton has started, or mend --triton-url."
             ) from None
         if not ready:
-            raise ModelUnavailable(
-                f"Triton at {self._url} does not have {self._name} ready; "
-                "it may still be loading, or its model repository lacks it."
-            )
+            why = await triton_repository.reason(self._client, self._name)
+            raise ModelUnavailable(f"Triton at {self._url} does not have {self._name} ready: {why}.")
         self._ready_until = time.monotonic() + _READY_KNOWN_S
+
+    async def probe(self) -> None:
+        """Raise ModelUnavailable, which says why, unless Triton says at this moment that it is ready."""
+        self._ready_until = 0.0
+        await self.check()
+
+    async def bring_up(self) -> None:
+        """Load the model. Raises what `triton_repository.bring_up` does."""
+        await triton_repository.bring_up(self._client, self._name)
+
+    async def take_down(self, stages: bool = False) -> None:
+        """Unload the model, and its stages where it has some. Raises as `bring_up` does."""
+        try:
+            await triton_repository.take_down(self._client, self._name, stages)
+        finally:
+            self._ready_until = 0.0
 
     async def close(self) -> None:
         """Let go of the connection."""

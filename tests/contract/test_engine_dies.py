@@ -30,6 +30,9 @@ def test_streams_end_with_an_error_and_new_requests_are_answered_within_seconds(
                 pass
         assert caught.value.code == "engine_failed"
     assert httpx.get(f"{gateway.url}/health/live").status_code == 200
+    unready = httpx.get(f"{gateway.url}/health/ready")
+    assert unready.status_code == 503
+    assert gateway.model in unready.json()["error"]["message"]
     deadline = time.monotonic() + WITHIN_S
     after = gateway.post("/v1/completions", json=asked)
     while after.status_code == 503 and time.monotonic() < deadline:

@@ -208,3 +208,17 @@ def test_an_engine_of_another_gpu_is_not_served_and_says_which(engine_dir: Path,
     assert "Engine foreign was compiled for a GPU of compute capability 9.0." in done.stderr
     assert "CUDA_VISIBLE_DEVICES hides every GPU" in done.stderr
     assert "Triton loaded no engine" in done.stderr
+
+
+def test_a_gateway_that_strangers_would_reach_is_refused_before_anything_loads(repository: Path) -> None:
+    done = subprocess.run(
+        [*command(repository, ports()), "--host=0.0.0.0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "--keys" in done.stderr
+    assert "--insecure" in done.stderr
+    assert not done.stdout

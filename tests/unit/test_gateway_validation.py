@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.errors import ContextLengthExceeded, InvalidRequest
+from engines.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
@@ -22,6 +22,7 @@ from gateway.conversation import conversation
 from gateway.errors import (
     MalformedBody,
     MissingField,
+    ModelForbidden,
     NotOffered,
     UnknownField,
     UnsupportedMediaType,
@@ -29,6 +30,7 @@ from gateway.errors import (
     error_body,
     http_error,
 )
+from gateway.keys import Caller
 from gateway.models import Model, Models, Prompter
 from gateway.validation import (
     check_ids,
@@ -528,13 +530,21 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
                 assert 400 <= http_error(kind("x")).status <= 504
 
 
-def test_where_one_model_is_served_it_need_not_be_named() -> None:
+async def test_where_one_model_is_served_it_need_not_be_named() -> None:
     def model(name: str) -> Model:
         named = manifest().model_copy(update={"name": name})
         prompter = Prompter(named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None))
         return Model(prompter, cast(Backend, None), Queue(name, 1, 0))
 
-    assert Models([model("a")]).find(None).name == "a"
+    assert (await Models([model("a")]).find(None)).name == "a"
     with pytest.raises(InvalidRequest, match="a, b") as caught:
-        Models([model("a"), model("b")]).find(None)
+        await Models([model("a"), model("b")]).find(None)
     assert caught.value.param == "model"
+    two = Models([model("a"), model("b")])
+    only_b = Caller("one", frozenset({"b", "c"}))
+    assert (await two.find(None, only_b)).name == "b"
+    with pytest.raises(ModelForbidden):
+        await two.find("a", only_b)
+    with pytest.raises(ModelNotFound, match="there is: b") as unknown:
+        await two.find("c", only_b)
+    assert "a" not in str(unknown.value).rpartition(":")[2]
