@@ -50,7 +50,7 @@ async def test_anthropics_clients_find_the_id_where_they_look() -> None:
 
 
 async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = Queue("model", slots=1, bound=9)
 
@@ -65,7 +65,7 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
     caplog.set_level(logging.INFO, log.ACCESS)
     formatter = log.Lines()
     lines = []
-    caplog.handler.emit = lambda record: lines.append(formatter.format(record))  # type: ignore[method-assign]
+    monkeypatch.setattr(caplog.handler, "emit", lambda record: lines.append(formatter.format(record)))
     with pytest.raises(ZeroDivisionError):
         await visited(fails, "mine", "/v1/" + "x" * 1000)
     assert line.waiting == 0
