@@ -19,6 +19,7 @@ from bench.frontend_rounds import NO_GATEWAY, Load, Rounds, Sample, hold, ours, 
 from bench.json_file import JsonFile
 from bench.progress import shown
 from bench.side_by_side import tokenizer_of
+from bench.wide_engine import wide
 
 THIS, OTHER, VLLM = "this", "other", "vLLM"
 # As fast as stand-in and gateway can, by tokens to a message.
@@ -62,15 +63,15 @@ def frontend(
     Ctrl-C prints what was measured so far.
     """
     tokenizer_of(engine)
-    engine = engine.resolve()
-    gateways = {THIS: ours(ROOT, engine)}
-    if against:
-        gateways[OTHER] = ours(against.resolve(), engine)
-    if vllm:
-        gateways[VLLM] = vllms(vllm.absolute(), checkpoint.resolve(), engine)
     loads = loads_of(messages)
-    with shown(len(gateways) + rounds * len(loads) * (len(gateways) + 1)) as report:
-        held = hold(engine.name, gateways, loads, rounds, report)
+    with wide(engine, max(load.clients for load in loads)) as served:
+        gateways = {THIS: ours(ROOT, served)}
+        if against:
+            gateways[OTHER] = ours(against.resolve(), served)
+        if vllm:
+            gateways[VLLM] = vllms(vllm.absolute(), checkpoint.resolve(), served)
+        with shown(len(gateways) + rounds * len(loads) * (len(gateways) + 1)) as report:
+            held = hold(served.name, gateways, loads, rounds, report)
     Console().print(_table(held, loads))
     if json_file:
         _write_json(json_file, held, loads)
