@@ -98,7 +98,7 @@ def engine(
     """
     from build import engine as engine_build
     from build.trtllm_build import commands
-    from engines.recipe import read_recipe
+    from engines.recipe_file import read_recipe
 
     with _one_sentence():
         if dry_run:
@@ -199,7 +199,7 @@ def plan(
 
     from build import plan as engine_plan
     from build import plan_page
-    from engines.recipe import read_recipe
+    from engines.recipe_file import read_recipe
 
     with _one_sentence():
         wanted = read_recipe(recipe)

@@ -16,7 +16,7 @@ from build import graph
 
 # Goes up when what is written here changes, so that engines are built again.
 VERSION = 1
-# Names that runtime/executor.py knows too.
+# Names that runtime/slot_executor.py knows too.
 SWITCH = "write_first"
 PREFIX = "first_"
 

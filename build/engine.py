@@ -14,7 +14,8 @@ from build.maker import Facts, maker_of
 from engines import manifest
 from engines.errors import BuildError, EngineRefused, RecipeError
 from engines.manifest import FileDigest, Manifest
-from engines.recipe import Chat, Recipe, read_recipe
+from engines.recipe import Chat, Recipe
+from engines.recipe_file import read_recipe
 from ensemble.repository import CHECKOUT, write_repository
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer

@@ -27,7 +27,8 @@ from build.agreement import Agreement
 from engines import devices
 from engines.errors import BuildError, NoGpu
 from engines.manifest import Manifest
-from engines.recipe import Recipe, read_recipe
+from engines.recipe import Recipe
+from engines.recipe_file import read_recipe
 from ensemble.repository import CHECKOUT
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer

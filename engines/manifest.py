@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engines import devices
 from engines.errors import EngineRefused, NoGpu, RecipeError
-from engines.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target, read_recipe
+from engines.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target
+from engines.recipe_file import read_recipe
 
 FORMAT = 1
 FILE_NAME = "engine.json"

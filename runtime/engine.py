@@ -19,7 +19,8 @@ from engines.manifest import open_engine
 from runtime.admission import check_request
 from runtime.cpu import physical_cores
 from runtime.draft_length import DraftLength
-from runtime.executors import MOST_EXTENDED, MOST_ROWS, open_executor
+from runtime.executor import MOST_EXTENDED, MOST_ROWS
+from runtime.executors import open_executor
 from runtime.grammar import Matcher
 from runtime.grammar_compiler import GrammarCompiler, Outcome
 from runtime.kv_cache import FloatArray

@@ -16,7 +16,7 @@ from engines.errors import EngineRefused
 from engines.manifest import Manifest
 from engines.recipe import Target
 from runtime.cpu import attend_without_flash
-from runtime.executors import Capabilities
+from runtime.executor import Capabilities
 from runtime.genai_config import check_context, read_model
 from runtime.kv_cache import FloatArray
 

@@ -1,4 +1,4 @@
-"""Keys and values of every sequence, one slot each; owned by `executor`."""
+"""Keys and values of every sequence, one slot each; owned by `slot_executor`."""
 
 import mmap
 import sys

@@ -8,7 +8,8 @@ import numpy as np
 from engines.errors import InvalidRequest
 from engines.manifest import open_engine
 from runtime.cpu import physical_cores
-from runtime.executors import Executor, open_executor
+from runtime.executor import Executor
+from runtime.executors import open_executor
 from text.perplexity import Score, windows
 
 

@@ -19,7 +19,8 @@ from engines.errors import EngineRefused
 from engines.generation import Delta, SamplingParams
 from engines.manifest import open_engine
 from runtime.engine import Engine
-from runtime.executors import Executor, open_executor
+from runtime.executor import Executor
+from runtime.executors import open_executor
 from runtime.sequence import joined
 
 TARGETS = ("onnx-dml", "onnx-cuda")

@@ -11,7 +11,7 @@ from answers import Answer, wait_until
 
 from engines.generation import Delta, SamplingParams
 from runtime.engine import Engine
-from runtime.executor import SlotExecutor
+from runtime.slot_executor import SlotExecutor
 
 EXACT = SamplingParams(max_tokens=12, temperature=0.0, log_probs=True)
 ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)

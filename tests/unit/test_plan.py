@@ -15,7 +15,8 @@ from servers import ROOT
 from build import gpu, plan
 from build.architecture import Architecture
 from engines.errors import BuildError, RecipeError
-from engines.recipe import Recipe, read_recipe
+from engines.recipe import Recipe
+from engines.recipe_file import read_recipe
 
 CONFIGS = ROOT / "tests" / "configs"
 MODELS = {path.stem: Architecture.read_file(path) for path in CONFIGS.glob("*.json")}

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import RecipeError
-from engines.recipe import Recipe, RequestedLimits, read_recipe
+from engines.recipe import Recipe, RequestedLimits
+from engines.recipe_file import read_recipe
 
 ROOT = Path(__file__).parents[2]
 GOOD = "name: a\ncheckpoint: c\ntarget: onnx-cpu\nquantization: int4\n"

@@ -20,7 +20,8 @@ from build.__main__ import app
 from build.architecture import Architecture
 from build.trtllm_build import IMAGE, TrtllmBuild, commands
 from engines.errors import BuildError, RecipeError
-from engines.recipe import Recipe, read_recipe
+from engines.recipe import Recipe
+from engines.recipe_file import read_recipe
 
 GOLDEN = ROOT / "tests" / "golden"
 OPTIONS: dict[str, dict[str, Any]] = json.loads((GOLDEN / "trtllm_build_options.json").read_text())
