@@ -112,6 +112,26 @@ def engine(
 
 
 @app.command()
+def merge(
+    checkpoint: Annotated[Path, typer.Argument(help="The base: config.json, *.safetensors, tokenizer.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    adapter: Annotated[
+        list[Path], typer.Option(help="What PeftModel.save_pretrained wrote; repeatable, in this order.")
+    ],
+) -> None:
+    """Put LoRA adapters into their base: a checkpoint like any other.
+
+    Building an engine does it by itself when the recipe has `adapters`. It takes no GPU and little memory: a
+    piece of a matrix at a time, summed in fp32 and rounded once. LoRA, rank-stabilised LoRA and DoRA, ranks
+    and alphas by pattern, trained embeddings, biases and added tokens.
+    """
+    from build import merge as merging
+
+    with _one_sentence():
+        print(merging.merge(checkpoint, adapter, output))
+
+
+@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The merged checkpoint that save_pretrained wrote.")],
     output: Annotated[Path, typer.Argument(help="Folder to write.")],

@@ -48,8 +48,9 @@ class Checkpoint:
             )
         if (directory / ADAPTER).is_file():
             raise CheckpointError(
-                f"{directory} is a LoRA adapter ({ADAPTER}), not a whole model; merge it into its base "
-                "first: PeftModel.merge_and_unload(), then save_pretrained."
+                f"{directory} is a LoRA adapter ({ADAPTER}), not a whole model; put it into its base with "
+                f"`python -m build merge BASE OUTPUT --adapter {directory}`, or name both in the recipe: "
+                f"checkpoint is the base, and adapters is [{directory}]."
             )
         model = Architecture.read(directory)
         weights = Weights(directory)
@@ -151,7 +152,7 @@ def _check_tensors(model: Architecture, weights: Weights) -> None:
         if name in expected or name.endswith(_IGNORED) or (name == LM_HEAD and model.tied):
             continue
         mend = (
-            "merge the adapter first: PeftModel.merge_and_unload(), then save_pretrained"
+            "save the adapter alone (PeftModel.save_pretrained) and give it as adapters in the recipe"
             if "lora_" in name or "base_layer" in name
             else f"check num_hidden_layers and the architecture in {architecture.FILE_NAME}"
         )

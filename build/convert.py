@@ -8,7 +8,6 @@ hold it, so that memory depends neither on the model nor on the number of ranks.
 
 import json
 import re
-import shutil
 from collections import Counter, defaultdict
 from contextlib import ExitStack
 from math import prod
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from build import calibration, progress, trtllm_config
 from build.calibration import Calibration
 from build.checkpoint import Checkpoint
-from build.destination import Destination
+from build.destination import Destination, check_room
 from build.mapping import Mapping
 from build.rank_tensors import PROJECTIONS, Block, RankTensor, rank_tensors
 from build.tensor_file import TensorFile
@@ -65,7 +64,7 @@ def convert(
         for tensors in ranks
         for tensor in tensors
     )
-    _check_room(output, size)
+    check_room(output, size, "converted checkpoint")
     run = None
     if calibration.needed(form, cache):
         run = calibration.Run.of(checkpoint, form, cache, dtype, text or Calibration())
@@ -189,13 +188,3 @@ def _check_replaceable(output: Path) -> None:
                 f"{output} holds {name}, so it is no converted checkpoint that may be replaced; name "
                 "another folder."
             )
-
-
-def _check_room(output: Path, size: int) -> None:
-    parent = next(path for path in output.absolute().parents if path.exists())
-    free = shutil.disk_usage(parent).free
-    if free < size:
-        raise BuildError(
-            f"The converted checkpoint takes {size / 1e6:,.0f} MB and {parent} has {free / 1e6:,.0f} MB "
-            "free; make room or name a folder on another disk."
-        )

@@ -1,6 +1,6 @@
 """The place of one engine or converted checkpoint: built beside it, put there whole or not at all.
 
-Used by `engine` and `convert`.
+Used by `engine`, `convert` and `merge`.
 """
 
 import shutil
@@ -87,3 +87,14 @@ class Destination:
 
     def _beside(self, what: str) -> Path:
         return self.directory.parent / f".{self.directory.name}.{what}"
+
+
+def check_room(output: Path, size: int, what: str) -> None:
+    """Raise BuildError unless there are `size` bytes free where `output` is to be."""
+    parent = next(path for path in output.absolute().parents if path.exists())
+    free = shutil.disk_usage(parent).free
+    if free < size:
+        raise BuildError(
+            f"The {what} takes {size / 1e6:,.0f} MB and {parent} has {free / 1e6:,.0f} MB free; make room or "
+            "name a folder on another disk."
+        )

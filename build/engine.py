@@ -11,6 +11,7 @@ from build import progress
 from build.checkpoint import Checkpoint
 from build.destination import Destination
 from build.maker import Facts, maker_of
+from build.merge import Merge
 from engines import manifest
 from engines.errors import BuildError, EngineRefused, RecipeError
 from engines.manifest import FileDigest, Manifest
@@ -32,7 +33,8 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
     facts = maker_of(recipe.target).facts(recipe, words)
     destination = Destination(output / recipe.name)
     with destination.locked():
-        opened = Checkpoint.open(checkpoint or recipe.checkpoint)
+        base = checkpoint or recipe.checkpoint
+        opened = Merge.open(base, recipe.adapters) if recipe.adapters else Checkpoint.open(base)
         planned = _plan(recipe, opened, facts)
         reason = "--force" if force else _reason_to_build(destination.directory, planned)
         if reason is None:
@@ -48,7 +50,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
     return f"{done}\nIts Triton models are in {repository}."
 
 
-def _plan(recipe: Recipe, checkpoint: Checkpoint, facts: Facts) -> Manifest:
+def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manifest:
     """The manifest of the engine to be, but for the files that only the build makes."""
     templates = _chat_templates(recipe, checkpoint)
     limits = recipe.limits_for(checkpoint.architecture.context)
@@ -122,10 +124,11 @@ def _write(directory: Path, finished: Manifest) -> None:
     new.replace(directory / manifest.FILE_NAME)
 
 
-def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destination: Destination) -> int:
+def _build(recipe: Recipe, opened: Checkpoint | Merge, planned: Manifest, destination: Destination) -> int:
     """Build, check and put in place; returns the engine's size in bytes."""
     maker = maker_of(recipe.target)
     with destination.workplace() as work:
+        checkpoint = opened.write(work / "checkpoint") if isinstance(opened, Merge) else opened
         engine = work / "engine"
         engine.mkdir()
         checkpoint.tokenizer.write(engine, *_chat_templates(recipe, checkpoint))
@@ -138,7 +141,7 @@ def _build(recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, destinatio
     return sum(file.size for file in files.values())
 
 
-def _chat_templates(recipe: Recipe, checkpoint: Checkpoint) -> tuple[str | None, str | None]:
+def _chat_templates(recipe: Recipe, checkpoint: Checkpoint | Merge) -> tuple[str | None, str | None]:
     """The template, and the one for conversations with tools; a recipe's takes the place of both."""
     if recipe.chat.template is None:
         return checkpoint.tokenizer.chat_template, checkpoint.tokenizer.tool_template

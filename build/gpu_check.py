@@ -25,7 +25,7 @@ import httpx
 from build import greedy, progress, sample
 from build.agreement import Agreement
 from engines import devices
-from engines.errors import BuildError, NoGpu
+from engines.errors import BuildError, NoGpu, RecipeError
 from engines.manifest import Manifest
 from engines.recipe import Recipe
 from engines.recipe_file import read_recipe
@@ -78,6 +78,12 @@ def check(
         ) from None
     _check_docker()
     wanted = [read_recipe(path) for path in recipes]
+    for path, recipe in zip(recipes, wanted, strict=True):
+        if recipe.adapters:
+            raise RecipeError(
+                f"{path} has adapters, and the answers are held against its checkpoint, which has none; "
+                "merge them with `python -m build merge`, and give what comes out as the checkpoint."
+            )
     if any(recipe.checkpoint == SAMPLE for recipe in wanted):
         progress.say(sample.write(SAMPLE))
     for path in recipes:

@@ -16,6 +16,7 @@ from engines.recipe import Dtype, Recipe
 
 IMAGE = "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
 PROGRAM = "trtllm-build"
+MERGED = Path("merged")
 CONVERTED = Path("trtllm")
 
 
@@ -76,6 +77,12 @@ class TrtllmBuild:
         return words
 
 
+def merge_command(recipe: Recipe, checkpoint: Path) -> list[str]:
+    """What puts a recipe's adapters into its checkpoint."""
+    words = ["python", "-m", "build", "merge", str(checkpoint), str(MERGED / recipe.name)]
+    return [*words, *(word for adapter in recipe.adapters for word in ("--adapter", str(adapter)))]
+
+
 def convert_command(recipe: Recipe, checkpoint: Path) -> list[str]:
     """What writes the checkpoint that trtllm-build reads."""
     return [
@@ -104,10 +111,12 @@ def commands(recipe: Recipe, model: Architecture, checkpoint: Path, output: Path
     first = "# On any machine, no GPU needed:"
     if recipe.calibrated:
         first = "# On a machine that holds the whole model, after `make setup-modelopt`; a GPU is not needed:"
+    converted = MERGED / recipe.name if recipe.adapters else checkpoint
     return "\n".join(
         [
             first,
-            shlex.join(convert_command(recipe, checkpoint)),
+            *([shlex.join(merge_command(recipe, checkpoint))] if recipe.adapters else []),
+            shlex.join(convert_command(recipe, converted)),
             f"# On the GPU that will serve it, in {IMAGE}:",
             shlex.join(TrtllmBuild.of(recipe, model, output).command()),
         ]

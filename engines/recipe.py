@@ -215,6 +215,7 @@ class RequestedChat(Chat):
 class Recipe(Section):
     """One engine to build.
 
+    adapters: folders of LoRA adapters, which are merged into the checkpoint in this order.
     dtype: of what is not quantised in a TensorRT-LLM engine, activations and KV cache among it; None follows
         the checkpoint.
     calibration: the text that a calibrated quantization is set by; None is the short one that ships.
@@ -222,6 +223,7 @@ class Recipe(Section):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
     checkpoint: Path
+    adapters: tuple[Path, ...] = ()
     target: Target
     quantization: Quantization
     dtype: Dtype | None = None

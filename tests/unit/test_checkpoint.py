@@ -162,8 +162,8 @@ def test_an_untied_model_without_lm_head_hears_of_tying(folder: Path) -> None:
     [
         ("model.layers.2.mlp.up_proj.weight", "num_hidden_layers"),
         ("model.layers.0.self_attn.q_proj.bias", "the architecture"),
-        ("model.layers.0.self_attn.q_proj.lora_A.weight", "merge_and_unload"),
-        ("model.layers.0.self_attn.q_proj.base_layer.weight", "merge_and_unload"),
+        ("model.layers.0.self_attn.q_proj.lora_A.weight", "adapters in the recipe"),
+        ("model.layers.0.self_attn.q_proj.base_layer.weight", "adapters in the recipe"),
     ],
 )
 def test_a_tensor_too_many_is_named_with_its_likely_cause(folder: Path, extra: str, mend: str) -> None:
@@ -255,9 +255,10 @@ def test_a_config_that_cannot_be_read_is_refused(folder: Path, content: str | No
     assert words in _refusal(folder)
 
 
-def test_a_lora_adapter_is_told_to_merge(folder: Path) -> None:
+def test_a_lora_adapter_is_no_checkpoint_and_hears_where_it_goes(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
-    assert "merge it into its base first" in _refusal(folder)
+    assert f"adapters is [{folder}]" in _refusal(folder)
+    assert f"python -m build merge BASE OUTPUT --adapter {folder}" in _refusal(folder)
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Make the adapters of tests/adapters.py with peft, and what their models answer; writes golden/peft/*.
+
+Run it from the checkout with PYTHONPATH=tests, in an environment that has peft 0.21.2 beside this project's
+packages. Beside each adapter lies logits.npy: float32 [vocab] after the prompt, of the model with the adapter
+at work in it, not merged: merging into tied embeddings with peft is another model than the one trained.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from adapters import CASES, GOLDEN, PROMPT, write_base
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaForCausalLM
+
+
+def main() -> None:
+    shutil.rmtree(GOLDEN, ignore_errors=True)
+    for name, case in CASES.items():
+        torch.manual_seed(0)
+        with tempfile.TemporaryDirectory() as folder:
+            base = write_base(case, Path(folder) / "base")
+            model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+        if case.rows:
+            model.resize_token_embeddings(case.rows, mean_resizing=False)
+        tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **case.lora))
+        with torch.no_grad():
+            for parameter in tuned.parameters():
+                if parameter.requires_grad:  # as training would: B starts at zero
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+            logits = tuned(torch.tensor([PROMPT])).logits[0, -1]
+        directory = GOLDEN / name.replace(" ", "-")
+        tuned.peft_config["default"].base_model_name_or_path = "base"
+        tuned.save_pretrained(directory)
+        (directory / "README.md").unlink(missing_ok=True)
+        np.save(directory / "logits.npy", logits.numpy())
+
+
+if __name__ == "__main__":
+    main()
