@@ -2,10 +2,17 @@
 
 The ensemble and the engine stage have the names, types and shapes of TensorRT-LLM 1.2's
 `inflight_batcher_llm` (NVIDIA/TensorRT-LLM, triton_backend/all_models/inflight_batcher_llm), so a client
-written for it works unchanged. Where upstream leaves a type open, it is the one an ONNX engine would use.
+written for it works unchanged. Where upstream leaves a type open, it is the one an ONNX engine would use, but
+for the logits of a compiled one.
 """
 
-from ensemble.config import Tensor
+from ensemble.config import DataType, Tensor
+
+# Where upstream leaves the type of the logits to who fills in its template. NVIDIA's engine model holds it
+# against what the engine gives, and answers with an error where the two differ (fillTritonResponse in
+# model_instance_state.cc): FP16, the logits_dtype of the checkpoints that `build` writes.
+LOGITS = frozenset({"context_logits", "generation_logits", "draft_logits"})
+COMPILED_LOGITS: DataType = "FP16"
 
 ENSEMBLE_INPUTS = (
     Tensor("text_input", "STRING", (1,)),

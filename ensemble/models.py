@@ -1,5 +1,7 @@
 """The Triton models of one built engine and how they are wired; written by `ensemble.repository`."""
 
+from dataclasses import replace
+
 from engines.manifest import Manifest
 from engines.stages import engine_stage, postprocessing, preprocessing
 from ensemble import interface, llmapi_arguments, llmapi_interface
@@ -76,6 +78,7 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
         return (_llmapi(manifest, engine_dir),)
     name, rows = manifest.name, manifest.limits.max_batch_size
     inputs, outputs = _extras(manifest)
+    passed_on = _with_logits(manifest, interface.ENSEMBLE_OUTPUTS)
     parameters = {ENGINE_PARAMETER: engine_dir}
     return (
         PythonModel(
@@ -99,7 +102,7 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
             name,
             rows,
             (*interface.ENSEMBLE_INPUTS, *interface.OWN_INPUTS, *inputs),
-            (*interface.ENSEMBLE_OUTPUTS, *interface.OWN_OUTPUTS, *outputs),
+            (*passed_on, *interface.OWN_OUTPUTS, *outputs),
             _steps(name, inputs, outputs),
         ),
     )
@@ -126,9 +129,21 @@ def _extras(manifest: Manifest) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     return interface.ONNX_INPUTS, interface.ONNX_OUTPUTS
 
 
+def _with_logits(manifest: Manifest, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The same, with the type that the logits of this engine have."""
+    if manifest.target != "tensorrt-llm":
+        return tensors
+    logits = interface.LOGITS
+    return tuple(
+        replace(tensor, dtype=interface.COMPILED_LOGITS) if tensor.name in logits else tensor
+        for tensor in tensors
+    )
+
+
 def _engine(manifest: Manifest, engine_dir: str) -> PythonModel | TrtllmModel:
     name, rows = engine_stage(manifest.name), manifest.limits.max_batch_size
-    inputs, outputs = interface.ENGINE_INPUTS, interface.ENGINE_OUTPUTS
+    inputs = _with_logits(manifest, interface.ENGINE_INPUTS)
+    outputs = _with_logits(manifest, interface.ENGINE_OUTPUTS)
     if manifest.target == "tensorrt-llm":
         parameters = _compiled(manifest, engine_dir)
         return TrtllmModel(name, rows, inputs, outputs, parameters.texts())

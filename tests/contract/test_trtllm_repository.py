@@ -7,10 +7,14 @@ from typing import Any, get_type_hints
 
 import pytest
 import tokenizers
+from servers import ROOT
 from transformers import AutoTokenizer
 from tritonclient.grpc import model_config_pb2
 from trtllm_repository import NAME, compiled_engine, read_config, stand_in
 
+from build import trtllm_config
+from build.architecture import Architecture
+from build.mapping import Mapping
 from engines.recipe import KVCache, Parallel
 from ensemble.repository import write_repository
 from ensemble.trtllm_parameters import TrtllmParameters
@@ -62,6 +66,21 @@ def test_a_compiled_engine_gets_nvidias_backend_and_its_settings(engine_dir: Pat
     assert given.keys() >= READ_WITHOUT_A_DEFAULT
     assert {name for name, value in given.items() if not value} == {"tokenizer_dir"}
     assert not given.keys() & {"gpu_device_ids", "lora_prefetch_dir", "encoder_model_path"}
+
+
+def test_the_logits_have_the_type_that_the_engine_gives_them(engine_dir: Path, tmp_path: Path) -> None:
+    """Upstream's check of both: fillTritonResponse in model_instance_state.cc."""
+    config = written(engine_dir, tmp_path)
+    ensemble = read_config(tmp_path / "repository" / NAME)
+    types = {
+        tensor.name: model_config_pb2.DataType.Name(tensor.data_type)
+        for tensor in (*config.input, *config.output, *ensemble.output)
+        if tensor.name.endswith("_logits") and not tensor.name.startswith("return_")
+    }
+    assert types == dict.fromkeys(("draft_logits", "context_logits", "generation_logits"), "TYPE_FP16")
+    model = Architecture.read_file(ROOT / "tests" / "configs" / "llama-3.2-1b.json")
+    made = trtllm_config.config(model, Mapping(), "none", "none", "bfloat16")
+    assert made["logits_dtype"] == "float16"
 
 
 def test_what_the_recipe_says_of_gpus_and_cache_reaches_the_engine(engine_dir: Path, tmp_path: Path) -> None:
