@@ -8,11 +8,16 @@ FROM ${BASE}
 ARG REQUIREMENTS=requirements/serving.txt
 
 # An environment of its own leaves the packages of TensorRT-LLM in the base image as they are, and still
-# sees them. Triton's Python stub asks the first `python3` on PATH where packages are.
+# sees them, behind its own. Triton's Python stub asks the first `python3` on PATH where packages are.
+# The image's openai, 1.107.3, is older than what its tensorrt_llm imports; a newer one stands before it.
 WORKDIR /app
 COPY requirements requirements
-RUN python3 -m venv --system-site-packages --without-pip /opt/slipway \
-    && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir -r "${REQUIREMENTS}" -r requirements/compile.txt
+COPY docker/image_packages.py docker/
+RUN python3 -m venv --without-pip /opt/slipway \
+    && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir -r "${REQUIREMENTS}" -r requirements/compile.txt \
+    && python3 -m pip install --no-cache-dir --no-deps --target /opt/openai openai==2.53.0 \
+    && python3 docker/image_packages.py /opt/openai \
+        > "$(/opt/slipway/bin/python3 -c 'import site; print(site.getsitepackages()[0])')/image.pth"
 ENV PATH=/opt/slipway/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

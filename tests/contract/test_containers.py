@@ -213,3 +213,34 @@ def test_the_gateway_looks_for_triton_where_compose_puts_it():
     host, port = words[words.index("--triton-url") + 1].split(":")
     assert host in SERVICES
     assert f"127.0.0.1:{port}:{port}" in SERVICES[host]["ports"]
+
+
+def test_our_environment_sees_the_packages_of_the_images_environment_behind_its_own(tmp_path: Path):
+    """As the Dockerfile makes it: NVIDIA's image has TensorRT-LLM in a virtual environment too."""
+    made = {}
+    for name in ("image", "ours"):
+        subprocess.run([sys._base_executable, "-m", "venv", "--without-pip", tmp_path / name], check=True)
+        [made[name]] = (tmp_path / name / "lib").glob("python*/site-packages")
+        (made[name] / "both.py").write_text(f"found = {name!r}")
+    info = made["image"] / "tensorrt_llm-1.2.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: tensorrt_llm\nVersion: 1.2.1\n")
+    (made["image"] / "nested.pth").write_text(str(tmp_path / "nested"))
+    for name in ("nested", "newer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "openai.py").write_text(f"found = {name!r}")
+    (tmp_path / "nested" / "cutlass.py").touch()
+    ran = subprocess.run(
+        [tmp_path / "image" / "bin" / "python3", ROOT / "docker" / "image_packages.py", tmp_path / "newer"],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    (made["ours"] / "image.pth").write_bytes(ran.stdout)
+    code = "from importlib import metadata; import both, cutlass, openai\n"
+    code += "print(metadata.version('tensorrt_llm'), both.found, openai.found)"
+    asked = [tmp_path / "ours" / "bin" / "python3", "-c", code]
+    seen = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert seen.split() == ["1.2.1", "ours", "newer"]
+    [line] = [line for name, line in instructions(ROOT / "docker/triton.Dockerfile") if "venv" in line]
+    assert "python3 docker/image_packages.py /opt/openai" in line
+    assert "--target /opt/openai openai==" in line
