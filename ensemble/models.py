@@ -12,11 +12,14 @@ from text import tokenizer_info
 ENGINE_PARAMETER = "engine_dir"
 
 # tensorrt_llm is to find the packages it was installed with, in the image, before those of our own virtual
-# environment, which has other versions of some (docker/triton.Dockerfile). LLM's workers get the same path.
-_IMAGE_FIRST = """import sys
+# environment, which has other versions of some (docker/triton.Dockerfile); so are LLM's workers, to whose
+# path mpi4py only appends this one (_sync_set_data in mpi4py/futures/_core.py).
+_IMAGE_FIRST = """import os
+import sys
 from pathlib import Path
 
-sys.path.sort(key=lambda path: any((above / "pyvenv.cfg").is_file() for above in Path(path).parents))
+sys.path.sort(key=lambda path: Path(path).is_relative_to(sys.prefix))
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
 """
 
 # What a client of the ensemble calls the engine's inputs, where the two names differ.

@@ -5,7 +5,9 @@ executor/result.py, and for what ends an answer _torch/pyexecutor/sampler.py (_h
 """
 
 import asyncio
+import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Coroutine
@@ -21,6 +23,8 @@ from runtime.process import EngineProcess
 
 __all__ = ["LLM", "CompletionOutput", "RequestOutput", "SamplingParams"]
 
+# What a worker of mpi4py (futures/_core.py: client_spawn, _sync_set_data) does with the path it is sent.
+_WORKER = "import json, sys; sys.path.extend(json.load(sys.stdin)); print(json.dumps(sys.path))"
 # Where the engine is, and where the arguments of LLM are put down for a test to read.
 ENGINE, ARGUMENTS = "FAKE_LLM_ENGINE", "FAKE_LLM_ARGUMENTS"
 # Of TorchLlmArgs and KvCacheConfig; others are errors.
@@ -100,6 +104,13 @@ class RequestOutput:
         return self
 
 
+def _worker_path() -> Any:
+    """sys.path of a worker, started as MPIPoolExecutor starts those of LLM."""
+    command = [sys.executable, "-c", _WORKER]
+    ran = subprocess.run(command, input=json.dumps(sys.path), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(ran.stdout)
+
+
 class LLM:
     def __init__(
         self,
@@ -122,6 +133,7 @@ class LLM:
             seen["gpus"] = os.environ.get("CUDA_VISIBLE_DEVICES")
             seen["mpirun"] = os.environ.get("OMPI_COMM_WORLD_SIZE")
             seen["path"] = sys.path
+            seen["worker_path"] = _worker_path()
             Path(os.environ[ARGUMENTS]).write_text(repr(seen))
         self._tokenizer = None if skip_tokenizer_init else tokenizer or model
         self._max_seq_len: int = kwargs["max_seq_len"]
