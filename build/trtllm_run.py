@@ -1,6 +1,6 @@
 """trtllm-build as a child process: its log as a bar, and what went wrong as a sentence; for `trtllm_engine`.
 
-The lines are those of TensorRT-LLM 1.2: tensorrt_llm/commands/build.py, builder.py (build, build_engine),
+The lines are those of TensorRT-LLM 1.2: tensorrt_llm/plugin/plugin.py, builder.py (build, build_engine),
 _common.py (serialize_engine), each as `[time] [TRT-LLM] [I] …` (logger.py); lines with [TRT] are TensorRT's.
 """
 
@@ -21,7 +21,7 @@ from engines.errors import BuildError
 
 # One line of each is printed for every rank, in this order; ranks that are built at once mix theirs.
 STEPS = (
-    "Set dtype to",
+    "Set PluginConfig.dtype to",
     "Total time of constructing network from module object",
     "Total time to initialize the weights in network",
     "Build TensorRT engine",

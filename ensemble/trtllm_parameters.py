@@ -51,7 +51,6 @@ class TrtllmParameters:
     cross_kv_cache_fraction: Annotated[float | None, _NO_ENCODER] = None
     kv_cache_host_memory_bytes: Annotated[int | None, "none: the machine's memory is the user's"] = None
     kv_cache_onboard_blocks: Annotated[bool | None, "belongs to blocks in the machine's memory"] = None
-    enable_trt_overlap: Annotated[bool | None, "experimental upstream, off"] = None
     exclude_input_in_output: Annotated[bool, "as ONNX engines: clients say so with each request"] = False
     cancellation_check_period_ms: Annotated[int, "a client that left is noticed within 100 ms"] = 100
     stats_check_period_ms: Annotated[int, _AS_UPSTREAM] = 100

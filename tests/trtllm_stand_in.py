@@ -37,7 +37,7 @@ build_config = {{name: getattr(args, name) for name in
 build_config |= json.loads(os.environ.get("STAND_IN_BUILT", "{{}}"))
 for rank in range(config["mapping"]["world_size"]):
     weights = (checkpoint / f"rank{{rank}}.safetensors").read_bytes()
-    say(f"Set dtype to {{config['dtype']}}.")
+    say(f"Set PluginConfig.dtype to {{config['dtype']}}.")
     say("padding removal and fMHA are both enabled, max_input_len is not required and will be ignored",
         level="W")
     say("Total time of constructing network from module object 2.3651156425476074 seconds")

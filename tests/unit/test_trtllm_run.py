@@ -58,7 +58,7 @@ MEANS = {
 
 
 def _failing(tmp_path: Path, words: str, end: str = "exit 1") -> str:
-    (tmp_path / "said").write_text(f"{TIME} [TRT-LLM] [I] Set dtype to float16.\n{words}\n")
+    (tmp_path / "said").write_text(f"{TIME} [TRT-LLM] [I] Set PluginConfig.dtype to float16.\n{words}\n")
     with pytest.raises(BuildError) as failed:
         run(["sh", "-c", f"cat said; {end}"], tmp_path, tmp_path / "log", 1)
     assert (tmp_path / "log").read_text() == (tmp_path / "said").read_text()
