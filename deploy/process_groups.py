@@ -14,6 +14,9 @@ from engines.stages import engine_stage
 
 # All models at the start, and each may be unloaded and loaded again while the server runs.
 _CONTROLLED = ["--model-control-mode=explicit", "--load-model=*"]
+# Open MPI gives each of up to two processes one core, all threads and Python stages of a Triton included,
+# unless it is configured otherwise or told so.
+_MPIRUN = ["mpirun", "--allow-run-as-root", "--bind-to", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Leader:
             ["-n", "1", *command, *(others if rank else []), _python_shared_memory(rank)]
             for rank in range(self.engine.parallel.world_size)
         )
-        line = ["mpirun", "--allow-run-as-root", *next(ranks)]
+        line = [*_MPIRUN, *next(ranks)]
         return [*line, *chain.from_iterable([":", *rank] for rank in ranks)]
 
 
@@ -66,7 +69,7 @@ class Orchestrator:
         """One line of mpirun with one rank, which keeps its own memory off the engines' GPUs."""
         gpus = sorted(gpu for engine in self.engines for gpu in engine.parallel.gpus or ())
         return [
-            *("mpirun", "--allow-run-as-root", "-n", "1", *command, *_CONTROLLED),
+            *(*_MPIRUN, "-n", "1", *command, *_CONTROLLED),
             *("--pinned-memory-pool-byte-size=0", "--enable-peer-access=false"),
             *(f"--cuda-memory-pool-byte-size={gpu}:0" for gpu in gpus),
             _python_shared_memory(0),

@@ -19,11 +19,12 @@ from engines.manifest import FILE_NAME, Manifest
 from engines.recipe import Limits
 from ensemble.repository import write_repository
 
+# mpirun's, the others are Triton's. Upstream leaves --bind-to to how Open MPI is configured.
+MPIRUN = {"--allow-run-as-root", "--bind-to"}
 GOLDEN = ROOT / "tests" / "golden" / "triton_launch.txt"
 LIMITS = Limits(max_batch_size=4, max_input_len=63, max_seq_len=64, max_num_tokens=256)
-# What triton_backend/scripts/launch_triton_server.py gives tritonserver and mpirun.
+# What triton_backend/scripts/launch_triton_server.py gives tritonserver.
 UPSTREAM = {
-    "--allow-run-as-root",
     "--backend-config",
     "--cuda-memory-pool-byte-size",
     "--disable-auto-complete-config",
@@ -96,8 +97,8 @@ def test_every_option_is_one_of_tritonservers_and_upstream_gives_it_too(tmp_path
     said = subprocess.run(asked, env=plain.environment, capture_output=True, text=True, check=False).stderr
     known = set(re.findall(r"^  (--[a-z-]+)", said, flags=re.MULTILINE))
     for words in _lines():
-        assert _options(words) - _options(plain.command) <= UPSTREAM
-        assert _options(words) - {"--allow-run-as-root"} <= known
+        assert _options(words) - _options(plain.command) <= UPSTREAM | MPIRUN
+        assert _options(words) - MPIRUN <= known
 
 
 def test_rank_0_serves_everything_and_the_others_the_engine_alone() -> None:
@@ -112,6 +113,12 @@ def test_rank_0_serves_everything_and_the_others_the_engine_alone() -> None:
             assert rank.count("-n 1 ") == 1
         for rank in ranks[1:]:
             assert f"--model-control-mode=explicit --load-model={engines[0].name}.engine " in rank
+
+
+def test_no_rank_is_bound_to_one_core() -> None:
+    for words in _lines():
+        assert words[words.index("--bind-to") + 1] == "none"
+        assert words.index("--bind-to") < words.index("-n"), "it stands for every rank"
 
 
 def test_engines_of_one_gpu_need_no_mpirun() -> None:
