@@ -5,11 +5,7 @@ dockerfile/Dockerfile.triton.trt_llm_backend), and one made from it sees the sys
 """
 
 import site
-import sys
 
-# Folders that come before them.
-for folder in sys.argv[1:]:
-    print(folder)
 for folder in site.getsitepackages():
     # Not the folder alone: .pth files in it count too.
     print(f"import site; site.addsitedir({folder!r})")

@@ -7,16 +7,17 @@ FROM ${BASE}
 # requirements/triton.txt instead brings tritonserver itself, for a base image that has none.
 ARG REQUIREMENTS=requirements/serving.txt
 
-# An environment of its own leaves the packages of TensorRT-LLM in the base image as they are, and still
+# An environment of its own leaves what TensorRT-LLM needs in the base image as it is, and still
 # sees them, behind its own. Triton's Python stub asks the first `python3` on PATH where packages are.
-# The image's openai, 1.107.3, is older than what its tensorrt_llm imports; a newer one stands before it.
+# The image's openai, 1.107.3, is too old for its own tensorrt_llm, and is changed in its place: trtllm-build
+# and what LLM starts import it too.
 WORKDIR /app
 COPY requirements requirements
 COPY docker/image_packages.py docker/
 RUN python3 -m venv --without-pip /opt/slipway \
     && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir -r "${REQUIREMENTS}" -r requirements/compile.txt \
-    && python3 -m pip install --no-cache-dir --no-deps --target /opt/openai openai==2.53.0 \
-    && python3 docker/image_packages.py /opt/openai \
+    && python3 -m pip install --no-cache-dir --no-deps --break-system-packages openai==2.53.0 \
+    && python3 docker/image_packages.py \
         > "$(/opt/slipway/bin/python3 -c 'import site; print(site.getsitepackages()[0])')/image.pth"
 ENV PATH=/opt/slipway/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
