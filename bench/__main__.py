@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import prompts, report
-from bench.answer import RequestFailed
+from bench.answer import RequestFailed, Unreachable
 from bench.conversion import convert
 from bench.frontend import frontend
 from bench.json_file import JsonFile
@@ -52,6 +52,13 @@ app.command()(convert)
 @app.command()
 def run(
     url: Annotated[str, typer.Option(help="Where the server is.")] = "http://127.0.0.1:9000",
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["SLIPWAY_API_KEY", "OPENAI_API_KEY"],
+            help="The key, where the server asks for one; others on this machine see options, not variables.",
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Which model; the server's first one if not given.")
     ] = None,
@@ -100,7 +107,7 @@ def run(
     if prompt_tokens and prompts_file:
         raise typer.BadParameter("give either this or --prompts.", param_hint="--prompt-tokens")
     try:
-        server = Server(url, timeout)
+        server = Server(url, timeout, api_key)
         body: dict[str, Any] = {
             "model": model or _first_model(server),
             "max_tokens": max_tokens,
@@ -126,6 +133,7 @@ def run(
         spawn_rate=spawn_rate or users,
         duration_s=duration,
         timeout_s=timeout,
+        api_key=api_key,
     )
     measured = _drive_with_progress(load)
     summary = summarise(measured.samples, measured.window_s)
@@ -140,7 +148,7 @@ def run(
 def _first_model(server: Server) -> str:
     try:
         served = server.models()
-    except RequestFailed as error:
+    except Unreachable as error:
         raise RequestFailed(
             f"No server answers at {server.url} ({error}): start one with `make serve`, "
             "or name another with --url"

@@ -9,6 +9,10 @@ class RequestFailed(Exception):
     """A request went wrong; the message is the same for the same cause, so it can be counted."""
 
 
+class Unreachable(RequestFailed):
+    """Nobody answered it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back.

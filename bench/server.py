@@ -8,6 +8,7 @@ event. Called by `bench.users` and by the command before the load starts.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 
@@ -15,26 +16,28 @@ from geventhttpclient import URL, HTTPClient
 from geventhttpclient.response import HTTPSocketPoolResponse
 from sseclient import SSEClient
 
-from bench.answer import RequestFailed
+from bench.answer import RequestFailed, Unreachable
 
 CONNECT_TIMEOUT_S = 5.0
+KEY_ADVICE = "Put a valid key into SLIPWAY_API_KEY (or OPENAI_API_KEY), or give --api-key."
 HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
 
 
 class Server:
     """One connection at a time to the server at `url` (with or without /v1), kept open between requests.
 
-    timeout_s: longest silence before a request counts as failed.
-    Raises RequestFailed when `url` is not an address.
+    timeout_s: longest silence before a request counts as failed. api_key: where the server asks for one.
+    Raises RequestFailed when `url` is not an address, or `api_key` cannot be a key.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, api_key: str | None = None) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.timeout_s = timeout_s
         address = URL(self.url)
         if address.scheme not in ("http", "https"):
             raise RequestFailed(f"--url {url} is not an address like http://127.0.0.1:9000")
         self.path = address.path.rstrip("/")
+        self.headers = {**HEADERS, **(_authorization(api_key) if api_key else {})}
         self.http = HTTPClient.from_url(
             address, concurrency=1, connection_timeout=CONNECT_TIMEOUT_S, network_timeout=timeout_s
         )
@@ -72,16 +75,24 @@ class Server:
     ) -> Iterator[HTTPSocketPoolResponse]:
         content = b"" if body is None else json.dumps(body).encode()
         try:
-            with self.http.request(method, self.path + path, content, HEADERS) as response:
+            with self.http.request(method, self.path + path, content, self.headers) as response:
                 if response.status_code != 200:
-                    raise RequestFailed(f"HTTP {response.status_code}: {_reason(response.read())}")
+                    advice = f" {KEY_ADVICE}" if response.status_code == HTTPStatus.UNAUTHORIZED else ""
+                    reason = f"{_reason(response.read())}{advice}"
+                    raise RequestFailed(f"HTTP {response.status_code}: {reason}")
                 yield response
         except TimeoutError:
-            raise RequestFailed(f"silence for {self.timeout_s:g} s") from None
+            raise Unreachable(f"silence for {self.timeout_s:g} s") from None
         except OSError as error:
-            raise RequestFailed(f"connection: {error.strerror or error}") from None
+            raise Unreachable(f"connection: {error.strerror or error}") from None
         except HTTPException as error:
-            raise RequestFailed(f"connection: {error}") from None
+            raise Unreachable(f"connection: {error}") from None
+
+
+def _authorization(api_key: str) -> dict[str, str]:
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise RequestFailed(f"The API key has characters that no key has. {KEY_ADVICE}")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _parse(content: bytes) -> Any:

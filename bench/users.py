@@ -8,7 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import gevent
@@ -32,6 +32,7 @@ class Load:
     body: the request without its messages; `stream` is added. prompts: one for each request.
     expected_tokens: what every answer must have when `ignore_eos` fixes its length, else None.
     spawn_rate: users per second. duration_s: length of the window after the last one has spawned.
+    api_key: sent with every request; in no report.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Load:
     spawn_rate: float
     duration_s: float
     timeout_s: float
+    api_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class StreamingUser(User):
 
     def on_start(self) -> None:
         """Each user has a connection of its own."""
-        self.server = Server(self.load.url, self.load.timeout_s)
+        self.server = Server(self.load.url, self.load.timeout_s, self.load.api_key)
 
     @task
     def ask(self) -> None:

@@ -20,6 +20,13 @@ def ask(
         typer.Argument(help="The question; `-` reads it from standard input. Without one, a chat begins."),
     ] = None,
     url: Annotated[str, typer.Option(help="Where the server is.")] = "http://127.0.0.1:9000",
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["SLIPWAY_API_KEY", "OPENAI_API_KEY"],
+            help="The key, where the server asks for one; others on this machine see options, not variables.",
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Which model; the server's first one if not given.")
     ] = None,
@@ -47,13 +54,13 @@ def ask(
     sampling: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
         if prompt is None and sys.stdin.isatty():
-            Chat(Server.at(url, model, sampling), system, notes).run()
+            Chat(Server.at(url, api_key, model, sampling), system, notes).run()
             return
         if prompt in (None, "-"):
             prompt = sys.stdin.read().strip()
         if not prompt:
             raise ServerError("There is no question: put it in quotes, or pipe it in.")
-        _answer_once(Server.at(url, model, sampling), system, prompt, notes)
+        _answer_once(Server.at(url, api_key, model, sampling), system, prompt, notes)
     except ServerError as error:
         notes.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None

@@ -10,6 +10,7 @@ import httpx
 from sseclient import SSEClient
 
 CONNECT_TIMEOUT_S = 5.0
+KEY_ADVICE = "Put a valid key into SLIPWAY_API_KEY (or OPENAI_API_KEY), or give --api-key."
 
 
 class ServerError(Exception):
@@ -35,22 +36,24 @@ class Server:
     """One server, reached at `url` (without /v1).
 
     model: the model to ask.
+    api_key: what the server knows the user by, if it asks; never shown.
     sampling: temperature, max_tokens, seed, stop; what is not there is left to the server.
     """
 
     url: str
     model: str
+    api_key: str | None = field(default=None, repr=False)
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, url: str, model: str | None, sampling: Mapping[str, Any]) -> "Server":
+    def at(cls, url: str, api_key: str | None, model: str | None, sampling: Mapping[str, Any]) -> "Server":
         """The server at `url`; with no model named, its first one.
 
-        Raises ServerError when nobody answers there or it serves no model.
+        Raises ServerError when nobody answers there, the key is not valid, or there is no model.
         """
         url = url.rstrip("/").removesuffix("/v1")
         if model is None:
-            with _connected(url) as http:
+            with _connected(url, api_key) as http:
                 response = http.get("/v1/models")
                 _check(response)
             served = _parse(response.text)
@@ -59,7 +62,7 @@ class Server:
                     f"{url} serves no model: build one with `make engine`, or name one with --model."
                 )
             model = served["data"][0]["id"]
-        return cls(url, model, sampling)
+        return cls(url, model, api_key, sampling)
 
     def stream(self, messages: Sequence[Mapping[str, str]]) -> Generator[Chunk, None, None]:
         """Ask for the next answer of the conversation and yield it piece by piece.
@@ -74,7 +77,10 @@ class Server:
             "stream_options": {"include_usage": True},
             **self.sampling,
         }
-        with _connected(self.url) as http, http.stream("POST", "/v1/chat/completions", json=body) as response:
+        with (
+            _connected(self.url, self.api_key) as http,
+            http.stream("POST", "/v1/chat/completions", json=body) as response,
+        ):
             _check(response)
             for event in SSEClient(response.iter_bytes()).events():
                 if event.data == "[DONE]":
@@ -86,10 +92,12 @@ class Server:
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[httpx.Client]:
+def _connected(url: str, api_key: str | None) -> Iterator[httpx.Client]:
     """An HTTP client for `url`; what can go wrong on the way becomes a ServerError."""
+    headers = _authorization(api_key) if api_key else None
+    timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     try:
-        with httpx.Client(base_url=url, timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)) as http:
+        with httpx.Client(base_url=url, headers=headers, timeout=timeout) as http:
             yield http
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise ServerError(f"--url {url} is not an address like http://127.0.0.1:9000.") from None
@@ -111,7 +119,15 @@ def _check(response: httpx.Response) -> None:
         reason = json.loads(response.text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
         reason = "not an OpenAI-compatible answer; is --url right?"
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        reason += f" {KEY_ADVICE}"
     raise ServerError(f"The server answers {response.status_code}: {reason}")
+
+
+def _authorization(api_key: str) -> dict[str, str]:
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ServerError(f"The API key has characters that no key has. {KEY_ADVICE}")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _parse(content: str) -> Any:

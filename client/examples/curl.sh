@@ -3,8 +3,10 @@
 set -eu
 url=${OPENAI_BASE_URL:-http://127.0.0.1:9000/v1}
 model=${MODEL:-smollm2-135m-int4}
+key=${OPENAI_API_KEY:-not needed}
 
-curl -sN --fail-with-body "$url/chat/completions" -H "Content-Type: application/json" --data @- <<EOF
+curl -sN --fail-with-body "$url/chat/completions" -H "Content-Type: application/json" \
+  -H "Authorization: Bearer $key" --data @- <<EOF
 {
   "model": "$model",
   "messages": [{"role": "user", "content": "What is the capital of France?"}],

@@ -15,7 +15,8 @@ CANDIDATES = 4
 def main(question: str) -> None:
     """Ask for all candidates together and print them in order."""
     url = os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:9000/v1")
-    with OpenAI(base_url=url, api_key="not needed") as client:
+    key = os.environ.get("OPENAI_API_KEY", "not needed")
+    with OpenAI(base_url=url, api_key=key) as client:
         answers = client.chat.completions.create(
             model=client.models.list().data[0].id,
             messages=[{"role": "user", "content": question}],

@@ -5,7 +5,10 @@ import sys
 
 from openai import OpenAI
 
-client = OpenAI(base_url=os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:9000/v1"), api_key="not needed")
+client = OpenAI(
+    base_url=os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:9000/v1"),
+    api_key=os.environ.get("OPENAI_API_KEY", "not needed"),
+)
 model = client.models.list().data[0].id
 question = sys.argv[1] if len(sys.argv) > 1 else "What is the capital of France?"
 

@@ -1,6 +1,7 @@
 """A gateway that asks for keys, as OpenAI's and Anthropic's clients and a browser see it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -160,6 +161,29 @@ def test_a_revoked_key_ends_without_a_restart_and_no_key_is_in_the_log(guarded: 
         guarded.wait_for_line(line)
     log = guarded.log.read_text()
     assert not any(secret in log for secret in (brief, key, brief[11:20], key[11:20]))
+
+
+def test_client_and_load_test_send_a_key_that_nothing_shows(
+    guarded: Guarded, key: str, tmp_path: Path
+) -> None:
+    result, questions = tmp_path / "result.json", tmp_path / "questions"
+    questions.write_text("Hi\n")
+    ask = ["client", "Hi", "--max-tokens", "2"]
+    load = ["bench", "run", "--users", "1", "--duration", "0.2", "--max-tokens", "2", "--no-ignore-eos"]
+    load += ["--prompts", str(questions), "--json", str(result)]
+    shown = ""
+    for command, variable in ((ask, "SLIPWAY_API_KEY"), (load, "OPENAI_API_KEY")):
+        line = [sys.executable, "-m", *command, "--url", guarded.url]
+        bare = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+        refused = subprocess.run(line, cwd=ROOT, env=bare, capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert variable in refused.stderr
+        assert "--api-key" in refused.stderr
+        given = subprocess.run(
+            line, cwd=ROOT, env={**bare, variable: key}, capture_output=True, text=True, check=True
+        )
+        shown += given.stdout + given.stderr
+    assert key not in shown + result.read_text()
 
 
 def test_pages_of_the_named_origin_alone_may_read_answers(guarded: Guarded) -> None:
