@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from engines.errors import ModelUnavailable
 from engines.generation import Delta, GenerationRequest
 from gateway.backends.base import Load
 from gateway.errors import NotOffered
@@ -42,8 +41,7 @@ class LocalBackend:
 
     async def check(self) -> None:
         """See `gateway.backends.base.Backend.check`."""
-        if not self._process.ready:
-            raise ModelUnavailable(f"The engine process of {self._model} has ended; start the gateway again.")
+        self._process.check()
 
     async def probe(self) -> None:
         """See `gateway.backends.base.Backend.probe`."""

@@ -37,6 +37,7 @@ def test_streams_end_with_an_error_and_new_requests_are_answered_within_seconds(
     after = gateway.post("/v1/completions", json=asked)
     while after.status_code == 503 and time.monotonic() < deadline:
         assert after.json()["error"]["code"] == "model_unavailable"
+        assert "again" in after.json()["error"]["message"], "it comes back by itself"
         time.sleep(0.1)
         after = gateway.post("/v1/completions", json=asked)
     assert after.json()["choices"][0]["text"] == before
