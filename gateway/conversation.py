@@ -55,10 +55,11 @@ def check_tools(body: ChatCompletionRequest) -> None:
             f"tool_choice names {choice.function.name}, which is not among the tools: {', '.join(names)}.",
             "tool_choice",
         )
-    if body.enforces_calls and (body.response_format is not None or body.structured_outputs is not None):
-        field = "response_format" if body.response_format is not None else "structured_outputs"
+    # A response_format is what an answer in words has to be; agents send theirs with every turn.
+    if body.enforces_calls and body.structured_outputs is not None:
         raise InvalidRequest(
-            f"tool_choice and {field} both say what the answer must be; give one of them.", "tool_choice"
+            "tool_choice and structured_outputs both say what the answer must be; give one of them.",
+            "tool_choice",
         )
 
 

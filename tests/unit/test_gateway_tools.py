@@ -64,7 +64,7 @@ def chat(**fields: Any) -> ChatCompletionRequest:
             "tool_choice",
         ),
         (
-            {"tools": [WEATHER], "tool_choice": "required", "response_format": {"type": "json_object"}},
+            {"tools": [WEATHER], "tool_choice": "required", "structured_outputs": {"choice": ["a"]}},
             "tool_choice",
         ),
         ({"functions": [{"name": "f"}]}, "functions"),
@@ -155,6 +155,9 @@ def test_beside_a_schema_tools_can_be_called_all_the_same() -> None:
     assert json.loads(bound.text)["$defs"][answer["$ref"].rsplit("/", 1)[1]]["properties"] == {
         "city": {"$ref": f"{answer['$ref']}/$defs/c"}
     }
+    required = grammar(chat(tools=[WEATHER], tool_choice="required", response_format=shape))
+    assert required is not None
+    assert json.loads(required.text)["type"] == "array", "an answer that must be calls is no city"
     with pytest.raises(InvalidRequest) as caught:
         grammar(chat(tools=[WEATHER], structured_outputs={"regex": "a+"}))
     assert caught.value.param == "structured_outputs"
