@@ -69,6 +69,11 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         return error_response(request, typed, {"Allow": allowed})
     if reason is not None:
         typed = EndpointNotOffered(f"{asked} is not offered. {reason}.")
+    elif (missed := _missed(request)) is not None:
+        typed = RouteNotFound(
+            f"{asked} is no endpoint of this server; {missed} is. The base URL of OpenAI's clients ends with "
+            "/v1, that of Anthropic's without."
+        )
     else:
         typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")
     return error_response(request, typed, error.headers)
@@ -78,6 +83,16 @@ def _allowed(request: Request) -> str:
     """The methods of all routes with this path; the router's own answer has those of the first."""
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
     return ", ".join(sorted({method for route in routes for method in route.methods}))
+
+
+def _missed(request: Request) -> str | None:
+    """The endpoint that a /v1 too few or too many, or a slash at the end, has missed."""
+    path = request.url.path.rstrip("/")
+    for near in (path, f"/v1{path}", path.removeprefix("/v1")):
+        scope = {**request.scope, "path": near}
+        if any(route.matches(scope)[0] != Match.NONE for route in request.app.routes):
+            return near[:_SHOWN_PATH]
+    return None
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

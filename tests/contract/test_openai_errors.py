@@ -159,3 +159,9 @@ def test_other_paths_and_methods_are_refused_in_openais_shape(gateway: Gateway) 
     response = httpx.get(f"{gateway.url}/v1/chat/completions")
     error_of(response, 405)
     assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/v1/v1/chat/completions", "/v1/chat/completions/"])
+def test_a_path_that_just_misses_an_endpoint_is_told_of_it(gateway: Gateway, path: str) -> None:
+    error = error_of(gateway.post(path, json={}), 404)
+    assert "; /v1/chat/completions is." in str(error["message"])
