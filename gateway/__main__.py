@@ -1,5 +1,6 @@
 """python -m gateway: the OpenAI-compatible server, as a command."""
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from gateway.workers import run_workers
 DEFAULT_TRITON_URL = "127.0.0.1:8001"
 DEFAULT_ENGINES = Path("engines")
 _DEFAULT = Settings()
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
 
 class BackendKind(StrEnum):
@@ -161,6 +163,12 @@ def main(
         _refuse_workers(workers, backend)
     if keys is not None and insecure:
         _refuse("--insecure is for a server without keys; leave it out, or --keys.")
+    for origin in cors_origin or ():
+        if not _ORIGIN.fullmatch(origin):
+            _refuse(
+                f"--cors-origin {origin} is no origin as browsers send it; give scheme, host and port alone, "
+                "such as http://localhost:3000, or * for all pages."
+            )
     try:
         check_exposure(host, keys is not None, insecure)
         settings = Settings(

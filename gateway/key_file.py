@@ -78,8 +78,7 @@ def read(path: Path) -> dict[str, KeyEntry]:
     try:
         entries = _FILE.validate_python(values or {})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise KeyFileError(f"{path}: {_place(first['loc'])}: {first['msg']}.") from None
+        raise KeyFileError(f"{path}: {_fault(error)}.") from None
     if len({entry.sha256 for entry in entries.values()}) < len(entries):
         raise KeyFileError(f"{path}: two names have the same sha256; make a key for each with `keys new`.")
     return entries
@@ -97,8 +96,7 @@ def add(path: Path, name: str, entry: dict[str, object]) -> str:
     try:
         entries |= _FILE.validate_python({name: {"sha256": digest(key.encode()), **entry}})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise KeyFileError(f"{_place(first['loc'])}: {first['msg']}.") from None
+        raise KeyFileError(f"{_fault(error)}.") from None
     _write(path, entries)
     return key
 
@@ -122,6 +120,17 @@ def _write(path: Path, entries: dict[str, KeyEntry]) -> None:
         os.replace(new, path)  # noqa: PTH105
     except OSError as error:
         raise KeyFileError(f"The key file {path} cannot be written: {error.strerror}.") from None
+
+
+def _fault(error: ValidationError) -> str:
+    """The first thing that is wrong, without what stands there."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = _place(first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{where} is not known; an entry has {', '.join(KeyEntry.model_fields)}"
+    if "[key]" in first["loc"]:
+        return f"{where} cannot be a name; one has up to 64 letters, digits and ._@-, no blanks"
+    return f"{where}: {first['msg']}"
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -26,7 +26,9 @@ def new(
     model: Annotated[
         list[str] | None, typer.Option(help="Only for this model; repeatable.", show_default="all")
     ] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(min=1, show_default="no limit")] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Counted as they come.", show_default="no limit")
+    ] = None,
     tokens_per_minute: Annotated[
         int | None, typer.Option(min=1, help="Of prompts and answers together.", show_default="no limit")
     ] = None,
@@ -64,7 +66,7 @@ def revoke(name: Name, file: File = Path("keys.yaml")) -> None:
         key_file.revoke(file, name)
     except SlipwayError as error:
         _fail(error)
-    typer.echo(f"{name} is revoked.", err=True)
+    typer.echo(f"{name} is revoked; a gateway that runs with {file} refuses it within a second.", err=True)
 
 
 def _told(entry: key_file.KeyEntry) -> list[str]:

@@ -13,6 +13,7 @@ import typer
 
 from engines.errors import EngineFailed, InvalidRequest, SlipwayError
 from engines.generation import Delta, Grammar, SamplingParams
+from engines.manifest import Manifest
 from runtime import perplexity as engine_perplexity
 from runtime.engine import DEFAULT_CACHE_BYTES, Engine
 from runtime.measure import replies
@@ -97,6 +98,7 @@ def generate(
     """
     try:
         follow = _grammar(json_schema, regex, grammar)
+        Manifest.read(directory)  # What is no engine is told so before a file of one is missed.
         tokenizer = Tokenizer.load(directory)
         text = sys.stdin.read() if prompt == "-" else prompt
         if not raw:
@@ -149,6 +151,7 @@ def perplexity(
     """
     try:
         expected = Score.load(reference) if reference else None
+        Manifest.read(directory)
         token_ids = Tokenizer.load(directory).encode(read_text(text))
         with typer.progressbar(length=len(token_ids), label="Reading", file=sys.stderr) as bar:
             score = engine_perplexity.measure(directory, token_ids, threads, bar.update, on_cpu)

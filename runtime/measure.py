@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from engines.errors import SlipwayError
+from engines.errors import InvalidRequest, SlipwayError
 from engines.generation import SamplingParams
 from runtime.engine import Engine
 from runtime.sequence import Event
@@ -60,12 +60,16 @@ def replies(
     """The lines for what is asked, each as soon as it is known.
 
     read: scores the windows of a text, in order.
-    Raises the SlipwayError with which a request was refused or ended.
+    Raises InvalidRequest for a line that is not JSON, or the SlipwayError with which a request was refused or
+    ended.
     """
     manifest = engine.manifest
     yield json.dumps({"ready": f"slipway {manifest.versions['slipway']}, {manifest.quantization}"})
     for line in asked:
-        batch = json.loads(line)
+        try:
+            batch = json.loads(line)
+        except ValueError:
+            raise InvalidRequest(f"{line[:60]!r} is no JSON object; --help says what is asked so.") from None
         if "windows" in batch:
             for score in read(batch["windows"]):
                 yield json.dumps({"log_probs": score.log_probs.tolist()})

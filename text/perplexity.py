@@ -24,7 +24,8 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{path} cannot be read as UTF-8 text ({error}); give another file.") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidRequest(f"{path} cannot be read as UTF-8 text ({reason}); give another file.") from None
 
 
 def windows(token_ids: Sequence[int]) -> list[Sequence[int]]:

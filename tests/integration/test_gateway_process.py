@@ -42,6 +42,7 @@ def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (["--engine", "engines/x", "--triton-url", "127.0.0.1:8001"], "--triton-url"),
         (["--engine", "engines/x", "--engines", "engines"], "--engines"),
         (["--engine", "engines/x", "--keys", "keys.yaml", "--insecure"], "--insecure"),
+        (["--engine", "engines/x", "--cors-origin", "http://localhost:3000/"], "--cors-origin"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused_in_one_sentence(

@@ -44,6 +44,14 @@ def _fails(directory: Path) -> str:
     return done.stderr
 
 
+def test_what_is_no_engine_is_told_with_the_way_to_one(tmp_path: Path) -> None:
+    done = runtime("generate", tmp_path, "Hi")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{tmp_path} is not a built engine: engine.json is missing; build one with `make engine`.\n"
+    )
+
+
 def test_generate_streams_an_answer(engine_dir: Path) -> None:
     done = runtime("generate", engine_dir, "-", "--max-tokens", 40, stdin="What is the capital of France?")
     assert done.returncode == 0

@@ -123,6 +123,15 @@ def test_names_and_hashes_are_there_once(path: Path) -> None:
         key_file.read(path)
 
 
+def test_what_is_wrong_with_an_entry_is_told_with_what_is_allowed(path: Path) -> None:
+    with pytest.raises(KeyFileError, match="a b cannot be a name; one has up to 64 letters"):
+        key_file.add(path, "a b", {})
+    key_file.add(path, "one", {})
+    path.write_text(path.read_text() + "  model: m\n")
+    with pytest.raises(KeyFileError, match=r"one\.model is not known; an entry has sha256, models"):
+        key_file.read(path)
+
+
 def test_a_key_is_for_its_models_alone() -> None:
     caller = Caller("one", frozenset({"a"}), admin=False)
     caller.check_model("a")
