@@ -29,9 +29,15 @@ _REPOSITORY = tritonserver.CHECKOUT / "model_repository"
 def triton(
     model_repository: Repository = _REPOSITORY,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="HTTP: health, generate, repository index.")] = _DEFAULT.http,
-    grpc_port: Annotated[int, typer.Option(help="gRPC: what the gateway uses.")] = _DEFAULT.grpc,
-    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics, at /metrics.")] = _DEFAULT.metrics,
+    http_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="HTTP: health, generate, repository index.")
+    ] = _DEFAULT.http,
+    grpc_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="gRPC: what the gateway uses.")
+    ] = _DEFAULT.grpc,
+    metrics_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Prometheus metrics, at /metrics.")
+    ] = _DEFAULT.metrics,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command; start nothing.")] = False,
 ) -> None:
     """Run Triton alone, in the foreground, with its log as it is.
@@ -52,11 +58,21 @@ def triton(
 @app.command()
 def serve(
     model_repository: Repository = _REPOSITORY,
-    host: Annotated[str, typer.Option(help="Address of the gateway; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 9000,
-    triton_http_port: Annotated[int, typer.Option(help="Triton's HTTP port.")] = _DEFAULT.http,
-    triton_grpc_port: Annotated[int, typer.Option(help="Triton's gRPC port.")] = _DEFAULT.grpc,
-    triton_metrics_port: Annotated[int, typer.Option(help="Triton's metrics port.")] = _DEFAULT.metrics,
+    host: Annotated[
+        str, typer.Option(envvar="SLIPWAY_HOST", help="Address of the gateway; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="SLIPWAY_PORT", min=1, max=65535, help="Port of the gateway.")
+    ] = 9000,
+    triton_http_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Triton's HTTP port.")
+    ] = _DEFAULT.http,
+    triton_grpc_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Triton's gRPC port.")
+    ] = _DEFAULT.grpc,
+    triton_metrics_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Triton's metrics port.")
+    ] = _DEFAULT.metrics,
     keys: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +90,8 @@ def serve(
 ) -> None:
     """Run Triton and the gateway together, until Ctrl-C.
 
-    Triton listens on this machine's loopback only; the gateway speaks OpenAI's API.
+    Triton listens on this machine's loopback only; the gateway speaks OpenAI's API. Its options that are not
+    here are taken from their variables, such as SLIPWAY_ACCESS_LOG=1 (python -m gateway --help).
 
     Their logs are in .cache/logs.
     """

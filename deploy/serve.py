@@ -56,10 +56,15 @@ class Places:
 def serve(repository: Path, places: Places) -> None:
     """Start both, say how to use them, and stay until interrupted.
 
-    Raises ServerFailed when strangers would get in, a port is taken, no model loads, or one of the two
-    ends by itself; whatever happens, neither is left running.
+    Raises ServerFailed when strangers would get in, the key file or a port cannot be had, no model loads, or
+    one of the two ends by itself; whatever happens, neither is left running.
     """
     check_exposure(places.host, places.keys is not None, places.insecure)
+    if places.keys is not None and not places.keys.is_file():
+        raise ServerFailed(
+            f"There is no key file {places.keys}; make it with "
+            f"`python -m gateway keys new NAME --file {places.keys}`."
+        )
     start = tritonserver.start(repository, _LOOPBACK, places.triton)
     start.check()
     check_free(_listeners(places))
@@ -109,6 +114,8 @@ def _gateway(places: Places) -> Start:
 def _wait(console: Console, what: str, url: str, children: list[Child], interruption: Interruption) -> None:
     """Until `url` answers 200. No time limit: a large engine loads for minutes, and Ctrl-C is at hand."""
     began = time.monotonic()
+    if not console.is_terminal:
+        console.print(f"{what} (log: {_short(children[-1].log)})")
     with console.status(what) as status:
         while True:
             for child in children:
@@ -146,10 +153,13 @@ def _say_how(console: Console, places: Places, engines: list[str]) -> None:
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
         "temperature": 0,
     }
+    key, how = "", ""
+    if places.keys is not None:
+        key = '-H "Authorization: Bearer $OPENAI_API_KEY" '
+        how = f", with a key of {places.keys} in OPENAI_API_KEY"
     console.print(
-        f"Serving {', '.join(engines)} at {places.gateway_url}/v1; Ctrl-C stops it. Ask it something:"
+        f"Serving {', '.join(engines)} at {places.gateway_url}/v1; Ctrl-C stops it. Ask it something{how}:"
     )
-    key = "" if places.keys is None else '-H "Authorization: Bearer $OPENAI_API_KEY" '
     print(
         f"curl -s {places.gateway_url}/v1/chat/completions "
         f"-H 'Content-Type: application/json' {key}-d {shlex.quote(json.dumps(body))}",

@@ -210,15 +210,20 @@ def test_an_engine_of_another_gpu_is_not_served_and_says_which(engine_dir: Path,
     assert "Triton loaded no engine" in done.stderr
 
 
-def test_a_gateway_that_strangers_would_reach_is_refused_before_anything_loads(repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "way_out"),
+    [
+        ("--host=0.0.0.0", ("--keys", "--insecure")),
+        ("--keys=nowhere/keys.yaml", ("gateway keys new NAME --file nowhere/keys.yaml",)),
+    ],
+)
+def test_a_gateway_that_would_not_start_is_refused_before_anything_loads(
+    repository: Path, option: str, way_out: tuple[str, ...]
+) -> None:
     done = subprocess.run(
-        [*command(repository, ports()), "--host=0.0.0.0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
+        [*command(repository, ports()), option], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
-    assert "--keys" in done.stderr
-    assert "--insecure" in done.stderr
+    assert all(way in done.stderr for way in way_out)
+    assert "Triton loads" not in done.stderr
     assert not done.stdout
