@@ -66,8 +66,9 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
 
     app = DocumentedApp(
         shown_model=next(iter(models)).name,
+        asks_for_keys=settings.access.keys is not None,
         title="Slipway",
-        description="OpenAI's API in front of engines on Triton or on this machine.",
+        description="OpenAI's and Anthropic's APIs in front of engines on Triton or on this machine.",
         lifespan=lifespan,
         redirect_slashes=False,
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},

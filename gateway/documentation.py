@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from gateway.access import OPEN
 from gateway.api.message_error import MessageErrorBody, message_status
 from gateway.error_response import asks_anthropics_api
 from gateway.errors import TABLE
@@ -20,16 +21,20 @@ _SCHEMA_PATH = "#/components/schemas/{model}"
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI with a whole document. shown_model: stands in the examples."""
+    """FastAPI with a whole document. shown_model: stands in the examples. asks_for_keys: it says how."""
 
-    def __init__(self, *, shown_model: str, **fastapis: Any) -> None:
+    def __init__(self, *, shown_model: str, asks_for_keys: bool, **fastapis: Any) -> None:
         super().__init__(**fastapis)
         self._shown_model = shown_model
+        self._asks_for_keys = asks_for_keys
 
     def openapi(self) -> dict[str, Any]:
         """The document at /openapi.json."""
         if self.openapi_schema is None:
-            _complete(super().openapi(), self._shown_model)
+            document = super().openapi()
+            _complete(document, self._shown_model)
+            if self._asks_for_keys:
+                _say_how_to_send_keys(document)
         return super().openapi()
 
 
@@ -56,6 +61,18 @@ def _complete(document: dict[str, Any], model: str) -> None:
             _describe_errors(operation["responses"], asks_anthropics_api(path))
             for parameter in operation.get("parameters", []):
                 parameter["example"] = model
+
+
+def _say_how_to_send_keys(document: dict[str, Any]) -> None:
+    """So that /docs has a field for the key, and sends it."""
+    document["components"]["securitySchemes"] = {
+        "Authorization": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    document["security"] = [{name: []} for name in document["components"]["securitySchemes"]]
+    for path in OPEN & document["paths"].keys():
+        for operation in document["paths"][path].values():
+            operation["security"] = []
 
 
 def _body(example: Example, model: str) -> dict[str, Any]:

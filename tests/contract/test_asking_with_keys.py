@@ -73,6 +73,9 @@ def key(guarded: Guarded) -> str:
 def test_without_a_valid_key_only_health_and_documentation_answer(guarded: Guarded, key: str) -> None:
     for path in ("/health/live", "/health/ready", "/docs", "/openapi.json"):
         assert httpx.get(f"{guarded.url}{path}").status_code == 200
+    document = httpx.get(f"{guarded.url}/openapi.json").json()
+    assert document["security"], "the page at /docs has a field for the key"
+    assert document["paths"]["/health/ready"]["get"]["security"] == []
     for path in ("/v1/models", "/metrics", "/version", "/nothing"):
         refused = httpx.get(f"{guarded.url}{path}")
         assert refused.status_code == 401
