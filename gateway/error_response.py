@@ -72,7 +72,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     elif (missed := _missed(request)) is not None:
         typed = RouteNotFound(
             f"{asked} is no endpoint of this server; {missed} is. The base URL of OpenAI's clients ends with "
-            "/v1, that of Anthropic's without."
+            "/v1, that of Anthropic's does not."
         )
     else:
         typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from engines.errors import SlipwayError
-from gateway.errors import TABLE, HttpError, QueueFull, http_error
+from gateway.errors import TABLE, HttpError, NotOffered, QueueFull, http_error
 
 # docs.claude.com/en/api/errors; other statuses are the client's fault below 500, and the server's from there.
 _TYPES = {
@@ -22,11 +22,19 @@ _TYPES = {
 _BUSY = 529
 
 
+class ErrorDetails(BaseModel):
+    """What a client's program reads. The official client's tool runner asks again without a thread then."""
+
+    error_code: Literal["thread_unsupported_request"]
+    unsupported: list[str]
+
+
 class MessageError(BaseModel):
     """What went wrong, as Anthropic's clients read it."""
 
     type: str
     message: str
+    details: ErrorDetails | None = Field(None, exclude_if=lambda details: details is None)
 
 
 class MessageErrorBody(BaseModel):
@@ -45,4 +53,7 @@ def message_error(error: SlipwayError) -> MessageErrorBody:
     """`error` in Anthropic's shape."""
     status = message_status(http_error(error))
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return MessageErrorBody(type="error", error=MessageError(type=kind, message=str(error)))
+    details = None
+    if isinstance(error, NotOffered) and error.param == "thread":
+        details = ErrorDetails(error_code="thread_unsupported_request", unsupported=["thread"])
+    return MessageErrorBody(type="error", error=MessageError(type=kind, message=str(error), details=details))

@@ -222,6 +222,7 @@ class MessagesRequest(CountTokensRequest, Waiting):
     stop_sequences: list[NonEmpty] | None = None
     stream: bool | None = None
     container: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+    thread: Annotated[JsonValue, only(advice="conversations are not kept; send all messages")] = None
 
     metadata: Ignored = None
     service_tier: Ignored = None

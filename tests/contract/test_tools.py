@@ -1,10 +1,10 @@
 """Tools through the official clients: required, named and left to the model; streamed; a whole loop."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from anthropic import Anthropic
+from anthropic import Anthropic, beta_tool
 from gateways import Gateway
 from openai import BadRequestError, OpenAI
 from pydantic import BaseModel
@@ -151,3 +151,26 @@ def test_the_messages_api_calls_streamed_and_takes_the_result(gateway: Gateway) 
         ]
         final = client.messages.create(messages=messages, tool_choice={"type": "none"}, **asked)
     assert [each.type for each in final.content] == ["text"]
+
+
+def test_anthropics_tool_runner_goes_on_without_a_thread_of_the_servers(gateway: Gateway) -> None:
+    """It asks for one first; the conversation then comes whole with every request."""
+
+    @beta_tool
+    def weather(city: Literal["Seoul", "Paris", "Oslo"]) -> str:
+        """The weather of a city."""
+        return f"Sunny in {city}"
+
+    choice: Any = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+    with gateway.anthropic() as client:
+        turns = list(
+            client.beta.messages.tool_runner(
+                model=gateway.model,
+                max_tokens=60,
+                messages=[{"role": "user", "content": "Weather in Seoul?"}],
+                tools=[weather],
+                tool_choice=choice,
+                max_iterations=2,
+            )
+        )
+    assert [turn.stop_reason for turn in turns] == ["tool_use", "tool_use"]
