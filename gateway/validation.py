@@ -1,6 +1,7 @@
 """From bytes to what an engine is asked: pure functions, called by `gateway.app` and `gateway.models`."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -24,6 +25,7 @@ from gateway.errors import (
 from gateway.structure import grammar
 
 _SHOWN_INPUT = 60
+_LONGEST_NAME = 40  # that is compared with those there are
 _MOST_ERRORS = 100
 
 B = TypeVar("B", bound=BaseModel)
@@ -217,8 +219,8 @@ def _sentence(detail: Mapping[str, Any], schema: type[BaseModel]) -> InvalidRequ
         case "json_invalid":
             return MalformedBody(f"The body is not JSON: {detail['ctx']['error']}.")
         case "extra_forbidden" if len(detail["loc"]) == 1:
-            known = ", ".join(schema.model_fields)
-            return UnknownField(f"{where} is not a field of this endpoint; its fields are: {known}.", param)
+            hint = _nearest(where, schema) or f"its fields are: {', '.join(schema.model_fields)}."
+            return UnknownField(f"{where} is not a field of this endpoint; {hint}", param)
         case "extra_forbidden":
             return UnknownField(f"{where} is not a field that this endpoint knows; leave it out.", param)
         case "missing":
@@ -231,6 +233,11 @@ def _sentence(detail: Mapping[str, Any], schema: type[BaseModel]) -> InvalidRequ
         case kind if kind.endswith("_type"):
             return WrongType(f"{where} {reason}, not {_shown(detail['input'])}.", param)
     return InvalidRequest(f"{where} {reason}, not {_shown(detail['input'])}.", param)
+
+
+def _nearest(name: str, schema: type[BaseModel]) -> str | None:
+    near = get_close_matches(name, schema.model_fields, n=1) if len(name) <= _LONGEST_NAME else []
+    return f"{near[0]} is." if near else None
 
 
 def _reason(detail: Mapping[str, Any]) -> str:

@@ -82,6 +82,12 @@ def test_null_means_left_out() -> None:
     assert sampling(body, 28, manifest()) == sampling(chat(), 28, manifest())
 
 
+def test_a_misspelled_field_is_told_with_the_right_one_and_another_with_all() -> None:
+    assert str(refused(temprature=1)) == "temprature is not a field of this endpoint; temperature is."
+    assert "its fields are: model, " in str(refused(beam_width=1))
+    assert "its fields are: model, " in str(refused(**{"temperature" * 10: 1}))
+
+
 def test_both_names_of_max_tokens_count() -> None:
     assert sampling(chat(max_tokens=5), 1, manifest()).max_tokens == 5
     assert sampling(chat(max_completion_tokens=6), 1, manifest()).max_tokens == 6
