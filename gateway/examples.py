@@ -116,7 +116,7 @@ _CONVERSATION = {"messages": [{"role": "user", "content": "What is the capital o
 _QUESTION = {**_CONVERSATION, "max_tokens": 32}
 _BEGINNING = {"prompt": "The capital of France is", "max_tokens": 8}
 _CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-_CARD = {"id": MODEL, "object": "model", "created": _SHOWN_TIME, "owned_by": "slipway"}
+_CARD = {"id": MODEL, "object": "model", "created": _SHOWN_TIME, "owned_by": "slipway", "max_model_len": 8192}
 
 EXAMPLES = {
     "/v1/chat/completions": Example(

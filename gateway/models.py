@@ -203,7 +203,8 @@ class Model:
     def card(self) -> ModelCard:
         """What /v1/models says of it."""
         created = datetime.fromisoformat(self.prompter.manifest.created)
-        return ModelCard(id=self.name, created=int(created.timestamp()))
+        longest = self.prompter.manifest.limits.max_seq_len
+        return ModelCard(id=self.name, created=int(created.timestamp()), max_model_len=longest)
 
 
 class Source(Protocol):

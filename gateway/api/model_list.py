@@ -8,12 +8,16 @@ from gateway.api.body import Body, NonEmpty
 
 
 class ModelCard(BaseModel):
-    """One model that is ready."""
+    """One model that is ready.
+
+    max_model_len: tokens of a prompt and its answer together; vLLM's name, which many programs look for.
+    """
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "slipway"
+    max_model_len: int
 
 
 class ModelList(BaseModel):

@@ -308,6 +308,7 @@ async def test_many_clients_that_leave_free_all_slots(gateway: Gateway) -> None:
 
 def test_the_models_that_are_ready_are_listed(client: OpenAI, gateway: Gateway) -> None:
     (model,) = client.models.list().data
+    assert model.model_extra == {"max_model_len": gateway.limits.max_seq_len}
     assert model.id == gateway.model
     assert model.object == "model"
     assert client.models.retrieve(gateway.model) == model
