@@ -119,7 +119,8 @@ def run(
                 raise RequestFailed(f"--prompts {prompts_file} has no prompt in it")
             asked = prompts.endless(given, seed)
         else:
-            asked = prompts.made(_words(server, body, prompt_tokens or 128, seed), seed)
+            with errors.status("Sizing the prompts with the model's tokenizer"):
+                asked = prompts.made(_words(server, body, prompt_tokens or 128, seed), seed)
     except RequestFailed as error:
         errors.print(f"{str(error).rstrip('.')}.", style="red", markup=False, highlight=False)
         raise typer.Exit(1) from None

@@ -186,6 +186,8 @@ def main(
             assert engine is not None
             start = server.local(engine, threads, max_queue)
         listeners = server.listen(host, port, workers)
+        if backend != BackendKind.triton:
+            typer.echo(f"Loading {engine}", err=True)
         greeting = server.greeting(listeners[0], start)
         if workers == 1:
             server.run(start, listeners[0], settings, lambda: print(greeting, flush=True))
