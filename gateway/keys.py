@@ -50,7 +50,9 @@ class Caller:
     def check_admin(self) -> None:
         """Raise AdminOnly unless the key may load and unload models."""
         if not self.admin:
-            raise AdminOnly(f"The key {self.name} may not do that; use one that has admin: true.")
+            raise AdminOnly(
+                f"The key {self.name} may not do that; use one that was made with `keys new NAME --admin`."
+            )
 
     def enter(self) -> None:
         """Count a request. Raises RateLimitExceeded or TokenLimitExceeded: it does not count then."""
