@@ -111,7 +111,7 @@ def _of_schema(schema: str | Mapping[str, JsonValue]) -> Grammar:
 
 
 def _of_choice(choice: list[str]) -> Grammar:
-    """Lark's strings are written as JSON's."""
+    """GBNF, which llguidance and TensorRT-LLM's xgrammar both read; its strings are written as JSON's."""
     return Grammar(
-        "ebnf_grammar", "start: " + " | ".join(json.dumps(text, ensure_ascii=False) for text in choice)
+        "ebnf_grammar", "root ::= " + " | ".join(json.dumps(text, ensure_ascii=False) for text in choice)
     )

@@ -67,7 +67,7 @@ def test_any_json_object_begins_as_one_and_a_cut_one_says_so(client: OpenAI, gat
     ("structure", "expression"),
     [
         ({"regex": "[A-Z][a-z]{2,8}"}, "[A-Z][a-z]{2,8}"),
-        ({"choice": ["yes", "no 'way'"]}, "yes|no 'way'"),
+        ({"choice": ["no 'way'", 'start: "a|b"\n\\#네']}, "no 'way'|start: \"a\\|b\"\n\\\\#네"),
         ({"grammar": 'root ::= "in " [0-9]{4}'}, "in [0-9]{4}"),
         ({"json": {"type": "integer", "minimum": 0, "maximum": 99}}, "[0-9]{1,2}"),
     ],

@@ -278,7 +278,7 @@ ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')
         ({"structured_outputs": {"regex": "[0-9]+"}}, Grammar("regex", "[0-9]+")),
         (
             {"structured_outputs": {"choice": ["네", 'a "no"']}},
-            Grammar("ebnf_grammar", 'start: "네" | "a \\"no\\""'),
+            Grammar("ebnf_grammar", 'root ::= "네" | "a \\"no\\""'),
         ),
         ({"structured_outputs": {"grammar": "root ::= [0-9]"}}, Grammar("ebnf_grammar", "root ::= [0-9]")),
     ],
