@@ -11,6 +11,8 @@ from pathlib import Path
 
 from engines.generation import Grammar
 from engines.manifest import Manifest
+from gateway.xgrammar import objection
+from runtime.grammar import refused
 from runtime.grammar_trial import Trial
 
 _KEPT = 256
@@ -26,9 +28,14 @@ class GrammarCheck:
         self._passed: OrderedDict[Grammar, None] = OrderedDict()
 
     async def check(self, grammar: Grammar) -> None:
-        """Raises InvalidRequest when llguidance refuses it, EngineFailed when it cannot be tried."""
+        """Raises InvalidRequest when llguidance refuses it, or xgrammar would not hold to it; EngineFailed
+        when it cannot be tried.
+        """
         if grammar not in self._passed:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._trial.check, grammar)
+            reason = objection(grammar)
+            if reason is not None:
+                raise refused(grammar, reason)
             self._passed[grammar] = None
             if len(self._passed) > _KEPT:
                 self._passed.popitem(last=False)

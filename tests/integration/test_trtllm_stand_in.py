@@ -128,6 +128,7 @@ SAME = {
     "log-probabilities": asked(CAPITAL, logprobs=True),
     "log-probabilities up to a stop string": asked(CAPITAL, logprobs=True, stop=["f Fra"]),
     "a regular expression": asked("A year?", structured_outputs={"regex": "20[0-9]{2}"}),
+    "a choice": asked("Yes or no?", structured_outputs={"choice": ["yes", "no"]}),
 }
 
 
@@ -215,6 +216,11 @@ def test_a_grammar_that_would_end_every_running_answer_never_reaches_the_engine(
         errors = [reply.json()["error"] for reply in replies]
         assert all(said in error["message"] for error in errors)
         assert errors[0]["param"] == errors[1]["param"] == "structured_outputs"
+    # What ONNX engines take, and xgrammar does not.
+    body = asked(HELLO, stream=stream, structured_outputs={"grammar": 'start: "a"'})
+    reply = triton.reply(NAME, "chat/completions", body)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "structured_outputs")
+    assert "Lark" in reply.json()["error"]["message"]
 
 
 def test_a_client_of_the_gateway_that_leaves_frees_the_slot(triton: Triton) -> None:
