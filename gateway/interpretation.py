@@ -23,7 +23,9 @@ class Interpretation:
     one_call: bool = False
 
     async def of(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
-        """The pieces with their texts told apart. An answer that ends by itself and calls says so."""
+        """The pieces with their texts told apart. An answer that ends by itself and calls says so, unless a
+        stop string or the model's own end cut the arguments of a call in two: they are no JSON.
+        """
         tokens, log_prob = 0, 0.0
         chosen: tuple[ChosenToken, ...] = ()
         calls = False
@@ -39,8 +41,8 @@ class Interpretation:
                 calls = calls or any(isinstance(part, CallBegins) for part in told)
                 finish = piece.finish_reason
                 if self.one_call and any(isinstance(part, CallBegins) and part.index for part in parts):
-                    finish = "stop"
-                if finish == "stop" and calls:
+                    finish = "tool_calls"
+                if finish == "stop" and calls and self.interpreter.whole_calls:
                     finish = "tool_calls"
                 if told or finish is not None:
                     yield replace(

@@ -16,6 +16,11 @@ class Interpreter:
         self._reasoning = reasoning
         self._calls = calls
 
+    @property
+    def whole_calls(self) -> bool:
+        """Whether the arguments of every call that was told so far are complete."""
+        return self._calls is None or self._calls.whole
+
     def push(self, text: str) -> list[Part]:
         """What `text` adds to the answer; may be nothing yet."""
         if self._reasoning is not None:

@@ -217,6 +217,15 @@ async def test_an_answer_that_was_cut_says_so_and_shows_no_half_of_a_call_list()
     assert answer.text == ""
 
 
+@pytest.mark.parametrize(
+    ("end", "finish"), [("", "stop"), ('"', "stop"), ('"}', "tool_calls"), ('"}}]', "tool_calls")]
+)
+async def test_arguments_that_a_stop_string_cut_in_two_call_nothing(end: str, finish: str) -> None:
+    texts = ['[{"name": "weather", "parameters": {"city": "Se', end]
+    answer = whole(await read(Interpretation(interpreter("enforced"), only_calls=True), texts))
+    assert answer.finish_reason == finish
+
+
 async def test_only_one_call_is_told_where_only_one_is_wanted_and_it_is_the_end() -> None:
     one = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
     reading = Interpretation(interpreter("hermes"), one_call=True)

@@ -50,6 +50,7 @@ class ToolCallParser(ABC):
         self._call: Reading[None] | None = None
         self._held: list[str] = []  # characters of what may be a call, since a part was told
         self._told = 0
+        self._passed = 0  # of the calls that were told, those whose arguments are complete
         self._unfinished = False  # a call was told and has not ended
         self._gap: str | None = None  # what stands behind a call so far; None where text may stand
 
@@ -73,6 +74,11 @@ class ToolCallParser(ABC):
             self._give_back(held)
         self._gap = None
         return self._take()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the arguments of every call that was told so far are complete."""
+        return self._passed == self._told
 
     @staticmethod
     @abstractmethod
@@ -107,6 +113,7 @@ class ToolCallParser(ABC):
             if key == "name" and early:
                 self._begin(name)
                 self._tell(CallArguments(self._told - 1, early))
+                self._passed += 1
             if expect((yield from skip_blanks()), ",}") == "}":
                 break
         if "name" in missing or missing & _ARGUMENTS:
@@ -134,6 +141,7 @@ class ToolCallParser(ABC):
             else:
                 early.append(text)
             if scanned.complete:
+                self._passed += bool(name)
                 return "".join(early)
             char = yield
 
