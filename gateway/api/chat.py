@@ -31,6 +31,7 @@ class TextPart(Body):
 
     type: Annotated[JsonValue, only("text", advice=TEXT_ONLY)]
     text: str
+    prompt_cache_breakpoint: Ignored = None
 
 
 class Message(Body):

@@ -53,6 +53,7 @@ class FunctionCallItem(Body):
     status: Ignored = None
     caller: Ignored = None
     namespace: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+    async_: Annotated[JsonValue, only(False, advice=LEAVE_OUT), Field(alias="async")] = None
 
 
 class FunctionCallOutputItem(Body):

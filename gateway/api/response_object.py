@@ -155,7 +155,7 @@ class ResponseObject(BaseModel):
         """The response to `body` before anything has come."""
         text = body.text or TextConfig()
         choice = body.tool_choice
-        tools: list[JsonValue] = [tool.model_dump(exclude={"defer_loading"}) for tool in body.tools or ()]
+        tools: list[JsonValue] = [tool.shown for tool in body.tools or ()]
         return cls(
             id=head.id,
             object="response",

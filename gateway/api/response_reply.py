@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, JsonValue
+from pydantic_core import from_json
 
 from engines.errors import InvalidRequest, SlipwayError
 from gateway.answer import Piece, Whole, reasoning_tokens
@@ -190,12 +191,22 @@ class ResponsesReply:
 
 
 def _turns(blocks: Sequence[Block], output: Sequence[OutputItem]) -> list[Turn]:
-    """The answer as a chat's turns, without what the model thought."""
+    """The answer as a chat's turns, without what the model thought, and without a call that was cut: no
+    chat takes back arguments that are no JSON, so nobody could go on from it.
+    """
     chat = Translation()
     for block, shown in zip(blocks, output, strict=True):
         match shown.type:
             case "message":
                 chat.say({"role": "assistant", "content": block.text}, "")
-            case "function_call":
+            case "function_call" if _is_json(block.text):
                 chat.call(shown.call_id, block.name, block.text, "")
     return chat.turns
+
+
+def _is_json(text: str) -> bool:
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True

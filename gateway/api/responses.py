@@ -63,6 +63,14 @@ class FunctionTool(Body):
     parameters: dict[str, JsonValue] | None = None
     strict: bool | None = None
     defer_loading: Annotated[JsonValue, only(False, advice=LEAVE_OUT)] = None
+    allowed_callers: Annotated[JsonValue, only([], ["direct"], advice=LEAVE_OUT)] = None
+    output_schema: Annotated[JsonValue, only(advice="not offered; put it in description")] = None
+    async_: Annotated[JsonValue, only(False, advice=LEAVE_OUT), Field(alias="async")] = None
+
+    @property
+    def shown(self) -> dict[str, JsonValue]:
+        """As a response has it."""
+        return self.model_dump(include={"type", "name", "description", "parameters", "strict"})
 
 
 class NamedTool(Body):

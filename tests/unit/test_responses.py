@@ -170,6 +170,26 @@ def test_a_response_is_kept_as_turns_without_thoughts_unless_the_client_says_no(
     assert not refused.responses
 
 
+def test_a_call_that_was_cut_is_not_kept_so_that_a_client_can_go_on() -> None:
+    kept = Kept()
+    whole(
+        reply(kept),
+        [Piece((Text("a"), CallBegins(0, "f"), CallArguments(0, '{"b')), 4), Piece((), 0, "length")],
+    )
+    assert kept.turns == [{"role": "assistant", "content": "a"}]
+
+
+def test_an_answer_can_be_given_back_with_all_that_the_clients_types_have() -> None:
+    call = {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"}
+    tool = {"type": "function", "name": "f", "parameters": None, "strict": None}
+    same = {"async": None, "caller": None, "namespace": None, "id": None, "status": None}
+    more = {"async": False, "allowed_callers": None, "output_schema": None, "defer_loading": None}
+    given = {"input": [call], "tools": [tool]}
+    assert chat(input=[call | same], tools=[tool | more]) == chat(**given)
+    begun = ResponseObject.begun(Head("resp_x", "m", created=1), body(tools=[tool | more]))
+    assert begun.tools == [tool | {"description": None}]
+
+
 def test_a_body_asks_for_the_same_chat() -> None:
     asked = translated(
         earlier=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}],
