@@ -22,6 +22,7 @@ from gateway.errors import (
     UnsupportedMediaType,
     WrongType,
 )
+from gateway.structure import field as field_of
 from gateway.structure import grammar
 
 _SHOWN_INPUT = 60
@@ -177,6 +178,12 @@ def sampling(
             f"min_tokens is {body.min_tokens}, but the answer has {most} at most; ask for fewer.",
             "min_tokens",
         )
+    shape = grammar(body)
+    if shape is not None and body.ignore_eos:
+        raise InvalidRequest(
+            f"ignore_eos is true, but {field_of(body)} says where the answer ends; leave one of them out.",
+            "ignore_eos",
+        )
     top_k = body.top_k if body.top_k is not None and body.top_k > 0 else 0
     return SamplingParams(
         max_tokens=most,
@@ -194,7 +201,7 @@ def sampling(
         ignore_eos=bool(body.ignore_eos),
         log_probs=body.likeliest is not None,
         top_log_probs=body.likeliest or 0,
-        grammar=grammar(body),
+        grammar=shape,
     )
 
 

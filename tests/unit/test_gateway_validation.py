@@ -311,6 +311,12 @@ def test_an_unclear_shape_of_the_answer_is_refused_by_name(fields: dict[str, obj
     assert caught.value.param == param
 
 
+def test_a_shape_says_where_an_answer_ends_whatever_engine_makes_it() -> None:
+    with pytest.raises(InvalidRequest, match="response_format says where") as caught:
+        sampling(chat(response_format={"type": "json_object"}, ignore_eos=True), 1, manifest())
+    assert caught.value.param == "ignore_eos"
+
+
 def test_penalties_reach_the_engine_as_they_are() -> None:
     params = sampling(chat(presence_penalty=1, frequency_penalty=-0.5, repetition_penalty=1.2), 1, manifest())
     assert (params.presence_penalty, params.frequency_penalty, params.repetition_penalty) == (1, -0.5, 1.2)
