@@ -43,6 +43,8 @@ REFUSED: Mapping[Target, Mapping[str, str]] = {
     },
 }
 
+# Whose backends read a prompt as text alone, so that no token of it can be told from its name.
+TEXT_ONLY: frozenset[Target] = frozenset({"tensorrt-llm-llmapi"})
 # What is refused where the model has several end-of-sequence tokens. TensorRT-LLM knows one; the others end
 # an answer as stop words.
 WITH_SEVERAL_ENDS: Mapping[Target, Mapping[str, str]] = {

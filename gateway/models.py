@@ -20,8 +20,8 @@ from gateway.api.completions import CompletionRequest
 from gateway.api.model_list import ModelCard
 from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
 from gateway.backends.base import Backend
-from gateway.capabilities import check
-from gateway.conversation import conversation, tools_offered
+from gateway.capabilities import TEXT_ONLY, check
+from gateway.conversation import check_conversation, conversation, tools_offered
 from gateway.errors import NotOffered
 from gateway.interpretation import Interpretation
 from gateway.keys import ANYBODY, Caller
@@ -30,6 +30,7 @@ from gateway.validation import check_ids, sampling, stop_strings
 from text import template, tokenizer
 from text.habits import Habits
 from text.interpreter import Interpreter
+from text.quotation import Quotation
 from text.reasoning import ReasoningSplitter
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
@@ -49,6 +50,7 @@ class Prompter:
     tokenizer: Tokenizer
     template: ChatTemplate
     habits: Habits
+    quotation: Quotation
 
     @classmethod
     def load(cls, directory: Path) -> "Prompter":
@@ -62,19 +64,21 @@ class Prompter:
         manifest.verify(directory, [*tokenizer.FILES, *templates])
         words = Tokenizer.load(directory)
         chats = ChatTemplate.load(directory, words)
-        return cls(manifest, words, chats, Habits.of(chats.source, manifest.chat.tool_calls))
+        habits = Habits.of(chats.source, manifest.chat.tool_calls)
+        return cls(manifest, words, chats, habits, Quotation.of(words))
 
     def chat(self, body: ChatCompletionRequest, request_id: str) -> GenerationRequest:
         """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
-        prompt = self._chat_prompt(body)
-        return self._request(body, request_id, prompt, self.tokenizer.encode(prompt), "messages")
+        return self._request(body, request_id, *self.quotation.read(self._chat_prompt(body)), "messages")
 
     def interpreted(
         self, body: ChatCompletionRequest, asked: GenerationRequest, pieces: AsyncGenerator[Piece, None]
     ) -> AsyncGenerator[Piece, None]:
         """An answer to `asked`, which came of `body`, told apart into thoughts, text and calls."""
         bound = asked.sampling.grammar is not None
-        reasoning = ReasoningSplitter(asked.prompt) if self.habits.thinks and not bound else None
+        reasoning = None
+        if self.habits.thinks and not bound:
+            reasoning = ReasoningSplitter(asked.prompt or self.tokenizer.text(asked.prompt_token_ids))
         names = [tool.function.name for tool in body.offered]
         calls: ToolCallParser | None = None
         if names:
@@ -86,7 +90,7 @@ class Prompter:
 
     def count(self, body: ChatCompletionRequest) -> int:
         """How many tokens the prompt of a chat has, whether they fit or not. Raises InvalidRequest."""
-        return len(self.tokenizer.encode(self._chat_prompt(body)))
+        return len(self.quotation.read(self._chat_prompt(body))[1])
 
     def completions(self, body: CompletionRequest, request_id: str) -> list[GenerationRequest]:
         """One for each prompt. Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
@@ -115,9 +119,11 @@ class Prompter:
                 "comes before them; leave it out.",
                 "add_special_tokens",
             )
-        messages = body.messages
-        text = body.prompt or "" if messages is None else self.template.render(self._turns(messages))
-        ids = self.tokenizer.encode(text, body.add_special_tokens is not False)
+        if body.messages is None:
+            ids = self.tokenizer.encode(body.prompt or "", body.add_special_tokens is not False)
+        else:
+            check_conversation(body.messages)
+            _, ids = self.quotation.read(self.template.render(self._turns(body.messages)))
         return Tokens(
             count=len(ids),
             max_model_len=self.manifest.limits.max_seq_len,
@@ -157,6 +163,8 @@ class Prompter:
     ) -> list[Mapping[str, Any]]:
         """The conversation as the chat template reads it, tools in words where it knows none."""
         turns = conversation(messages, self.manifest.chat.system)
+        if self.manifest.target not in TEXT_ONLY:
+            turns = self.quotation.marked(turns)
         if self.habits.knows_tools:
             return turns
         return described(turns, tools, EnforcedParser if enforced else PARSERS[self._call_format()])

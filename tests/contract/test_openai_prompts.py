@@ -97,6 +97,8 @@ def test_token_counts_are_those_of_usage_and_ids_come_back_as_text(client: OpenA
     body = {"model": gateway.model, "tokens": told["tokens"]}
     text = gateway.post("/detokenize", json=body).json()["prompt"]
     assert "<|im_start|>user\n안녕 <|im_end|><|im_end|>\n<|im_start|>assistant" in text
+    [end] = ids_of(gateway, "<|im_end|>")
+    assert told["tokens"].count(end) == 2, "of the system's turn and the user's; the user's own is text"
     body = {"model": gateway.model, "prompt": " Paris", "return_token_strs": True}
     named = gateway.post("/tokenize", json=body).json()
     assert (named["tokens"], named["token_strs"]) == ([7042], ["ĠParis"])

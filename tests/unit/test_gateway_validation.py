@@ -41,6 +41,7 @@ from gateway.validation import (
     stop_strings,
 )
 from text.habits import Habits
+from text.quotation import Quotation
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
 
@@ -545,7 +546,9 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
 async def test_where_one_model_is_served_it_need_not_be_named() -> None:
     def model(name: str) -> Model:
         named = manifest().model_copy(update={"name": name})
-        prompter = Prompter(named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None))
+        prompter = Prompter(
+            named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None), cast(Quotation, None)
+        )
         return Model(prompter, cast(Backend, None), Queue(name, 1, 0))
 
     assert (await Models([model("a")]).find(None)).name == "a"
