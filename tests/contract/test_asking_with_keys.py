@@ -196,6 +196,9 @@ def test_pages_of_the_named_origin_alone_may_read_answers(guarded: Guarded) -> N
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == PAGE
     assert httpx.post(url, headers={"origin": PAGE}).headers["access-control-allow-origin"] == PAGE
+    forgets = {"access-control-request-method": "DELETE", "access-control-request-headers": "authorization"}
+    kept = f"{guarded.url}/v1/responses/resp_1"
+    assert httpx.options(kept, headers={"origin": PAGE, **forgets}).status_code == 200
     for origin in ("http://localhost:3001", "null"):
         headers = httpx.post(url, headers={"origin": origin}).headers
         assert "access-control-allow-origin" not in headers
