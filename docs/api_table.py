@@ -21,7 +21,7 @@ from gateway.api.body import IGNORED, Body, GenerationBody, Only
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
 from gateway.api.tokens import DetokenizeRequest, TokenizeRequest
-from gateway.capabilities import REFUSED, WITH_SEVERAL_ENDS, named
+from gateway.capabilities import MOST, REFUSED, WITH_SEVERAL_ENDS, named
 
 PAGE = Path(__file__).parent / "api.md"
 OTHERS: dict[str, Any] = yaml.safe_load(
@@ -99,6 +99,9 @@ def _elsewhere() -> Iterator[str]:
     for target, fields in WITH_SEVERAL_ENDS.items():
         for name, reason in fields.items():
             yield f"| {target}, of a model with several end-of-sequence tokens | `{name}` | {reason} |"
+    for target, bounds in MOST.items():
+        for name, (most, reason) in bounds.items():
+            yield f"| {target}, above {most} | `{name}` | {reason} |"
     yield ""
 
 
@@ -113,7 +116,8 @@ def _here(field: FieldInfo | None) -> str:
 def _engines(target: Target, name: str, field: FieldInfo | None, schema: type[GenerationBody]) -> str:
     if name in {named(each, schema) for each in REFUSED[target]}:
         return "refused" if name in REFUSED[target] else "0 alone"
-    return "yes, mostly" if name in WITH_SEVERAL_ENDS.get(target, {}) else _here(field)
+    mostly = name in WITH_SEVERAL_ENDS.get(target, {}) or name in MOST.get(target, {})
+    return "yes, mostly" if mostly else _here(field)
 
 
 def _other(server: str, kind: str, name: str) -> str:

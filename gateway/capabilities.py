@@ -50,6 +50,16 @@ TEXT_ONLY: frozenset[Target] = frozenset({"tensorrt-llm-llmapi"})
 WITH_SEVERAL_ENDS: Mapping[Target, Mapping[str, str]] = {
     "tensorrt-llm": {"min_tokens": "TensorRT-LLM can keep back one of them; leave it out"},
 }
+# The most of a field that is honoured, short of the whole vocabulary: more is clipped (TOP_K_MAX in
+# cpp/tensorrt_llm/kernels/samplingTopKKernels.h).
+MOST: Mapping[Target, Mapping[str, tuple[int, str]]] = {
+    "tensorrt-llm": {
+        "top_k": (
+            1024,
+            "TensorRT-LLM's sampler keeps 1024 tokens at most; ask for those, or for 0, all of them",
+        )
+    },
+}
 _LONGEST_SHOWN = 60
 
 
@@ -66,6 +76,9 @@ def check(body: GenerationBody, manifest: Manifest) -> None:
         if _asks(body, name, whole=field == name):
             shown = f"{name} is {_shown(body, name)}, which {manifest.name} cannot do"
             raise NotOffered(f"{shown}: {reason}.", name)
+    for field, (most, reason) in MOST.get(manifest.target, {}).items():
+        if most < (getattr(body, field) or 0) < manifest.vocab_size:
+            raise NotOffered(f"{field} is {getattr(body, field)}: {reason}.", field)
     ends = len(manifest.eos_token_ids)
     for field, reason in WITH_SEVERAL_ENDS.get(manifest.target, {}).items():
         value = getattr(body, field, None)

@@ -184,13 +184,13 @@ def sampling(
             f"ignore_eos is true, but {field_of(body)} says where the answer ends; leave one of them out.",
             "ignore_eos",
         )
-    top_k = body.top_k if body.top_k is not None and body.top_k > 0 else 0
+    top_k = body.top_k or 0
     return SamplingParams(
         max_tokens=most,
         min_tokens=body.min_tokens or 0,
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,
-        top_k=min(top_k, manifest.vocab_size),
+        top_k=top_k if 0 < top_k < manifest.vocab_size else 0,
         min_p=body.min_p or 0.0,
         repetition_penalty=1.0 if body.repetition_penalty is None else body.repetition_penalty,
         presence_penalty=body.presence_penalty or 0.0,

@@ -112,3 +112,23 @@ def test_what_the_engine_model_cannot_do_is_refused_there_with_the_way_out_and_n
     for asked in (body("min_p", 0), body("top_logprobs", 0, logprobs=True), body("logprobs", 0)):
         check(asked, engine(TRTLLM, several))
     check(body("min_tokens", 5), engine(TRTLLM))
+
+
+@pytest.mark.parametrize(
+    ("target", "top_k", "taken"),
+    [
+        (TRTLLM, 1024, True),
+        (TRTLLM, 1025, False),
+        (TRTLLM, 50_000, True),
+        (TRTLLM, -1, True),
+        ("onnx-cpu", 1025, True),
+    ],
+)
+def test_a_top_k_that_would_be_clipped_is_refused(target: Target, top_k: int, taken: bool) -> None:
+    asked, served = body("top_k", top_k), engine(target).model_copy(update={"vocab_size": 50_000})
+    if taken:
+        check(asked, served)
+        return
+    with pytest.raises(InvalidRequest, match="1024") as caught:
+        check(asked, served)
+    assert caught.value.param == "top_k"

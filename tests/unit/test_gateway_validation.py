@@ -365,10 +365,12 @@ def test_every_64_bit_seed_reaches_the_engine_unsigned(seed: int) -> None:
     assert (params.seed - seed) % 2**64 == 0
 
 
-def test_top_k_off_has_two_names_and_never_exceeds_the_vocabulary() -> None:
+def test_top_k_off_has_two_names_and_is_also_whatever_keeps_the_whole_vocabulary() -> None:
     assert sampling(chat(top_k=-1), 1, manifest()).top_k == 0
     assert sampling(chat(top_k=0), 1, manifest()).top_k == 0
-    assert sampling(chat(top_k=10**12), 1, manifest()).top_k == 1000
+    assert sampling(chat(top_k=10**12), 1, manifest()).top_k == 0
+    assert sampling(chat(top_k=1000), 1, manifest()).top_k == 0
+    assert sampling(chat(top_k=999), 1, manifest()).top_k == 999
 
 
 def test_stop_strings_of_the_recipe_count_beside_the_requests() -> None:
