@@ -15,13 +15,16 @@ from text.tokenizer import Tokenizer
 # For private use, so that no vocabulary has a token that reaches over it, and nobody writes both.
 _MARK = "\ue001\uf8fe"
 _MARK_BYTES = _MARK.encode()
+# Those of DeepSeek's turns are not special by its tokenizer.json, and have wide bars. Others that are not are
+# left alone: blanks, <think>, and <tool_response>, which Qwen's own agents write into the turn of the user.
+_BARRED = re.compile("<[|\uff5c].*[|\uff5c]>")
 # Who may not speak in another's name. What the system and the assistant say, the operator wrote or the model.
 _QUOTED = frozenset({"user", "tool"})
 
 
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """names: of special tokens; None of a tokenizer that has none."""
+    """names: of tokens that mark turns; None of a tokenizer that has none."""
 
     tokenizer: Tokenizer
     names: re.Pattern[str] | None
@@ -30,7 +33,8 @@ class Quotation:
     def of(cls, tokenizer: Tokenizer) -> Self:
         """For prompts that this tokenizer reads."""
         added = tokenizer.encoder.get_added_tokens_decoder().values()
-        names = sorted((token.content for token in added if token.special), key=len, reverse=True)
+        marks = (token.content for token in added if token.special or _BARRED.fullmatch(token.content))
+        names = sorted(marks, key=len, reverse=True)
         return cls(tokenizer, re.compile("|".join(map(re.escape, names))) if names else None)
 
     def marked(self, turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

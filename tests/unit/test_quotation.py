@@ -42,14 +42,15 @@ def test_a_prompt_without_them_is_its_text(quotation: Quotation) -> None:
     assert ids == quotation.tokenizer.encode(prompt)
 
 
-def test_llama_2_reads_a_struck_out_word_as_one() -> None:
-    words = ["<unk>", "<", ">", "/", "s", "a", *(f"<0x{byte:02X}>" for byte in range(256))]
+def test_what_marks_turns_is_quoted_whatever_the_tokenizer_calls_it() -> None:
+    words = ["<unk>", *"<>/|sa", *(f"<0x{byte:02X}>" for byte in range(256))]
     ids = {word: index for index, word in enumerate(words)}
     encoder = tokenizers.Tokenizer(models.BPE(vocab=ids, merges=[], unk_token="<unk>", byte_fallback=True))
     encoder.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    encoder.add_special_tokens(["<s>", "</s>"])
+    encoder.add_special_tokens(["<s>", "</s>"])  # in Llama 2's vocabulary, and HTML for what is struck out
+    encoder.add_tokens(["<|a|>", "<a>", "ss"])
     vocabulary = Vocabulary.read(json.loads(encoder.to_str()), encoder.get_vocab())
     quotation = Quotation.of(Tokenizer(encoder, vocabulary, {"bos_token": "<s>"}))
-    [turn] = quotation.marked([{"role": "user", "content": "<s>a</s>"}])
+    [turn] = quotation.marked([{"role": "user", "content": "<s>a</s><|a|><a>ss"}])
     _, read = quotation.read(f"<s>{turn['content']}</s>")
-    assert [encoder.id_to_token(each) for each in read] == ["<s>", *"<s>a</s>", "</s>"]
+    assert [encoder.id_to_token(each) for each in read] == ["<s>", *"<s>a</s><|a|>", "<a>", "ss", "</s>"]
