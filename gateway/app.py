@@ -20,7 +20,7 @@ from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCoun
 from gateway.api.messages import CountTokensRequest, MessagesRequest
 from gateway.api.model_list import ModelCard, ModelList
 from gateway.api.reply import Head, Reply, as_json
-from gateway.api.response_object import ResponseDeleted, ResponseObject
+from gateway.api.response_object import InputTokens, ResponseDeleted, ResponseObject
 from gateway.api.response_reply import ResponsesReply
 from gateway.api.responses import ResponsesRequest
 from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
@@ -151,6 +151,12 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
             asked = await _prepared(short, model.prompter.chat, body, request.state.id)
             return await reply(request, body, model, [asked], shape(len(asked.prompt_token_ids)))
 
+    def earlier_turns(request: Request, body: ResponsesRequest) -> tuple[Turn, ...]:
+        """Those up to the response that `body` goes on from. Raises ResponseNotFound."""
+        if body.previous_response_id is None:
+            return ()
+        return kept.get(body.previous_response_id, caller_of(request).name, "previous_response_id").turns
+
     @app.post("/v1/chat/completions", response_model=ChatCompletion)
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation, as one body or as a stream of chunks."""
@@ -206,10 +212,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     async def responses(request: Request) -> Response:
         """Answer a conversation in the shapes of OpenAI's newer API, as one response or as its events."""
         body, model, short = await read_question(request, ResponsesRequest)
-        earlier: tuple[Turn, ...] = ()
-        owner = caller_of(request).name
-        if body.previous_response_id is not None:
-            earlier = kept.get(body.previous_response_id, owner, "previous_response_id").turns
+        earlier, owner = earlier_turns(request, body), caller_of(request).name
         said = body.said()
         begun = ResponseObject.begun(Head(f"resp_{request.state.id}", model.name), body)
 
@@ -219,6 +222,15 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         return await converse(
             request, body.translation(earlier, said), model, short, lambda _: ResponsesReply(begun, keep)
         )
+
+    @app.post(f"{_RESPONSES}/input_tokens")
+    async def count_input_tokens(request: Request) -> InputTokens:
+        """How many tokens the prompt of a response would have."""
+        body, model, _ = await read_question(request, ResponsesRequest)
+        chat = body.translation(earlier_turns(request, body), body.said())
+        with chat.blaming():
+            count = await asyncio.to_thread(model.prompter.count, chat.chat())
+        return InputTokens(object="response.input_tokens", input_tokens=count)
 
     @app.get(f"{_RESPONSES}/{{response_id}}", response_model=ResponseObject)
     async def retrieve_response(request: Request, response_id: str) -> Response:

@@ -80,8 +80,12 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of all routes with this path; the router's own answer has those of the first."""
+    """The methods of all routes with this path; the router's own answer has those of the first.
+
+    A path that is written out is no response's id.
+    """
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    routes = [route for route in routes if route.path == request.url.path] or routes
     return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 

@@ -204,6 +204,11 @@ EXAMPLES = {
             done=False,
         ),
     ),
+    "/v1/responses/input_tokens": Example(
+        ResponsesRequest,
+        {"a question": _INPUT},
+        {"object": "response.input_tokens", "input_tokens": 13},
+    ),
     "/v1/messages/count_tokens": Example(
         CountTokensRequest,
         {"a conversation": _CONVERSATION},

@@ -198,6 +198,13 @@ class ResponseObject(BaseModel):
         return self.model_copy(update=changes)
 
 
+class InputTokens(BaseModel):
+    """The response of POST /v1/responses/input_tokens."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
 class ResponseDeleted(BaseModel):
     """The response of DELETE /v1/responses/{id}."""
 

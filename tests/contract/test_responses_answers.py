@@ -26,6 +26,8 @@ def test_a_stream_of_a_response_says_the_same_as_the_whole_one(client: OpenAI, g
     assert whole.id.startswith("resp_")
     assert abs(whole.created_at - time.time()) < 60
     assert whole.usage.total_tokens == whole.usage.input_tokens + whole.usage.output_tokens
+    counted = client.responses.input_tokens.count(model=gateway.model, input=PARIS)
+    assert (counted.input_tokens, counted.object) == (whole.usage.input_tokens, "response.input_tokens")
     with client.responses.stream(**asked) as stream:
         events = list(stream)
         ended = stream.get_final_response()
