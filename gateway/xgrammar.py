@@ -7,7 +7,8 @@ VisitSchema and the functions that it calls; of a regular expression: cpp/regex_
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import Any
 
@@ -42,6 +43,9 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 _LARK = re.compile(r"^\s*(%|start\s*:)", re.MULTILINE)
 # Of GBNF: strings, classes, comments, and the dot.
 _GBNF = re.compile(r'"(?:\\.|[^"\\])*"|(\[(?:\\.|[^\]\\])*\]|\.)|#.*')
+# What `gateway.structure` makes of a choice.
+_STRING = re.compile(r'"(?:\\.|[^"\\])*"')
+_CHOICE = re.compile(rf"root ::= {_STRING.pattern}(?: \| {_STRING.pattern})*")
 _PLACE = re.compile(r"#(/[^~%]*)?")
 # What a regular expression may be made of: characters, escapes, classes, groups, alternatives, repetitions.
 # Modifiers of groups, lazy repetitions, classes of Unicode and anchors in the middle are errors or passed
@@ -75,6 +79,8 @@ def objection(grammar: Grammar) -> str | None:
         case "ebnf_grammar":
             if _LARK.search(grammar.text):
                 return "TensorRT-LLM's xgrammar reads GBNF, and this is Lark"
+            if _CHOICE.fullmatch(grammar.text) and _mixes(map(json.loads, _STRING.findall(grammar.text))):
+                return "TensorRT-LLM's xgrammar mixes some of these texts up"
             odd = (each[1] for each in _GBNF.finditer(grammar.text))
             found = next((each for each in odd if each and not _is_plain(each)), None)
             return found and f"TensorRT-LLM's xgrammar reads otherwise: {found}"
@@ -137,6 +143,8 @@ def _of_keywords(schema: Mapping[str, Any]) -> Iterator[str]:
         if alone in ("const", "enum") and all(_is_one(value, types) for value in _values(schema)):
             others -= {"type"}
         yield from (f"{other} beside {alone}" for other in sorted(others))
+        if _mixes(_literals(schema)):
+            yield f"{alone}, of whose values it mixes some up"
         if alone == "allOf" and len(schema["allOf"]) > 1:
             yield "allOf with several schemas"
         return
@@ -220,6 +228,36 @@ def _of_string(schema: Mapping[str, Any], given: frozenset[str]) -> Iterator[str
         yield "format ipv4"
     if "pattern" in given and (odd := _of_pattern(schema["pattern"])):
         yield f"the pattern {odd}"
+
+
+def _literals(schema: Mapping[str, Any]) -> Iterator[str]:
+    """The values that a schema lists, alone or as alternatives, as it writes them."""
+    if "const" in schema or "enum" in schema:
+        for value in _values(schema):
+            yield json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("/", "\\/")
+    for inner in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        if isinstance(inner, dict):
+            yield from _literals({"const": None} if inner.get("type") == "null" else inner)
+
+
+def _mixes(texts: Iterable[str]) -> bool:
+    """Whether it may let through the beginning of one of these texts with the end of another.
+
+    Its automaton merges states from the front, where two texts begin alike, and from the back, where two end
+    alike, one character further in each round; a state that both meet in is merged with states that are not
+    its equal (mlc-ai/xgrammar#618, mended in 0.2.1). They meet in the middle of a text.
+    """
+    words = {text.encode() for text in texts}
+    for length in {len(word) for word in words if len(word) > 1 and len(word) % 2}:
+        met = (length + 1) // 2
+        begun = Counter(word[:met] for word in words)
+        ended: dict[bytes, set[tuple[int, bytes]]] = defaultdict(set)
+        for word in words:
+            ended[word[1 - met :]].add((len(word), word[:met]))
+        alike = (word for word in words if len(word) == length and begun[word[:met]] > 1)
+        if any(len(ended[word[met:]]) > 1 for word in alike):
+            return True
+    return False
 
 
 def _implied(schema: Mapping[str, Any]) -> list[str]:

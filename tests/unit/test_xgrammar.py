@@ -36,6 +36,8 @@ CLOSED = {"type": "object", "additionalProperties": False}
         of_object(
             a={"enum": ["é", 'a "b"', 1]}, b={"const": 1.5}, c={"type": ["string", "null"], "maxLength": 2}
         ),
+        {"enum": ["active", "inactive", "pending", "in_progress", "done"]},
+        {"anyOf": [{"enum": ["low", "medium", "high"]}, {"type": "null"}]},
         of_object(kind={"type": "string", "enum": ["a", "b"], "default": "a"}, title={"type": "string"}),
         {
             "type": "array",
@@ -70,6 +72,9 @@ def test_a_schema_that_it_holds_to_is_taken(schema: dict[str, Any]) -> None:
         ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "integer"}}}, "$ref #/$defs/a~1b"),
         (of_object(a={}) | {"anyOf": [of_object(b={}), of_object(c={})]}, "properties beside anyOf"),
         ({"type": "integer", "enum": [1, "a"]}, "type beside enum"),
+        ({"enum": ["aa", "baa", "bab"]}, "enum, of whose values it mixes some up"),
+        ({"enum": ["1", "2", "12"]}, "enum, of whose values"),
+        ({"anyOf": [{"const": "int"}, {"enum": ["integer", "float"]}, {"type": "null"}]}, "anyOf, of whose"),
         ({"minimum": 3}, "minimum without a type"),
         (of_integer(minimum=18, maximum=120), "maximum 120, minimum 18"),
         (of_integer(minimum=-1), "minimum -1"),
@@ -109,6 +114,12 @@ def test_a_plain_regular_expression_is_taken(expression: str) -> None:
 )
 def test_a_regular_expression_that_it_reads_otherwise_is_refused(expression: str) -> None:
     assert "reads otherwise" in (objection(Grammar("regex", expression)) or "")
+
+
+def test_a_choice_whose_texts_it_would_mix_up_is_refused() -> None:
+    mixed = Grammar("ebnf_grammar", 'root ::= "aa" | "baa" | "bab"')  # "ab" too, it says
+    assert "mixes" in (objection(mixed) or "")
+    assert objection(Grammar("ebnf_grammar", 'root ::= "yes" | "no" | "b\\"a"')) is None
 
 
 @pytest.mark.parametrize(
