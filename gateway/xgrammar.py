@@ -40,12 +40,13 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "boolean": bool,
     "null": type(None),
 }
-_LARK = re.compile(r"^\s*(%|start\s*:)", re.MULTILINE)
+_LARK = re.compile(r"^[ \t]*(%|start[ \t]*:)", re.MULTILINE)
 # Of GBNF: strings, classes, comments, and the dot.
-_GBNF = re.compile(r'"(?:\\.|[^"\\])*"|(\[(?:\\.|[^\]\\])*\]|\.)|#.*')
-# What `gateway.structure` makes of a choice.
+_GBNF = re.compile(r'"(?:\\.|[^"\\])*"?|(\[(?:\\.|[^\]\\])*\]?|\.)|#.*')
+# Alternatives that are plain text, in GBNF and in a regular expression.
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"')
-_CHOICE = re.compile(rf"root ::= {_STRING.pattern}(?: \| {_STRING.pattern})*")
+_CHOICE = re.compile(rf"{_STRING.pattern}(?:\s*\|\s*{_STRING.pattern})+")
+_PARENTHESIS = re.compile(r"(?<!\\)[()]")
 _PLACE = re.compile(r"#(/[^~%]*)?")
 # What a regular expression may be made of: characters, escapes, classes, groups, alternatives, repetitions.
 # Modifiers of groups, lazy repetitions, classes of Unicode and anchors in the middle are errors or passed
@@ -79,8 +80,9 @@ def objection(grammar: Grammar) -> str | None:
         case "ebnf_grammar":
             if _LARK.search(grammar.text):
                 return "TensorRT-LLM's xgrammar reads GBNF, and this is Lark"
-            if _CHOICE.fullmatch(grammar.text) and _mixes(map(json.loads, _STRING.findall(grammar.text))):
-                return "TensorRT-LLM's xgrammar mixes some of these texts up"
+            for choice in _CHOICE.finditer(grammar.text):
+                if _mixes(each[1:-1] for each in _STRING.findall(choice[0])):
+                    return f"TensorRT-LLM's xgrammar mixes these up: {choice[0]}"
             odd = (each[1] for each in _GBNF.finditer(grammar.text))
             found = next((each for each in odd if each and not _is_plain(each)), None)
             return found and f"TensorRT-LLM's xgrammar reads otherwise: {found}"
@@ -95,7 +97,11 @@ def _of_regex(text: str, form: re.Pattern[str]) -> str | None:
     bare = text.removeprefix("^").removesuffix("$")  # it binds to both ends anyway
     read = form.match(bare)
     assert read is not None, "it matches nothing at least"
-    return f"{bare[read.end() :]!r} in {text!r}" if read.end() < len(bare) else None
+    if read.end() < len(bare):
+        return f"{bare[read.end() :]!r} in {text!r}"
+    groups = _PARENTHESIS.split(bare)
+    mixed = next((group for group in groups if _mixes(group.removeprefix("?:").split("|"))), None)
+    return mixed and f"the alternatives {mixed!r}, which it mixes up"
 
 
 def _of_document(root: dict[str, Any]) -> Iterator[str]:
