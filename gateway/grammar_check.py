@@ -1,7 +1,8 @@
 """Grammars on their way to a TensorRT-LLM engine, tried before they go there; made by `gateway.server`.
 
 Its executor compiles them in the loop that runs every request, and one that it cannot compile ends them all
-(GuidedDecoder::build and forwardAsync in cpp/tensorrt_llm/batch_manager). ONNX engines try their own.
+(GuidedDecoder::build and forwardAsync in cpp/tensorrt_llm/batch_manager). ONNX engines try their own, and say
+themselves whether an answer is complete.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from engines.errors import SlipwayError
 from engines.generation import Grammar
 from engines.manifest import Manifest
 from gateway.xgrammar import objection
@@ -40,6 +42,16 @@ class GrammarCheck:
             if len(self._passed) > _KEPT:
                 self._passed.popitem(last=False)
         self._passed.move_to_end(grammar)
+
+    async def ends(self, grammar: Grammar, answer: str) -> bool:
+        """Whether `answer` matches the grammar, which passed, and nothing can follow it."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._trial.ends, grammar, answer
+            )
+        except SlipwayError:
+            # Nobody can tell, and the answer has come all the same, as long as it was allowed to be.
+            return False
 
     async def close(self) -> None:
         """End the thread and the process. A grammar that is being tried is tried to its end first."""

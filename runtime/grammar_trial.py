@@ -4,8 +4,8 @@
 
 llguidance bounds neither the time nor the stack that a grammar takes to compile: a JSON schema of 4 kB whose
 `allOf` has 80 patterns does not end within a minute, and rules that name each other 20,000 deep overflow the
-stack. Here that harms nobody. Lines of JSON come in, {"kind", "text"}, and a line goes out for each: what is
-wrong with the grammar, as a JSON string, or null.
+stack. Here that harms nobody. Lines of JSON come in, {"kind", "text", "answer"}, and a line goes out for
+each: where answer is null, what is wrong with the grammar, or null; else whether the answer completes it.
 """
 
 import faulthandler
@@ -46,19 +46,13 @@ class Trial:
 
         Called by one thread at a time.
         """
-        process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps({"kind": grammar.kind, "text": grammar.text}) + "\n")
-            process.stdin.flush()
-        answer = process.stdout.readline()
-        if not answer:
-            self.close()
-            raise refused(grammar, f"it is too complex to compile within {PATIENCE_S:g} s")
-        reason = json.loads(answer)
+        reason = self._told(grammar)
         if reason is not None:
-            raise InvalidRequest(reason, param="grammar")
+            raise InvalidRequest(str(reason), param="grammar")
+
+    def ends(self, grammar: Grammar, answer: str) -> bool:
+        """Whether `answer` matches the grammar and nothing can follow it. As for `check`."""
+        return bool(self._told(grammar, answer))
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -66,6 +60,21 @@ class Trial:
         if process is not None:
             process.kill()
             process.communicate()
+
+    def _told(self, grammar: Grammar, answer: str | None = None) -> str | bool | None:
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):
+            asked = {"kind": grammar.kind, "text": grammar.text, "answer": answer}
+            process.stdin.write(json.dumps(asked) + "\n")
+            process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            self.close()
+            raise refused(grammar, f"it is too complex to compile within {PATIENCE_S:g} s")
+        told: str | bool | None = json.loads(line)
+        return told
 
     def _running(self) -> "subprocess.Popen[str]":
         if self._process is None or self._process.poll() is not None:
@@ -94,13 +103,16 @@ def main() -> None:
         for line in sys.stdin:
             # Ends the process from a thread of its own, whatever llguidance holds, even with no parent left.
             faulthandler.dump_traceback_later(PATIENCE_S, exit=True, file=nowhere)
-            fault = _fault(Grammar(**json.loads(line)), tokenizer, vocab_size)
+            asked = json.loads(line)
+            answer, grammar = asked.pop("answer"), Grammar(**asked)
+            made = _made(grammar, tokenizer)
+            told = _fault(grammar, made, vocab_size) if answer is None else _ends(made, answer, tokenizer)
             faulthandler.cancel_dump_traceback_later()
-            print(json.dumps(fault), flush=True)
+            print(json.dumps(told), flush=True)
 
 
-def _fault(grammar: Grammar, tokenizer: LLTokenizer, vocab_size: int) -> str | None:
-    """What is wrong with a grammar, seen from its compilation and from two steps of an answer."""
+def _made(grammar: Grammar, tokenizer: LLTokenizer) -> LLMatcher | InvalidRequest:
+    """The compiled grammar, or what is wrong with it."""
     outcome: list[LLMatcher | InvalidRequest] = []
 
     def attempt() -> None:
@@ -113,6 +125,11 @@ def _fault(grammar: Grammar, tokenizer: LLTokenizer, vocab_size: int) -> str | N
     deep.start()
     deep.join()
     (made,) = outcome
+    return made
+
+
+def _fault(grammar: Grammar, made: LLMatcher | InvalidRequest, vocab_size: int) -> str | None:
+    """What is wrong with a grammar, seen from its compilation and from two steps of an answer."""
     if isinstance(made, InvalidRequest):
         return str(made)
     # The steps on a stack like that of the threads that will take them.
@@ -124,6 +141,13 @@ def _fault(grammar: Grammar, tokenizer: LLTokenizer, vocab_size: int) -> str | N
             break
         made.consume_token(int(allowed[-1]))
     return str(refused(grammar, made.get_error())) if made.is_error() else None
+
+
+def _ends(made: LLMatcher | InvalidRequest, answer: str, tokenizer: LLTokenizer) -> bool:
+    """Whether an answer is complete and nothing can follow; how it was split into tokens does not matter."""
+    if isinstance(made, InvalidRequest):
+        return False
+    return made.consume_tokens(tokenizer.tokenize_str(answer)) and made.is_stopped() and not made.is_error()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 from tritonclient.grpc import InferInput, InferResult
 
 from engines.errors import ModelUnavailable, SlipwayError
-from engines.generation import Delta, FinishReason, GenerationRequest, TopLogProbs
+from engines.generation import Delta, FinishReason, GenerationRequest, Grammar, TopLogProbs
 from engines.recipe import Target
 from engines.stages import engine_stage
 from gateway.backends.base import Load
@@ -52,12 +52,15 @@ class TritonBackend:
         """See `gateway.backends.base.Backend.generate`.
 
         TensorRT-LLM does not say why an answer ended. End-of-sequence is not counted here, so fewer tokens
-        than allowed mean "stop", also where it came in the place of the last one. ONNX engines say it.
+        than allowed mean "stop", also where it came in the place of the last one, and so does an answer that
+        its grammar has no more for. ONNX engines say it.
         """
-        if self._grammars is not None and request.sampling.grammar is not None:
-            await self._grammars.check(request.sampling.grammar)
+        grammar = request.sampling.grammar
+        if self._grammars is not None and grammar is not None:
+            await self._grammars.check(grammar)
         max_tokens = request.sampling.max_tokens
         tokens = 0
+        text = ""
         running = True
         said: FinishReason | None = None
         results = self._model.responses(request.request_id, _inputs(request), _outputs(request, self._onnx))
@@ -66,6 +69,8 @@ class TritonBackend:
                 async for result in results:
                     delta = _delta(request, result)
                     tokens += delta.token_count
+                    if grammar is not None:
+                        text += delta.text
                     said = delta.finish_reason or said
                     if delta.text or delta.token_count or delta.cached_tokens is not None:
                         yield replace(delta, finish_reason=None)
@@ -76,7 +81,10 @@ class TritonBackend:
         finally:
             if running:
                 await self._stop(request.request_id)
-        yield Delta(finish_reason=said or ("stop" if tokens < max_tokens else "length"))
+        if said is None:
+            ended = tokens < max_tokens or await self._is_complete(grammar, text)
+            said = "stop" if ended else "length"
+        yield Delta(finish_reason=said)
 
     async def check(self) -> None:
         """See `gateway.backends.base.Backend.check`."""
@@ -122,6 +130,11 @@ class TritonBackend:
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
         await asyncio.shield(task)
+
+    async def _is_complete(self, grammar: Grammar | None, answer: str) -> bool:
+        if self._grammars is None or grammar is None:
+            return False
+        return await self._grammars.ends(grammar, answer)
 
     async def _ask_stage(self) -> None:
         """Raise ModelUnavailable, in the stage's words, unless its engine takes requests."""
