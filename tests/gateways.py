@@ -1,14 +1,21 @@
 """A gateway that is running, as tests talk to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 import psutil
+import pytest
 from anthropic import Anthropic
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, BadRequestError, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from engines.recipe import Limits
+
+# For what is the runtime's own: its process, its counters, its prefix cache. TensorRT-LLM's engine is part of
+# Triton's process, and tells neither its drafts nor what it had cached.
+of_the_runtime = pytest.mark.parametrize("gateway", ["local", "triton"], indirect=True)
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,21 @@ class Gateway:
     model: str
     limits: Limits
     server: int  # the process whose child or grandchild the engine is
+    lacks: frozenset[str] = frozenset()  # fields of the API that the engine cannot honour
+
+    @contextmanager
+    def can(self, field: str, called: str | None = None) -> Iterator[None]:
+        """What follows works with an engine that can do `field`; with others it is a 400 that names it.
+
+        called: the field's name in this request, if it has another one.
+        """
+        if field not in self.lacks:
+            yield
+            return
+        name = called or field
+        with pytest.raises(BadRequestError, match=f"{name} is .*, which {self.model} cannot do: ") as refused:
+            yield
+        assert refused.value.param == name
 
     def client(self) -> OpenAI:
         return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60)

@@ -1,4 +1,8 @@
-"""A real gateway over a real engine, once in a worker process and once behind a real Triton."""
+"""A real gateway over a real engine: in a worker process, behind a real Triton, and as TensorRT-LLM's there.
+
+What stands in for TensorRT-LLM's C++ backend is the same ONNX engine with that backend's manners and gaps
+(`trtllm_backend`), so that every answer is held to one and the same expectation.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -6,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trtllm_repository
 from gateways import Gateway
 from openai import OpenAI
 from servers import free_port, running
@@ -13,32 +18,49 @@ from servers import free_port, running
 from engines.manifest import Manifest
 from ensemble.repository import write_repository
 
+# By what the gateway calls it in a chat; the same as gateway.capabilities says, for whoever reads a test.
+LACKS = {"local": (), "triton": (), "trtllm": ("min_p", "top_logprobs")}
 
-@pytest.fixture(scope="session", params=["local", "triton"])
+
+@pytest.fixture(scope="session", params=LACKS)
 def gateway(
     request: pytest.FixtureRequest, engine_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
+    backend = request.param
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     start = [sys.executable, "-m", "gateway", "--port", str(port)]
     ready = f"{url}/health/ready"
     limits = Manifest.read(engine_dir).limits
     with ExitStack() as servers:
-        if request.param == "local":
+        if backend == "local":
             server = servers.enter_context(running([*start, "--engine", str(engine_dir)], ready))
             yield Gateway(url, f"{url}/metrics", engine_dir.name, limits, server.pid)
             return
-        repository = tmp_path_factory.mktemp("triton") / "model_repository"
-        write_repository(engine_dir, repository)
+        place = tmp_path_factory.mktemp(backend)
+        engine, repository = _laid_out(backend, engine_dir, place)
         http, grpc, metrics = free_port(), free_port(), free_port()
         triton = [sys.executable, "-m", "deploy", "triton", "--model-repository", str(repository)]
         ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
         # The gateway first: it becomes ready when Triton is.
         behind = [*start, "--backend", "triton", "--triton-url", f"127.0.0.1:{grpc}"]
-        engines = ["--engines", str(engine_dir.parent)]
+        engines = ["--engines", str(engine.parent)]
         servers.enter_context(running([*behind, *engines], f"{url}/health/live"))
         server = servers.enter_context(running([*triton, *ports], ready))
-        yield Gateway(url, f"http://127.0.0.1:{metrics}/metrics", engine_dir.name, limits, server.pid)
+        published = f"http://127.0.0.1:{metrics}/metrics"
+        yield Gateway(url, published, engine.name, limits, server.pid, frozenset(LACKS[backend]))
+
+
+def _laid_out(backend: str, onnx: Path, place: Path) -> tuple[Path, Path]:
+    """The engine that the gateway serves, and what Triton mounts."""
+    repository = place / "model_repository"
+    if backend == "triton":
+        write_repository(onnx, repository)
+        return onnx, repository
+    engine = trtllm_repository.compiled_engine(onnx, place / "engines")
+    # Under the same name, so that its gauges are those of the engine it stands for.
+    trtllm_repository.stand_in(engine, trtllm_repository.renamed(onnx, place, engine.name), repository)
+    return engine, repository
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import time
 import httpx
 import openai
 import pytest
-from gateways import Gateway
+from gateways import Gateway, of_the_runtime
 from openai import OpenAI
 
 ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
 WITHIN_S = 30
 
 
+@of_the_runtime
 def test_streams_end_with_an_error_and_new_requests_are_answered_within_seconds(
     gateway: Gateway, client: OpenAI
 ) -> None:

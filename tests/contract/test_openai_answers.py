@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from gateways import Gateway
+from gateways import Gateway, of_the_runtime
 from openai import OpenAI
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
@@ -84,6 +84,7 @@ def test_a_stream_says_the_same_as_the_whole_answer(client: OpenAI, gateway: Gat
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
 
 
+@of_the_runtime
 def test_a_prompt_that_was_read_before_is_told_as_cached(client: OpenAI, gateway: Gateway) -> None:
     def ask() -> tuple[str, object]:
         completion = client.completions.create(
@@ -355,6 +356,7 @@ def test_the_api_is_documented(gateway: Gateway) -> None:
     assert httpx.get(f"{gateway.url}/docs").status_code == 200
 
 
+@of_the_runtime
 def test_tokens_guessed_ahead_are_counted_with_those_that_were_right(
     client: OpenAI, gateway: Gateway
 ) -> None:

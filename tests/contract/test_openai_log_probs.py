@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from gateways import Gateway
 from openai import OpenAI
 
@@ -10,16 +11,11 @@ COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
 
 
 def test_a_chats_tokens_are_told_streamed_as_whole(client: OpenAI, gateway: Gateway) -> None:
-    asked = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 12}
-    asked |= {"logprobs": True, "top_logprobs": 3}
+    asked = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 12, "logprobs": True}
     [choice] = client.chat.completions.create(**asked).choices
     tokens = choice.logprobs.content
     assert b"".join(bytes(token.bytes) for token in tokens).decode() == choice.message.content
-    for token in tokens:
-        assert len(token.top_logprobs) == 3
-        assert token.top_logprobs[0].token == token.token, "greedy"
-        assert token.top_logprobs[0].logprob == token.logprob
-        assert sum(math.exp(top.logprob) for top in token.top_logprobs) <= 1.0001
+    assert all(token.logprob <= 0 and token.top_logprobs == [] for token in tokens)
     streamed, text = [], ""
     for chunk in client.chat.completions.create(**asked, stream=True):
         [choice] = chunk.choices
@@ -27,27 +23,54 @@ def test_a_chats_tokens_are_told_streamed_as_whole(client: OpenAI, gateway: Gate
         streamed += choice.logprobs.content if choice.logprobs else []
         assert sum(len(token.bytes) for token in streamed) >= len(text.encode())
     assert streamed == tokens
-    assert (
-        client.chat.completions.create(model=gateway.model, messages=PARIS, max_tokens=1).choices[0].logprobs
-        is None
-    )
+    [untold] = client.chat.completions.create(model=gateway.model, messages=PARIS, max_tokens=1).choices
+    assert untold.logprobs is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_likeliest_tokens_in_the_place_of_each_are_told(
+    client: OpenAI, gateway: Gateway, stream: bool
+) -> None:
+    chat = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 6, "stream": stream}
+    with gateway.can("top_logprobs"):
+        answer = client.chat.completions.create(**chat, logprobs=True, top_logprobs=3)
+        told = [each.choices[0].logprobs for each in (answer if stream else [answer])]
+        tokens = [token for each in told if each for token in each.content]
+        assert len(tokens) == 6
+        for token in tokens:
+            assert len(token.top_logprobs) == 3
+            assert token.top_logprobs[0].token == token.token, "greedy"
+            assert token.top_logprobs[0].logprob == token.logprob
+            assert sum(math.exp(top.logprob) for top in token.top_logprobs) <= 1.0001
+    plain = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 4, "stream": stream}
+    with gateway.can("top_logprobs", called="logprobs"):
+        answer = client.completions.create(**plain, logprobs=2)
+        told = [each.choices[0].logprobs for each in (answer if stream else [answer])]
+        tops = [
+            place
+            for each in told
+            if each
+            for place in zip(each.tokens, each.token_logprobs, each.top_logprobs, strict=True)
+        ]
+        assert len(tops) == 4
+        for token, log_prob, top in tops:
+            assert top[token] == log_prob == max(top.values())
+            assert len(top) == 2
 
 
 def test_a_completions_tokens_have_their_places_in_its_text(client: OpenAI, gateway: Gateway) -> None:
-    asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 8, "logprobs": 2}
+    asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 8, "logprobs": 0}
     [choice] = client.completions.create(**asked).choices
     told = choice.logprobs
     assert "".join(told.tokens) == choice.text
     assert told.text_offset == [len("".join(told.tokens[:place])) for place in range(8)]
-    for token, log_prob, top in zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True):
-        assert top[token] == log_prob == max(top.values())
-        assert len(top) == 2
+    assert [[*top.items()] for top in told.top_logprobs] == [
+        [chosen] for chosen in zip(told.tokens, told.token_logprobs, strict=True)
+    ]
     chunks = list(client.completions.create(**asked, stream=True))
     streamed = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
     assert [token for each in streamed for token in each.tokens] == told.tokens
     assert [offset for each in streamed for offset in each.text_offset] == told.text_offset
-    [bare] = client.completions.create(**(asked | {"logprobs": 0})).choices
-    assert [list(top) for top in bare.logprobs.top_logprobs] == [[token] for token in told.tokens]
 
 
 def test_nothing_is_told_of_what_a_stop_string_hides(client: OpenAI, gateway: Gateway) -> None:
@@ -87,6 +110,6 @@ def test_a_bias_bans_a_token_or_forces_it(client: OpenAI, gateway: Gateway) -> N
 def test_min_p_of_one_is_greedy_whatever_the_temperature(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": COUNT, "max_tokens": 12}
     greedy = client.completions.create(**asked, temperature=0).choices[0].text
-    assert (
-        client.completions.create(**asked, temperature=2, extra_body={"min_p": 1}).choices[0].text == greedy
-    )
+    with gateway.can("min_p"):
+        least = client.completions.create(**asked, temperature=2, extra_body={"min_p": 1})
+        assert least.choices[0].text == greedy
