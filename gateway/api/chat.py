@@ -38,7 +38,8 @@ class Message(Body):
     """One turn of a conversation; `name` reaches the chat template, which may use it.
 
     content: null beside tool_calls alone. tool_call_id: in a tool's turn, of the call it answers.
-    The fields after `name` are what a client sends when it gives an earlier answer back whole.
+    The fields after `name` are what a client sends when it gives an earlier answer back whole. parsed: what
+        OpenAI's client read in `content`.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -60,6 +61,7 @@ class Message(Body):
     annotations: Annotated[JsonValue, only([], advice=TEXT_ONLY)] = None
     audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
     tool_calls: list[EarlierCall] | None = None
+    parsed: Ignored = None
     function_call: Annotated[JsonValue, only(advice=_OLD)] = None
 
     @property

@@ -58,10 +58,11 @@ ToolChoice = Annotated[
 
 
 class CalledFunction(Body):
-    """arguments: a JSON object, as text."""
+    """arguments: a JSON object, as text. parsed_arguments: what OpenAI's client read in it."""
 
     name: NonEmpty
     arguments: str
+    parsed_arguments: Ignored = None
 
 
 class EarlierCall(Body):
