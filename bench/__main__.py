@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from bench import prompts, report
 from bench.answer import RequestFailed, Unreachable
 from bench.conversion import convert
+from bench.ended import ended
 from bench.frontend import frontend
 from bench.json_file import JsonFile
 from bench.latency import latency
@@ -34,7 +35,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_
 def bench() -> None:
     """Measure a server under load (`run`), engines side by side (`runtime`), what HTTP costs (`http`).
 
-    And what the gateway itself costs, with an engine that takes no time (`frontend`).
+    And what the gateway itself costs, with an engine that takes no time (`frontend`), and what an engine
+    still does for an answer that nobody waits for (`ended`).
 
     Also in process: what drafting gains on repetitive answers (`speculation`), what known prefixes save and
     long prompts cost (`latency`). And what converting for TensorRT-LLM takes (`convert`).
@@ -44,6 +46,7 @@ def bench() -> None:
 app.command()(runtime)
 app.command()(http)
 app.command()(frontend)
+app.command()(ended)
 app.command()(speculation)
 app.command()(latency)
 app.command()(convert)

@@ -6,12 +6,14 @@ from runtime.stats import EngineStats
 
 _GAUGES = {"running": "slipway_running_requests", "waiting": "slipway_waiting_requests"}
 _COUNTERS = {
+    "generated_tokens": "slipway_generated_tokens_total",
     "draft_tokens": "slipway_draft_tokens_total",
     "accepted_tokens": "slipway_accepted_draft_tokens_total",
 }
 _MEANING = {
     "running": "Requests running in the engine",
     "waiting": "Requests waiting in the engine",
+    "generated_tokens": "Tokens generated, read by their clients or not",
     "draft_tokens": "Tokens guessed ahead of the model",
     "accepted_tokens": "Guessed tokens that were right",
 }
@@ -28,7 +30,8 @@ class Gauges:
                 description=_MEANING[figure],
                 kind=pb_utils.MetricFamily.GAUGE if figure in _GAUGES else pb_utils.MetricFamily.COUNTER,
             )
-            for figure, name in (_GAUGES | _COUNTERS).items()
+            # The counters first: whoever sees a slot free finds its tokens counted.
+            for figure, name in (_COUNTERS | _GAUGES).items()
         }
         self._metrics = {
             figure: family.Metric(labels={"model": model}) for figure, family in self._families.items()

@@ -20,6 +20,9 @@ class EngineLoad(Collector):
         labels = ["model"]
         running = GaugeMetricFamily("slipway_running_requests", "Requests that hold a slot.", labels=labels)
         waiting = GaugeMetricFamily("slipway_waiting_requests", "Requests without a slot yet.", labels=labels)
+        generated = CounterMetricFamily(
+            "slipway_generated_tokens", "Tokens generated, read by their clients or not.", labels=labels
+        )
         drafted = CounterMetricFamily(
             "slipway_draft_tokens", "Tokens guessed ahead of the model.", labels=labels
         )
@@ -31,10 +34,12 @@ class EngineLoad(Collector):
             if load is not None:
                 running.add_metric([model.name], load.running)
                 waiting.add_metric([model.name], load.waiting)
+                generated.add_metric([model.name], load.generated_tokens)
                 drafted.add_metric([model.name], load.draft_tokens)
                 accepted.add_metric([model.name], load.accepted_tokens)
         yield running
         yield waiting
+        yield generated
         yield drafted
         yield accepted
 

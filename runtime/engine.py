@@ -79,7 +79,7 @@ class Engine:
         self._pace = Pace()
         self._draft_length = DraftLength()
         self._speculates = speculation and self._executor.capabilities.extends
-        self._drafted = self._accepted = 0
+        self._generated = self._drafted = self._accepted = 0
         self._after_step = after_step
         # Guards all below, which only the engine's thread takes requests out of. Held for bookkeeping, never
         # during a forward pass or an event.
@@ -170,6 +170,7 @@ class Engine:
                 running=len(scheduler.running),
                 waiting=waiting,
                 slots=scheduler.slots.count,
+                generated_tokens=self._generated,
                 draft_tokens=self._drafted,
                 accepted_tokens=self._accepted,
             )
@@ -329,6 +330,7 @@ class Engine:
         """Hand each delta to its client; a request that ends has left its slot before the client hears."""
         for request_id, delta in deltas:
             sequence = self._sequences[request_id]
+            self._generated += delta.token_count
             if delta.finish_reason:
                 self._leave(request_id)
             sequence.on_event(sequence.refusal or delta)

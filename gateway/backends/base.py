@@ -11,11 +11,13 @@ from engines.generation import Delta, GenerationRequest
 class Load:
     """How busy an engine is, in requests: those in a slot, and those that wait for one.
 
-    draft_tokens, accepted_tokens: tokens it guessed since it was loaded, and how many of them were right.
+    Since it was loaded: generated_tokens, those of all answers; draft_tokens, those it guessed, and
+    accepted_tokens, how many guesses were right.
     """
 
     running: int
     waiting: int
+    generated_tokens: int
     draft_tokens: int
     accepted_tokens: int
 

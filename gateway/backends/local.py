@@ -67,4 +67,10 @@ class LocalBackend:
     def load(self) -> Load | None:
         """What the engine process counts."""
         stats = self._process.stats
-        return Load(stats.running, stats.waiting, stats.draft_tokens, stats.accepted_tokens)
+        return Load(
+            running=stats.running,
+            waiting=stats.waiting,
+            generated_tokens=stats.generated_tokens,
+            draft_tokens=stats.draft_tokens,
+            accepted_tokens=stats.accepted_tokens,
+        )

@@ -48,10 +48,15 @@ def test_an_answer_is_valid_under_the_schema(client: OpenAI, gateway: Gateway, s
     assert reason == "stop"
 
 
-def test_a_pydantic_model_is_parsed(client: OpenAI, gateway: Gateway) -> None:
-    completion = client.chat.completions.parse(
-        model=gateway.model, messages=ASK, response_format=Person, temperature=0, max_tokens=100
-    )
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_pydantic_model_is_parsed(client: OpenAI, gateway: Gateway, stream: bool) -> None:
+    asked = {"model": gateway.model, "messages": ASK, "response_format": Person}
+    asked |= {"temperature": 0, "max_tokens": 100}
+    if stream:
+        with client.chat.completions.stream(**asked) as events:
+            completion = events.get_final_completion()
+    else:
+        completion = client.chat.completions.parse(**asked)
     assert isinstance(completion.choices[0].message.parsed, Person)
 
 

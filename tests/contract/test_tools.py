@@ -1,12 +1,15 @@
-"""Tools through the official clients: required, named and left to the model; streamed; a whole loop."""
+"""Tools through the official clients: required, named and left to the model; whole loops of each API."""
 
 import json
 from typing import Any, Literal
 
 import pytest
 from anthropic import Anthropic, beta_tool
+from anthropic.types import Message
 from gateways import Gateway
 from openai import BadRequestError, OpenAI
+from openai.types.chat import ParsedChatCompletionMessage
+from openai.types.responses import Response
 from pydantic import BaseModel
 
 CITIES = ["Seoul", "Paris", "Oslo"]
@@ -14,6 +17,7 @@ WEATHER: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "weather",
+        "strict": True,
         "description": "The weather of a city",
         "parameters": {
             "type": "object",
@@ -23,7 +27,7 @@ WEATHER: dict[str, Any] = {
         },
     },
 }
-TIME: dict[str, Any] = {"type": "function", "function": {"name": "time"}}
+TIME: dict[str, Any] = {"type": "function", "function": {"name": "time", "strict": True}}
 ASKED: dict[str, Any] = {
     "messages": [{"role": "user", "content": "What is the weather in Seoul?"}],
     "tools": [WEATHER, TIME],
@@ -57,16 +61,22 @@ def test_a_named_tool_is_called_streamed_or_not(client: OpenAI, gateway: Gateway
     assert final.choices[0].finish_reason == "tool_calls"
 
 
-def test_a_loop_of_call_result_and_answer(client: OpenAI, gateway: Gateway) -> None:
-    messages = list(ASKED["messages"])
-    asked = {**ASKED, "messages": messages}
-    called = client.chat.completions.create(model=gateway.model, **asked, **ONE).choices[0].message
-    messages.append(called.model_dump(exclude_none=True))
-    for call in called.tool_calls or []:
-        messages.append({"role": "tool", "tool_call_id": call.id, "content": "Sunny, 21 degrees"})
-    final = client.chat.completions.create(model=gateway.model, **{**asked, "tool_choice": "none"})
-    assert final.choices[0].message.content
-    assert final.choices[0].message.tool_calls is None
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_loop_of_call_result_and_answer(client: OpenAI, gateway: Gateway, streamed: bool) -> None:
+    def told(messages: list[Any], **choice: Any) -> ParsedChatCompletionMessage[None]:
+        asked = {"model": gateway.model, **ASKED, "messages": messages, **choice}
+        if not streamed:
+            return client.chat.completions.parse(**asked).choices[0].message
+        with client.chat.completions.stream(**asked) as stream:
+            return stream.get_final_completion().choices[0].message
+
+    called = told(ASKED["messages"], **ONE)
+    (call,) = called.tool_calls or []
+    assert Arguments.model_validate_json(call.function.arguments).city in CITIES
+    result = {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 21 degrees"}
+    final = told([*ASKED["messages"], called, result], tool_choice="none", stop=[" "])
+    assert final.content
+    assert not final.tool_calls
 
 
 def test_required_calls_may_be_several_and_each_is_valid(client: OpenAI, gateway: Gateway) -> None:
@@ -105,52 +115,61 @@ def test_a_schema_of_arguments_that_cannot_be_used_is_a_400(client: OpenAI, gate
     assert caught.value.param == "tools"
 
 
-def test_the_responses_api_calls_and_takes_the_result(client: OpenAI, gateway: Gateway) -> None:
-    function = {"type": "function", "strict": True, **WEATHER["function"]}
-    asked: dict[str, Any] = {"model": gateway.model, "tools": [function], "temperature": 0}
-    first = client.responses.create(
-        input="Weather in Seoul?",
-        tool_choice={"type": "function", "name": "weather"},
-        parallel_tool_calls=False,
-        max_output_tokens=60,
-        **asked,
-    )
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_responses_api_calls_and_takes_the_result(
+    client: OpenAI, gateway: Gateway, streamed: bool
+) -> None:
+    function = {"type": "function", **WEATHER["function"]}
+
+    def told(**fields: Any) -> Response:
+        asked = {"model": gateway.model, "tools": [function], "temperature": 0, **fields}
+        if not streamed:
+            return client.responses.create(**asked)
+        with client.responses.stream(**asked) as stream:
+            *_, last = stream
+        return last.response
+
+    choice = {"type": "function", "name": "weather"}
+    first = told(input="Weather in Seoul?", tool_choice=choice, parallel_tool_calls=False)
     (call,) = first.output
     assert call.type == "function_call"
     assert Arguments.model_validate_json(call.arguments).city in CITIES
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny"}
-    second = client.responses.create(
-        input=[result], previous_response_id=first.id, tool_choice="none", max_output_tokens=12, **asked
-    )
-    assert second.output_text
+    on = {"previous_response_id": first.id, "tool_choice": "none", "max_output_tokens": 12}
+    assert told(input=[result], **on).output_text
 
 
-def test_the_messages_api_calls_streamed_and_takes_the_result(gateway: Gateway) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_messages_api_calls_and_takes_the_result(gateway: Gateway, streamed: bool) -> None:
     function = WEATHER["function"]
-    tool: Any = {
+    tool = {
         "name": "weather",
         "description": function["description"],
         "input_schema": function["parameters"],
     }
-    asked: dict[str, Any] = {"model": gateway.model, "max_tokens": 60, "tools": [tool]}
+
+    def told(client: Anthropic, **fields: Any) -> Message:
+        asked = {"model": gateway.model, "tools": [tool], **fields}
+        if not streamed:
+            return client.messages.create(**asked)
+        with client.messages.stream(**asked) as stream:
+            return stream.get_final_message()
+
     messages: list[Any] = [{"role": "user", "content": "Weather in Seoul?"}]
-    choice: Any = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
-    with Anthropic(base_url=gateway.url, api_key="none", max_retries=0) as client:
-        with client.messages.stream(messages=messages, tool_choice=choice, **asked) as stream:
-            message = stream.get_final_message()
-        assert message.stop_reason == "tool_use"
-        (block,) = message.content
+    choice = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+    with gateway.anthropic() as client:
+        called = told(client, messages=messages, tool_choice=choice, max_tokens=60)
+        assert called.stop_reason == "tool_use"
+        (block,) = called.content
         assert block.type == "tool_use"
         assert Arguments.model_validate(block.input).city in CITIES
-        messages += [
-            {"role": "assistant", "content": [block.model_dump(include={"type", "id", "name", "input"})]},
-            {
-                "role": "user",
-                "content": [{"type": "tool_result", "tool_use_id": block.id, "content": "Sunny"}],
-            },
-        ]
-        final = client.messages.create(messages=messages, tool_choice={"type": "none"}, **asked)
+        result = {"type": "tool_result", "tool_use_id": block.id, "content": "Sunny"}
+        messages += [{"role": "assistant", "content": called.content}, {"role": "user", "content": [result]}]
+        final = told(client, messages=messages, tool_choice={"type": "none"}, max_tokens=12)
+        counted = client.messages.count_tokens(model=gateway.model, tools=[tool], messages=messages)
     assert [each.type for each in final.content] == ["text"]
+    # The tools are told only where they may be called.
+    assert counted.input_tokens > called.usage.input_tokens
 
 
 def test_anthropics_tool_runner_goes_on_without_a_thread_of_the_servers(gateway: Gateway) -> None:
