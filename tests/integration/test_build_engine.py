@@ -52,6 +52,17 @@ class Bench:
         assert "Traceback" not in ran.stderr
         return ran.stdout + ran.stderr
 
+    def begun(self, *options: str) -> str:
+        """What is said when a build begins, which is killed then."""
+        building = subprocess.Popen(
+            self.command(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert building.stderr is not None
+        said = next((line for line in building.stderr if line.startswith("Building ")), "")
+        os.killpg(building.pid, signal.SIGKILL)
+        building.communicate()
+        return said
+
     def beside(self) -> set[str]:
         return {path.name for path in (self.root / "engines").iterdir()} - {"tiny", ".tiny.lock"}
 
@@ -132,39 +143,40 @@ def test_an_engine_from_elsewhere_can_be_laid_out_alone(built: Bench, tmp_path: 
     assert (tmp_path / "tiny" / "config.pbtxt").is_file()
 
 
-def test_force_builds_again(ready: Bench) -> None:
-    before = open_engine(ready.engine).created
-    time.sleep(1)
-    assert "(--force)" in ready.build("--force")
-    assert open_engine(ready.engine).created > before
+def test_what_changed_is_named_and_so_is_a_wish_to_build_again(ready: Bench) -> None:
+    assert "(--force)" in ready.begun("--force")
+    ready.recipe(limits={"max_batch_size": 2})
+    assert "(the recipe changed)" in ready.begun()
+    ready.recipe()
+    (ready.root / "checkpoint" / "generation_config.json").write_text('{"eos_token_id": [5, 257]}')
+    assert "(the checkpoint changed)" in ready.begun()
+    (ready.engine / "model.onnx.data").write_bytes(b"cut off")
+    assert "model.onnx.data is damaged" in ready.begun()
 
 
-def test_what_changed_is_built_again_and_named(ready: Bench) -> None:
-    ready.recipe(limits={"max_batch_size": 2, "max_seq_len": 64}, chat={"system": "Be brief.", "stop": ["#"]})
-    assert "(the recipe changed)" in ready.build()
+def test_what_changed_is_built_again(ready: Bench) -> None:
+    before = open_engine(ready.engine)
+    (ready.root / "own.jinja").write_text("own {{ messages[0].content }}")
+    chat = {"system": "Be brief.", "stop": ["#"], "template": str(ready.root / "own.jinja")}
+    ready.recipe(limits={"max_batch_size": 2, "max_seq_len": 64}, chat=chat)
+    (ready.root / "checkpoint" / "generation_config.json").write_text('{"eos_token_id": [5, 257]}')
+    (ready.engine / "model.onnx.data").write_bytes(b"cut off")
+    ready.build()
     manifest = open_engine(ready.engine)
+    assert manifest.created >= before.created
     assert (manifest.limits.max_batch_size, manifest.limits.max_seq_len) == (2, 64)
     assert (manifest.chat.system, manifest.chat.stop) == ("Be brief.", ("#",))
-    (ready.root / "checkpoint" / "generation_config.json").write_text('{"eos_token_id": [5, 257]}')
-    assert "(the checkpoint changed)" in ready.build()
-    assert open_engine(ready.engine).eos_token_ids == (5, 257)
-    (ready.engine / "model.onnx.data").write_bytes(b"cut off")
-    assert "model.onnx.data is damaged" in ready.build()
-    open_engine(ready.engine)
+    assert manifest.eos_token_ids == (5, 257)
+    template = (ready.engine / "chat_template.jinja").read_text()
+    assert template == "own {{ messages[0].content }}", "the recipe's own, in the place of the checkpoint's"
 
 
-def test_a_template_in_the_recipe_replaces_the_checkpoints(bench: Bench) -> None:
-    (bench.root / "own.jinja").write_text("own {{ messages[0].content }}")
-    bench.recipe(chat={"template": str(bench.root / "own.jinja")})
-    bench.build()
-    assert (bench.engine / "chat_template.jinja").read_text() == "own {{ messages[0].content }}"
-
-
-def test_another_checkpoint_can_be_given_on_the_command_line(bench: Bench) -> None:
-    (bench.root / "checkpoint").rename(bench.root / "merged")
-    assert "checkpoint is not a folder" in bench.build(status=1)
-    bench.build("--checkpoint", str(bench.root / "merged"))
-    open_engine(bench.engine)
+def test_another_checkpoint_can_be_given_on_the_command_line(ready: Bench) -> None:
+    (ready.root / "checkpoint").rename(ready.root / "merged")
+    assert "checkpoint is not a folder" in ready.build(status=1)
+    assert "is up to date" in ready.build("--checkpoint", str(ready.root / "merged")), "the same files"
+    tiny.write_config(ready.root / "merged", rope_theta=500.0)
+    assert "(the checkpoint changed)" in ready.begun("--checkpoint", str(ready.root / "merged"))
 
 
 def test_a_killed_build_leaves_no_engine_and_the_next_says_so(bench: Bench) -> None:
