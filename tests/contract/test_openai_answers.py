@@ -180,7 +180,7 @@ async def test_sixteen_at_once_get_the_answers_they_get_alone(gateway: Gateway) 
                 model=gateway.model,
                 messages=[{"role": "user", "content": prompt}],
                 temperature=0,
-                max_tokens=24,
+                max_tokens=12,
             )
             choice = completion.choices[0]
             return choice.message.content, choice.finish_reason, completion.usage.completion_tokens

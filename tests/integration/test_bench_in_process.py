@@ -15,7 +15,7 @@ def bench(*options: object) -> subprocess.CompletedProcess[str]:
 
 def test_speculation_gives_the_same_answers_in_fewer_passes(engine_dir: Path, tmp_path: Path):
     result = tmp_path / "result.json"
-    done = bench("speculation", engine_dir, "--rounds", 1, "--max-tokens", 24, "--json", result)
+    done = bench("speculation", engine_dir, "--rounds", 1, "--max-tokens", 12, "--json", result)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == "", "nothing but the table where nobody watches"
     assert "on : off" in done.stdout
@@ -24,7 +24,7 @@ def test_speculation_gives_the_same_answers_in_fewer_passes(engine_dir: Path, tm
     figures = written["figures"]
     assert written["changed"] == []
     assert figures["shapes"]["per_pass"] > 1
-    assert figures["prose"]["tokens"] == 3 * 24
+    assert figures["prose"]["tokens"] == 3 * 12
     assert '"x": ' in written["answers"]["shapes: JSON"]
     assert {sample["drafted"] for sample in written["samples"] if sample["way"] == "off"} == {0}
 

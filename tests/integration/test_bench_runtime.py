@@ -81,7 +81,7 @@ def test_quality_on_the_same_text_stands_beside_speed(
     int8_engine_dir: Path, checkpoint_dir: Path, tmp_path: Path
 ):
     result, text = tmp_path / "result.json", tmp_path / "text"
-    text.write_text((ROOT / "tests" / "prose.txt").read_text()[:2500])
+    text.write_text((ROOT / "tests" / "prose.txt").read_text()[:1850])
     reading = ("--checkpoint", checkpoint_dir, "--text", text)
     done = bench(int8_engine_dir, *QUICK_PEERS, *NO_SPEED, *reading, "--json", result)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +71,35 @@ def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
     return np.asarray(session.run(["logits"], feeds)[0])[0, -1]
 
 
+def _export(place: Path) -> None:
+    genai.export(Checkpoint.open(place / "checkpoint"), "onnx-cpu", place / "engine", place / "log")
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, np.ndarray]]:
+    """By kind: the place of checkpoint and exported engine, and transformers' logits."""
+    made = {}
+    for kind, (family, changes) in KINDS.items():
+        place = tmp_path_factory.mktemp(kind)
+        model = _save(place / "checkpoint", family, changes)
+        with torch.no_grad():
+            made[kind] = place, model(torch.from_numpy(IDS)).logits[0, -1].numpy()
+    # Each is a process that imports torch for most of its time.
+    with ThreadPoolExecutor(os.cpu_count()) as exports:
+        list(exports.map(_export, [place for place, _ in made.values()]))
+    return made
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_graphs_compute_what_transformers_computes(kind: str, tmp_path: Path) -> None:
-    model = _save(tmp_path / "checkpoint", *KINDS[kind])
-    checkpoint = Checkpoint.open(tmp_path / "checkpoint")
-    engine, log = tmp_path / "engine", tmp_path / "log"
-    genai.export(checkpoint, "onnx-cpu", engine, log)
-    shutil.copytree(engine, tmp_path / "int4")
-    with torch.no_grad():
-        expected = model(torch.from_numpy(IDS)).logits[0, -1].numpy()
-    for quantiser, bits, directory, closeness in ((int8, 8, engine, 0.99), (int4, 4, tmp_path / "int4", 0.5)):
+def test_the_graphs_compute_what_transformers_computes(
+    kind: str, expected: dict[str, tuple[Path, np.ndarray]]
+) -> None:
+    place, logits = expected[kind]
+    checkpoint = Checkpoint.open(place / "checkpoint")
+    engine, log = place / "engine", place / "log"
+    shutil.copytree(engine, place / "int4")
+    for quantiser, bits, directory, closeness in ((int8, 8, engine, 0.99), (int4, 4, place / "int4", 0.5)):
         quantiser.quantise(directory, checkpoint)
         graph.check(directory, checkpoint.architecture, bits, 8, genai.BLOCK_SIZE, ACCURACY)
-        assert np.corrcoef(_logits_of(directory, checkpoint), expected)[0, 1] > closeness
+        assert np.corrcoef(_logits_of(directory, checkpoint), logits)[0, 1] > closeness
     assert not log.exists()
