@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 import psutil
@@ -25,18 +25,18 @@ class Gateway:
     model: str
     limits: Limits
     server: int  # the process whose child or grandchild the engine is
-    lacks: frozenset[str] = frozenset()  # fields of the API that the engine cannot honour
+    lacks: frozenset[str] = field(default=frozenset(), kw_only=True)  # what the engine cannot do of the API
 
     @contextmanager
-    def can(self, field: str, called: str | None = None) -> Iterator[None]:
-        """What follows works with an engine that can do `field`; with others it is a 400 that names it.
+    def can(self, ability: str, called: str | None = None) -> Iterator[None]:
+        """What follows works with an engine that can do it; with others it is a 400 that names the field.
 
-        called: the field's name in this request, if it has another one.
+        called: the field's name in this request, if it has another one there.
         """
-        if field not in self.lacks:
+        if ability not in self.lacks:
             yield
             return
-        name = called or field
+        name = called or ability
         with pytest.raises(BadRequestError, match=f"{name} is .*, which {self.model} cannot do: ") as refused:
             yield
         assert refused.value.param == name

@@ -48,7 +48,7 @@ def gateway(
         servers.enter_context(running([*behind, *engines], f"{url}/health/live"))
         server = servers.enter_context(running([*triton, *ports], ready))
         published = f"http://127.0.0.1:{metrics}/metrics"
-        yield Gateway(url, published, engine.name, limits, server.pid, frozenset(LACKS[backend]))
+        yield Gateway(url, published, engine.name, limits, server.pid, lacks=frozenset(LACKS[backend]))
 
 
 def _laid_out(backend: str, onnx: Path, place: Path) -> tuple[Path, Path]:

@@ -46,7 +46,7 @@ def test_a_run_against_the_gateway_measures_what_it_says(engine_dir: Path, tmp_p
     result = tmp_path / "result.json"
     gateway = [sys.executable, "-m", "gateway", "--engine", str(engine_dir), "--port", str(port)]
     with running(gateway, f"{url}/health/ready"):
-        options = ("--users", "3", "--duration", "4", "--prompt-tokens", "64", "--max-tokens", "16")
+        options = ("--users", "3", "--duration", "2", "--prompt-tokens", "64", "--max-tokens", "16")
         done = bench(*options, "--json", str(result), url=url)
     assert done.returncode == 0, done.stderr
     assert row(done.stdout, "failures") == ["0"]
@@ -66,7 +66,7 @@ def test_a_run_against_the_gateway_measures_what_it_says(engine_dir: Path, tmp_p
 
 def test_times_and_rates_are_those_of_the_server():
     with scripted(obedient) as (url, received):
-        done = bench("--users", "2", "--duration", "3", "--max-tokens", "20", url=url)
+        done = bench("--users", "2", "--duration", "2", "--max-tokens", "20", url=url)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "nothing but the table where nobody watches"
     mean, *_ = row(done.stdout, "TPOT")
@@ -81,10 +81,10 @@ def test_times_and_rates_are_those_of_the_server():
 def test_a_server_that_ignores_ignore_eos_is_found_out():
     with scripted(lambda body: (200, answered(body, 3))) as (url, _):
         prompts = ROOT / "requirements" / "bench.txt"
-        done = bench("--duration", "1", "--max-tokens", "20", "--prompts", str(prompts), url=url)
+        done = bench("--duration", "0.4", "--max-tokens", "20", "--prompts", str(prompts), url=url)
         assert done.returncode == 1
         assert "failed: the server did not obey ignore_eos" in done.stdout
-        natural = bench("--duration", "1", "--no-ignore-eos", "--prompts", str(prompts), url=url)
+        natural = bench("--duration", "0.4", "--no-ignore-eos", "--prompts", str(prompts), url=url)
     assert natural.returncode == 0
     assert row(natural.stdout, "output tokens, mean") == ["3.0"]
 
@@ -92,7 +92,7 @@ def test_a_server_that_ignores_ignore_eos_is_found_out():
 def test_failed_requests_are_counted_by_reason_and_not_hammered():
     full = json.dumps({"error": {"message": "The queue is full."}})
     with scripted(lambda _: (429, iter([full]))) as (url, received):
-        done = bench("--users", "2", "--duration", "2", "--prompts", "requirements/bench.txt", url=url)
+        done = bench("--users", "2", "--duration", "1.5", "--prompts", "requirements/bench.txt", url=url)
     assert done.returncode == 1
     assert "failed: HTTP 429: The queue is full." in done.stdout
     assert 0 < len(received) <= 8
@@ -100,7 +100,7 @@ def test_failed_requests_are_counted_by_reason_and_not_hammered():
 
 def test_a_stream_that_breaks_off_is_a_failure():
     with scripted(lambda _: (200, iter([content("a"), content("b")]))) as (url, _):
-        done = bench("--duration", "1", "--prompts", "requirements/bench.txt", url=url)
+        done = bench("--duration", "0.4", "--prompts", "requirements/bench.txt", url=url)
     assert "failed: the stream ended without [DONE]" in done.stdout
 
 

@@ -18,6 +18,7 @@ from runtime.sequence import joined
 EXACT = SamplingParams(max_tokens=16, temperature=0.0, log_probs=True, ignore_eos=True)
 ENDLESS = SamplingParams(max_tokens=2000, temperature=0.0, ignore_eos=True)
 MIB = 1 << 20
+LENGTH = 300  # in slots of 8,192
 
 
 def prompt(length: int, seed: int) -> list[int]:
@@ -57,13 +58,13 @@ def test_an_answer_from_the_cache_is_the_same_to_the_bit(
 
 def test_what_a_client_that_left_had_read_serves_the_next_one(engine_dir: Path) -> None:
     with closing(Engine(engine_dir)) as engine:
-        leaver = Answer(engine, "leaver", [*HEADER, *prompt(3000, seed=5)], EXACT)
+        leaver = Answer(engine, "leaver", [*HEADER, *prompt(1200, seed=5)], EXACT)
         while engine.stats.running == 0:
             time.sleep(0.01)
-        time.sleep(0.5)
+        time.sleep(0.3)
         engine.cancel("leaver")
         leaver.rest()
-        again = Answer(engine, "again", [*HEADER, *prompt(3000, seed=5)], EXACT).rest()
+        again = Answer(engine, "again", [*HEADER, *prompt(1200, seed=5)], EXACT).rest()
         assert again[0].cached_tokens >= 128
 
 
@@ -73,16 +74,18 @@ def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> Non
     with closing(Engine(engine_dir, cache_bytes=cache_bytes)) as engine:
         # What onnxruntime keeps for itself, it keeps after the first prompt of this length, but for what
         # steps of several rows take, and what other tests of this process left behind or give back.
-        Answer(engine, "first", prompt(600, seed=9), EXACT).rest()
+        Answer(engine, "first", prompt(LENGTH, seed=9), EXACT).rest()
         before, cached = resident(), kv_cache()
         others = 100 * MIB
-        long = [Answer(engine, f"{row}", prompt(600, seed=row), ENDLESS) for row in range(4)]
+        long = [Answer(engine, f"{row}", prompt(LENGTH, seed=row), ENDLESS) for row in range(4)]
         for answer in long:
             answer.next()
         grown = kv_cache() - cached
         # The first goes on while the last is read; drafts are written beside the tokens.
-        in_use = (4 * 600 + sum(answer.heard() for answer in long)) * per_token
-        assert 0.9 * 4 * 600 * per_token < grown < 1.2 * in_use, "16 slots of 8,192 would be fifty times it"
+        in_use = (4 * LENGTH + sum(answer.heard() for answer in long)) * per_token
+        assert 0.9 * 4 * LENGTH * per_token < grown < 1.2 * in_use, (
+            "16 slots of 8,192 would be fifty times it"
+        )
         assert resident() - before < 1.1 * in_use + others
         for answer in long:
             engine.cancel(answer.request_id)
