@@ -12,10 +12,11 @@ from openai import OpenAI
 HI = [{"role": "user", "content": "Hi"}]
 
 
-@pytest.fixture(autouse=True)
-def server_goes_on(client: OpenAI, gateway: Gateway) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def server_goes_on(gateway: Gateway) -> Iterator[None]:
     yield
-    assert client.completions.create(model=gateway.model, prompt="Hi", max_tokens=1).choices
+    with gateway.client() as client:
+        assert client.completions.create(model=gateway.model, prompt="Hi", max_tokens=1).choices
 
 
 def error_of(response: httpx.Response, status: int) -> dict[str, object]:

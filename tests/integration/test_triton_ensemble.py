@@ -243,7 +243,7 @@ def test_each_of_sixteen_at_once_gets_the_answer_it_gets_alone(triton: Triton) -
     prompts = [chat(f"Name {count} things one can see in a harbour.") for count in range(1, 17)]
 
     def told(prompt: str) -> str:
-        return "".join(ask(triton.grpc, triton.model, prompt, 24, stream=True))
+        return "".join(ask(triton.grpc, triton.model, prompt, 12, stream=True))
 
     alone = [told(prompt) for prompt in prompts]
     with ThreadPoolExecutor(16) as clients:

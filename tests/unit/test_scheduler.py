@@ -149,7 +149,7 @@ class AnyTrafficOfWholePrompts(AnyTraffic):
     in_chunks = False
 
 
-AnyTraffic.TestCase.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
+AnyTraffic.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
 for _fewer in (AnyTrafficWithoutCopies, AnyTrafficOfWholePrompts):
     _fewer.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestAnyTraffic = AnyTraffic.TestCase
@@ -157,7 +157,7 @@ TestAnyTrafficWithoutCopies = AnyTrafficWithoutCopies.TestCase
 TestAnyTrafficOfWholePrompts = AnyTrafficOfWholePrompts.TestCase
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(
     requests=st.lists(st.tuples(st.integers(0, 30), prompts, st.integers(1, 20)), min_size=1),
     budget=budgets,
