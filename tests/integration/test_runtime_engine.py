@@ -28,7 +28,7 @@ QUESTIONS = (
 GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
 # Log-probabilities as well as tokens: a kernel that summed in another order would show in them long before it
 # flipped a token.
-EXACT = SamplingParams(max_tokens=24, temperature=0.0, log_probs=True)
+EXACT = SamplingParams(max_tokens=12, temperature=0.0, log_probs=True)
 BYTES_PER_TOKEN = 2 * 30 * 3 * 64 * 4  # keys and values, layers, heads of 64, fp32
 ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
 
@@ -230,8 +230,8 @@ def test_a_damaged_engine_is_refused_and_the_file_is_named(engine_dir: Path, tmp
 def test_little_memory_makes_requests_wait_for_one_another(
     engine_dir: Path, tmp_path: Path, prompts: list[list[int]], alone: list[list[Delta]]
 ) -> None:
-    """Memory for some 600 tokens: a handful of these sixteen requests at once, never all of them."""
-    small = altered(engine_dir, tmp_path / "small", **memory_for(600))
+    """Memory for some 400 tokens: a handful of these sixteen requests at once, never all of them."""
+    small = altered(engine_dir, tmp_path / "small", **memory_for(400))
     with closing(Engine(small)) as engine:
         answers = [Answer(engine, str(row), prompt, EXACT) for row, prompt in enumerate(prompts)]
         wait_until(lambda: engine.stats.running > 1)

@@ -15,7 +15,7 @@ from engines.generation import SamplingParams
 from runtime.engine import Engine
 from runtime.sequence import joined
 
-EXACT = SamplingParams(max_tokens=16, temperature=0.0, log_probs=True, ignore_eos=True)
+EXACT = SamplingParams(max_tokens=8, temperature=0.0, log_probs=True, ignore_eos=True)
 ENDLESS = SamplingParams(max_tokens=2000, temperature=0.0, ignore_eos=True)
 MIB = 1 << 20
 LENGTH = 300  # in slots of 8,192
