@@ -115,6 +115,9 @@ def _check_adjustments(sampling: SamplingParams, manifest: Manifest) -> None:
     for token in (token for bad in sampling.bad_token_ids for token in bad):
         if not 0 <= token < manifest.vocab_size:
             raise _no_such_token("bad_words", token, manifest)
+    for token in sampling.eos_token_ids or ():
+        if not 0 <= token < manifest.vocab_size:
+            raise _no_such_token("end_id", token, manifest)
 
 
 def _check_log_probs(sampling: SamplingParams) -> None:

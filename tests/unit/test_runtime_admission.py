@@ -50,6 +50,8 @@ def test_an_answer_over_the_limit_is_told_how_much_room_is_left() -> None:
         ((1,), replace(PARAMS, logit_bias=((5, 101.0),)), "logit_bias of token id 5 is 101"),
         ((1,), replace(PARAMS, bad_token_ids=((),)), "bad sequence is empty"),
         ((1,), replace(PARAMS, bad_token_ids=((5, -1),)), "bad_words names token id -1"),
+        ((1,), replace(PARAMS, eos_token_ids=(100,)), "end_id names token id 100.*ends at 99"),
+        ((1,), replace(PARAMS, eos_token_ids=(-5,), min_tokens=2), "end_id names token id -5"),
         ((1,), replace(PARAMS, top_log_probs=21), "top_log_probs is 21"),
     ],
 )
@@ -58,4 +60,11 @@ def test_what_no_engine_can_do_is_refused_by_name(
 ) -> None:
     with pytest.raises(InvalidRequest, match=message) as refusal:
         check_request(prompt, sampling, MANIFEST)
-    assert refusal.value.param in ("prompt", "stop", "bad_words", "top_logprobs", *SamplingParams.__slots__)
+    assert refusal.value.param in (
+        "prompt",
+        "stop",
+        "bad_words",
+        "end_id",
+        "top_logprobs",
+        *SamplingParams.__slots__,
+    )
