@@ -6,6 +6,7 @@ Used by the gateway's local backend and by Triton's engine stage (`ensemble.engi
 import asyncio
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from engines.errors import EngineFailed, EngineRefused, InvalidRequest, ModelUnavailable, SlipwayError
 from engines.generation import Delta, SamplingParams
@@ -128,9 +129,12 @@ class EngineProcess:
 
     async def _launch(self) -> None:
         loop = asyncio.get_running_loop()
+        self._process = _start_worker(self._directory, self._threads)
         self._answered, self._ended = asyncio.Event(), asyncio.Event()
         self._refusal: str | None = None
-        self._process = _start_worker(self._directory, self._threads)
+        self._asked: queue.SimpleQueue[FromParent | None] = queue.SimpleQueue()
+        asked = (self._process.stdin, self._asked)
+        threading.Thread(target=_write, args=asked, name="engine requests", daemon=True).start()
         threading.Thread(target=self._read, args=(loop,), name="engine events", daemon=True).start()
         try:
             await self._answered.wait()
@@ -216,6 +220,7 @@ class EngineProcess:
                 self._unavailable = self._unavailable or (
                     f"Engine {self._directory.name} is being started again; try again in a few seconds."
                 )
+                self._asked.put(None)
                 self._answered.set()
                 self._ended.set()
 
@@ -226,9 +231,14 @@ class EngineProcess:
         events.put_nowait(event)
 
     def _send(self, message: FromParent) -> None:
-        assert self._process.stdin
-        with suppress(OSError):  # the worker is dead; the reader sees it too, and its streams are told
-            send(self._process.stdin, message)
+        self._asked.put(message)
+
+
+def _write(pipe: IO[bytes], asked: "queue.SimpleQueue[FromParent | None]") -> None:
+    """Pass messages on to a worker until None, from a thread: one that does not read holds nobody else up."""
+    with suppress(OSError), pipe:  # the worker is dead; the reader sees it too, and its streams are told
+        while (message := asked.get()) is not None:
+            send(pipe, message)
 
 
 def _start_worker(directory: Path, threads: int | None) -> "subprocess.Popen[bytes]":

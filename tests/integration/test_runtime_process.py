@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -41,6 +42,11 @@ async def answer(engine: EngineProcess, request_id: str, sampling: SamplingParam
     return [
         token async for delta in engine.generate(request_id, PROMPT, sampling) for token in delta.token_ids
     ]
+
+
+async def first(engine: EngineProcess, request_id: str, prompt: Sequence[int]) -> None:
+    async with aclosing(engine.generate(request_id, prompt, SHORT)) as stream:
+        await anext(stream)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -97,6 +103,24 @@ async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine:
         await answer(engine, "meanwhile")
     await until(lambda: engine.ready)
     assert await answer(engine, "after") == before
+
+
+async def test_a_worker_that_stands_still_holds_up_nobody_but_its_own_streams(engine: EngineProcess) -> None:
+    process = worker()
+    process.suspend()
+    safety = threading.Timer(10, process.resume)
+    safety.start()
+    # More than a pipe takes.
+    prompts = [range(1000, 9000)] * 4
+    asked = [asyncio.create_task(first(engine, f"{row}", prompt)) for row, prompt in enumerate(prompts)]
+    start = time.monotonic()
+    await asyncio.sleep(0.1)
+    assert time.monotonic() - start < 5, "the event loop went on"
+    for task in asked:
+        task.cancel()
+    process.resume()
+    safety.cancel()
+    assert len(await answer(engine, "after")) == 12
 
 
 async def test_an_engine_that_fails_in_a_step_is_replaced_like_one_that_died(
