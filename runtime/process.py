@@ -129,7 +129,12 @@ class EngineProcess:
 
     async def _launch(self) -> None:
         loop = asyncio.get_running_loop()
-        self._process = _start_worker(self._directory, self._threads)
+        try:
+            self._process = _start_worker(self._directory, self._threads)
+        except OSError as error:
+            raise EngineFailed(
+                f"The process of engine {self._directory.name} does not start ({error})."
+            ) from None
         self._answered, self._ended = asyncio.Event(), asyncio.Event()
         self._refusal: str | None = None
         self._asked: queue.SimpleQueue[FromParent | None] = queue.SimpleQueue()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -120,6 +121,20 @@ async def test_a_worker_that_stands_still_holds_up_nobody_but_its_own_streams(en
         task.cancel()
     process.resume()
     safety.cancel()
+    assert len(await answer(engine, "after")) == 12
+
+
+async def test_a_worker_that_cannot_be_started_again_yet_is_tried_again(engine: EngineProcess) -> None:
+    process = worker().pid
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no file can be opened, so no pipe made
+    try:
+        os.kill(process, signal.SIGKILL)
+        await until(lambda: not engine.ready)
+        await asyncio.sleep(0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await until(lambda: engine.ready)
     assert len(await answer(engine, "after")) == 12
 
 
