@@ -5,11 +5,13 @@ The order is that of transformers (src/transformers/generation/utils.py, `_get_l
 applies before top_k; the two differ only where min_p is given together with top_p.
 """
 
+import math
 from collections.abc import Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.errors import EngineFailed
 from engines.generation import SamplingParams
 from runtime.adjustments import Adjustments
 from runtime.kv_cache import FloatArray
@@ -47,7 +49,10 @@ class Sampler:
         self._random = np.random.default_rng(seed)
 
     def choose(self, logits: FloatArray) -> int:
-        """The next token from float32 [vocab]; it counts as part of the sequence from then on."""
+        """The next token from float32 [vocab]; it counts as part of the sequence from then on.
+
+        Raises EngineFailed for logits that are no numbers: an answer from them would be token 0 for ever.
+        """
         if self._adjustments is None:
             return self._choose(logits)
         token = self._choose(self._adjustments.applied(logits))
@@ -57,21 +62,34 @@ class Sampler:
     def _choose(self, logits: FloatArray) -> int:
         if self._temperature < _GREEDY_BELOW:
             # Row by row: 16 rows of 49,152 take 42 us so, and 36 us in one call.
-            return int(logits.argmax())
+            token = int(logits.argmax())
+            _check(logits[token])
+            return token
         tokens, weights = self._candidates(logits)
         chosen = _draw(weights, self._random.random())
         return chosen if tokens is None else int(tokens[chosen])
 
     def _candidates(self, logits: FloatArray) -> tuple[NDArray[np.int64] | None, FloatArray]:
         """Which tokens may be drawn (None: all) and their weights, which need not sum to 1."""
+        peak = logits.max()
+        _check(peak)
         tokens = largest(logits, self._top_k) if 0 < self._top_k < logits.size else None
         kept = logits if tokens is None else logits[tokens]
-        weights = np.exp((kept - kept.max()) / self._temperature)
+        weights = np.exp((kept - peak) / self._temperature)
         if self._top_p < 1:
             tokens, weights = _only(_nucleus(weights, self._top_p), tokens, weights)
         if self._min_p > 0:
             tokens, weights = _only(np.flatnonzero(weights >= self._min_p * weights.max()), tokens, weights)
         return tokens, weights
+
+
+def _check(peak: np.float32) -> None:
+    """Raise EngineFailed unless the largest logit, which is NaN if any of them is, is a number."""
+    if not math.isfinite(peak):
+        raise EngineFailed(
+            f"The model computed {peak} in place of logits: its numbers overflow on this prompt, as in fp16 "
+            "those of models trained in bf16 may. Build the engine with another quantization or target."
+        )
 
 
 def largest(values: FloatArray, count: int) -> NDArray[np.int64]:

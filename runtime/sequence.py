@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from engines.errors import InvalidRequest, SlipwayError
+from engines.errors import SlipwayError
 from engines.generation import Delta, FinishReason, SamplingParams
 from runtime.grammar import Matcher
 from runtime.kv_cache import FloatArray
@@ -33,7 +33,7 @@ class ActiveSequence:
         self.on_event = on_event
         self.output: list[int] = []
         self.matcher: Matcher | None = None
-        self.refusal: InvalidRequest | None = None
+        self.refusal: SlipwayError | None = None
         self._sampling = sampling
         ending = eos_token_ids if sampling.eos_token_ids is None else sampling.eos_token_ids
         self._eos = frozenset() if sampling.ignore_eos else frozenset(ending)
@@ -42,13 +42,13 @@ class ActiveSequence:
 
     def advance(self, logits: FloatArray) -> Delta:
         """Choose the next token from float32 [vocab] and say what it adds to the answer."""
-        if self.matcher:
-            try:
+        try:
+            if self.matcher:
                 logits = self.matcher.masked(logits, self._eos)
-            except InvalidRequest as error:
-                self.refusal = error
-                return Delta(finish_reason="cancelled")
-        token = self._sampler.choose(logits)
+            token = self._sampler.choose(logits)
+        except SlipwayError as error:
+            self.refusal = error
+            return Delta(finish_reason="cancelled")
         if token in self._eos:
             return Delta(finish_reason="stop")
         self.output.append(token)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.errors import EngineFailed
 from engines.generation import Delta, SamplingParams
 from runtime.sequence import ActiveSequence, joined
 
@@ -31,6 +32,23 @@ def test_end_of_sequence_stops_and_is_neither_shown_nor_counted() -> None:
     assert ids(deltas) == [3, 4]
     assert sum(delta.token_count for delta in deltas) == 2
     assert deltas[-1] == Delta(finish_reason="stop")
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "sampling", [{}, {"temperature": 1.0}, {"temperature": 1.0, "top_k": 3, "top_p": 0.9}]
+)
+def test_a_model_whose_numbers_overflow_fails_the_answer_instead_of_making_one_up(
+    broken: float, sampling: dict[str, float]
+) -> None:
+    params = SamplingParams(**{"max_tokens": 9, "temperature": 0.0, **sampling})  # type: ignore[arg-type]
+    sequence = ActiveSequence((1,), params, (EOS,), on_event=lambda event: None)
+    logits = np.eye(VOCAB, dtype=np.float32)[3]
+    assert sequence.advance(logits).finish_reason is None
+    logits[7] = broken
+    assert sequence.advance(logits) == Delta(finish_reason="cancelled")
+    assert isinstance(sequence.refusal, EngineFailed)
+    assert f"computed {broken} in place of logits" in str(sequence.refusal)
 
 
 def test_ignore_eos_goes_on_to_max_tokens_and_shows_every_token() -> None:
