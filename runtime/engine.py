@@ -346,7 +346,6 @@ class Engine:
             self._executor.release(slot, length)
 
     def _end(self, error: BaseException | None) -> None:
-        self._tell_ended()
         with self._changed:
             self._closing = True
             if error is not None:
@@ -358,6 +357,8 @@ class Engine:
             for request_id in self._sequences:
                 self._scheduler.leave(request_id)
             self._sequences.clear()
+        # None can be added from here on.
+        self._tell_ended()
         for sequence in left:
             sequence.on_event(
                 EngineFailed(self._failure) if self._failure else Delta(finish_reason="cancelled")

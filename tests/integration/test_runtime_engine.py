@@ -1,8 +1,12 @@
 """The engine in process, with the real model: answers, neighbours, cancellation, refusals."""
 
+import queue
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +14,10 @@ from altered import altered
 from answers import Answer, wait_until
 
 from engines.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest
-from engines.generation import Delta, SamplingParams
+from engines.generation import Delta, Grammar, SamplingParams
 from runtime.engine import Engine
 from runtime.memory import available_bytes
+from runtime.sequence import Event
 from text.tokenizer import Tokenizer
 
 QUESTIONS = (
@@ -189,6 +194,32 @@ def test_closing_an_engine_ends_its_requests(engine_dir: Path, prompts: list[lis
     assert answer.rest()[-1].finish_reason == "cancelled"
     with pytest.raises(EngineFailed, match="is closed"):
         Answer(engine, "after", prompts[0], GREEDY)
+
+
+def test_a_request_that_is_cancelled_while_the_engine_ends_hears_its_end(
+    engine_dir: Path, prompts: list[list[int]]
+) -> None:
+    engine = Engine(engine_dir)
+    in_a_step, go_on = threading.Event(), threading.Event()
+    heard: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def hold(event: Event) -> None:
+        in_a_step.set()
+        go_on.wait()
+
+    engine.submit("running", prompts[0], ENDLESS, hold)
+    in_a_step.wait()
+    # Both are still being compiled; whoever hears that the first is cancelled gives the second up.
+    once, twice = (replace(GREEDY, grammar=Grammar("regex", f"(yes|no){{{count}}}")) for count in (1, 2))
+    engine.submit("first", prompts[0], once, lambda event: engine.cancel("second"))
+    engine.submit("second", prompts[0], twice, heard.put)
+    engine.cancel("first")
+    closing_it = threading.Thread(target=engine.close)
+    closing_it.start()
+    time.sleep(0.1)
+    go_on.set()
+    closing_it.join()
+    assert heard.get(timeout=5) == Delta(finish_reason="cancelled")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
