@@ -38,7 +38,8 @@ ByteArray = npt.NDArray[np.uint8]
 def quantise(directory: Path, checkpoint: Checkpoint) -> None:
     """Rewrite `directory`/model.onnx and its weights; holds one matrix in memory at a time."""
     model = onnx.load(directory / graph.FILE_NAME, load_external_data=False)
-    outer = graph.outer_layers(checkpoint.architecture)
+    architecture = checkpoint.architecture
+    outer = graph.outer_layers(architecture)
     groups = [
         group for group in matrices.groups(model) if not (group.is_down or outer.match(group.nodes[0].name))
     ]
@@ -48,7 +49,9 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
     )
     nodes = [node for group in groups for node in group.nodes]
     replaced = {name for node in nodes for name in node.input[1:3]}
-    if checkpoint.architecture.tied:
+    # The rows of the lm_head are filled up to whole blocks, which an embedding's must not be.
+    shared = architecture.tied and architecture.hidden_size % BLOCK_SIZE == 0
+    if shared:
         replaced.add(_EMBEDDING)
     data = directory / graph.DATA_NAME
     rewritten = data.with_suffix(".int4")
@@ -65,7 +68,7 @@ def quantise(directory: Path, checkpoint: Checkpoint) -> None:
             advance(1)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    if checkpoint.architecture.tied:
+    if shared:
         _share_embedding(model)
     onnx.save(model, directory / graph.FILE_NAME)
     rewritten.replace(data)

@@ -41,6 +41,11 @@ KINDS = {
             "rope_parameters": {"rope_type": "linear", "rope_theta": 100000.0, "factor": 4.0},
         },
     ),
+    # A last block of 32 that is not full, in the embedding too.
+    "uneven": (
+        "Llama",
+        {"hidden_size": 80, "num_attention_heads": 5, "num_key_value_heads": 1, "intermediate_size": 100},
+    ),
     "biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": False}),
     "mistral": ("Mistral", {"tie_word_embeddings": False, "head_dim": 32, "sliding_window": 128}),
