@@ -61,7 +61,8 @@ class EngineProcess:
         """Start a worker for the engine in `directory` and wait until it is loaded.
 
         threads: cores for a forward pass; None takes the physical cores of this process.
-        Raises EngineRefused in the worker's own words, EngineFailed when it dies while it loads.
+        Raises EngineRefused in the worker's own words, EngineFailed when it dies while it loads or there is
+        no process to be had.
         """
         engine = cls(directory, threads)
         await engine._launch()
