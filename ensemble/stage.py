@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from engines import stage_errors
 from engines.errors import InvalidRequest, ModelUnavailable, SlipwayError
 from ensemble.models import ENGINE_PARAMETER
 from ensemble.repository import CHECKOUT
@@ -31,7 +32,7 @@ def response(**outputs: Array) -> Any:
 
 
 def refusal(error: SlipwayError) -> Any:
-    """A response that carries the sentence of `error`."""
+    """A response that carries the sentence of `error`, and what kind it is."""
     match error:
         case InvalidRequest():
             code = pb_utils.TritonError.INVALID_ARG
@@ -39,7 +40,7 @@ def refusal(error: SlipwayError) -> Any:
             code = pb_utils.TritonError.UNAVAILABLE
         case _:
             code = pb_utils.TritonError.INTERNAL
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), code))
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(stage_errors.written(error), code))
 
 
 def refuse(sender: Any, error: SlipwayError) -> None:

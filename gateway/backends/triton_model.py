@@ -11,12 +11,14 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from engines import stage_errors
 from engines.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
 from gateway.backends import triton_repository
 
-# Errors end the stream with a gRPC status; else they come as text alone (triton-inference-server/server,
-# docs/customization_guide/inference_protocols.md).
-_WITH_STATUS = {"triton_grpc_error": "true"}
+# How Triton itself says that a model takes no requests now. Errors are text alone here: with a status, which
+# the header triton_grpc_error would bring, tritonserver 2.51 ends in a segmentation fault after some
+# thousand of them.
+_AWAY = ("unknown model", "is not found", "is not ready", "maximum queue size")
 _READY_TIMEOUT_S = 2.0
 # Asking before every request would add a round trip to each; what fails meanwhile says so itself.
 _READY_KNOWN_S = 1.0
@@ -54,12 +56,12 @@ class TritonModel:
         wanted = [InferRequestedOutput(output) for output in outputs] or None
         asked = {"request_id": request_id, "inputs": inputs, "outputs": wanted}
         call = self._client.stream_infer(
-            _once(asked | {"model_name": model or self._name}), stream_timeout=timeout, headers=_WITH_STATUS
+            _once(asked | {"model_name": model or self._name}), stream_timeout=timeout
         )
         try:
             async for result, error in call:
                 if error is not None:
-                    raise self._typed(error.message(), None)
+                    raise self._typed(error.message())
                 yield result
         except grpc.aio.AioRpcError as error:
             raise self._typed(error.details() or "", error.code()) from None
@@ -105,17 +107,18 @@ class TritonModel:
         """Let go of the connection."""
         await self._client.close()
 
-    def _typed(self, message: str, code: grpc.StatusCode | None) -> SlipwayError:
-        """Triton's error as ours. code: None where Triton gives text alone."""
-        message = message.rstrip(".")
+    def _typed(self, message: str, code: grpc.StatusCode | None = None) -> SlipwayError:
+        """Triton's error as ours. code: of a connection that failed; what a model says is text alone."""
+        kind, message = stage_errors.read(message.rstrip("."))
         if message.startswith("unexpected inference "):
             return ModelUnavailable(
                 f"Triton at {self._url} has models of {self._name} that another version of Slipway laid out "
                 f"({message}); run `python -m build repository` on its engine, and start Triton again."
             )
-        if code == grpc.StatusCode.INVALID_ARGUMENT:
+        if kind is InvalidRequest:
             return InvalidRequest(f"Triton refuses the request: {message}.")
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND):
+        away = kind is ModelUnavailable or code == grpc.StatusCode.UNAVAILABLE
+        if away or any(words in message for words in _AWAY):
             self._ready_until = 0.0
             return ModelUnavailable(f"Triton at {self._url} does not serve {self._name} now: {message}.")
         return EngineFailed(f"{self._name} failed on Triton: {message}.")
