@@ -10,9 +10,10 @@ import typer
 
 from engines.errors import SlipwayError
 from engines.exposure import check_exposure
-from gateway import keys_command, server
-from gateway.access import Access
-from gateway.keys import Keys
+from gateway import server
+from gateway.keys import command as keys_command
+from gateway.keys.access import Access
+from gateway.keys.keys import Keys
 from gateway.settings import Settings
 from gateway.workers import run_workers
 

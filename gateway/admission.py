@@ -1,4 +1,4 @@
-"""Whose answer is generated now: a bounded queue before each engine; `gateway.visit` takes turns from it."""
+"""Whose answer is generated now: a bounded queue before each engine; `http.visit` takes turns from it."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ _REMEMBERED = 32
 class Turn:
     """One answer's turn at the engine: `async with` waits for a place and gives it back at the end.
 
-    tokens: generated so far, counted by `gateway.answer`.
+    tokens: generated so far, counted by `gateway.answers.answer`.
     """
 
     __slots__ = ("_granted", "_queue", "began", "rank", "tokens")

@@ -9,11 +9,12 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from engines.generation import GenerationRequest
-from gateway import bounds, model_control, structure
-from gateway.access import caller_of, guard, open_to_origins
-from gateway.answer import answer, blaming
+from gateway import bounds, model_control
+from gateway.answers.answer import answer, blaming
+from gateway.answers.choices import begun, best, candidates, merged, wholes
 from gateway.api.body import Addressed, Body, GenerationBody, Waiting
-from gateway.api.chat import ChatCompletion, ChatCompletionRequest, ChatReply
+from gateway.api.chat import ChatCompletionRequest
+from gateway.api.chat_reply import ChatCompletion, ChatReply
 from gateway.api.completions import Completion, CompletionReply, CompletionRequest
 from gateway.api.error import ErrorBody
 from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCount
@@ -25,20 +26,21 @@ from gateway.api.response_reply import ResponsesReply
 from gateway.api.responses import ResponsesRequest
 from gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
 from gateway.api.usage import Usage
-from gateway.choices import begun, best, candidates, merged, wholes
-from gateway.connection import attended, client_leaves, read_body
-from gateway.documentation import DocumentedApp
-from gateway.error_response import MESSAGES, answer_errors
 from gateway.errors import NotOffered
+from gateway.grammars import structure
+from gateway.http.connection import attended, client_leaves, read_body
+from gateway.http.documentation import DocumentedApp
+from gateway.http.error_response import MESSAGES, answer_errors
+from gateway.http.sse import EventStream, events
+from gateway.http.visit import Visit, Visits
+from gateway.keys.access import caller_of, guard, open_to_origins
 from gateway.metrics import registry
 from gateway.models import Model, Models
 from gateway.response_store import Kept, ResponseStore
 from gateway.settings import Settings
-from gateway.sse import EventStream, events
 from gateway.translation import Translation, Turn
 from gateway.validation import check_media_type, check_options, parse
 from gateway.version import Version, version
-from gateway.visit import Visit, Visits
 
 # Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
 _SHORT_BODY = 8192

@@ -4,7 +4,7 @@ import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-ACCESS = "gateway.access"
+ACCESS = "gateway.keys.access"
 # Set when a request arrives; the tasks that work on it inherit it.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request
 
-from gateway.access import caller_of
 from gateway.api.model_list import ModelBody, ModelCard
+from gateway.http.visit import Visit
+from gateway.keys.access import caller_of
 from gateway.models import Models
-from gateway.visit import Visit
 
 # Reads the body; `gateway.app` gives it, because it knows how long one may be.
 Read = Callable[[Request, type[ModelBody]], Awaitable[tuple[ModelBody, bool]]]

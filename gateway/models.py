@@ -13,7 +13,8 @@ from engines.generation import GenerationRequest
 from engines.manifest import Manifest
 from engines.recipe import ToolCallFormat
 from gateway.admission import Queue
-from gateway.answer import Piece
+from gateway.answers.answer import Piece
+from gateway.answers.interpretation import Interpretation
 from gateway.api.body import GenerationBody
 from gateway.api.chat import ChatCompletionRequest, Message
 from gateway.api.completions import CompletionRequest
@@ -23,9 +24,8 @@ from gateway.backends.base import Backend
 from gateway.capabilities import TEXT_ONLY, check
 from gateway.conversation import check_conversation, conversation, tools_offered
 from gateway.errors import NotOffered
-from gateway.interpretation import Interpretation
-from gateway.keys import ANYBODY, Caller
-from gateway.structure import binds_calls
+from gateway.grammars.structure import binds_calls
+from gateway.keys.keys import ANYBODY, Caller
 from gateway.validation import check_ids, sampling, stop_strings
 from text import template, tokenizer
 from text.habits import Habits

@@ -24,9 +24,9 @@ from gateway.backends.llmapi import LlmapiBackend
 from gateway.backends.local import LocalBackend
 from gateway.backends.triton import TritonBackend
 from gateway.engine_folders import EngineFolders
-from gateway.grammar_check import GrammarCheck
+from gateway.grammars.check import GrammarCheck
+from gateway.http.protocol import Protocol
 from gateway.models import Model, Models, Prompter
-from gateway.protocol import Protocol
 from gateway.settings import Settings
 
 # Running answers end by themselves once `stopping` is set; this bounds a client that does not read.

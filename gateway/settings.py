@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gateway.access import Access
+from gateway.keys.access import Access
 
 
 @dataclass(frozen=True, slots=True)

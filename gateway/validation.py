@@ -22,8 +22,8 @@ from gateway.errors import (
     UnsupportedMediaType,
     WrongType,
 )
-from gateway.structure import field as field_of
-from gateway.structure import grammar
+from gateway.grammars.structure import field as field_of
+from gateway.grammars.structure import grammar
 
 _SHOWN_INPUT = 60
 _LONGEST_NAME = 40  # that is compared with those there are

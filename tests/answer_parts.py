@@ -8,7 +8,7 @@ from anthropic import Anthropic
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from gateway.answer import Finish, Piece, Whole
+from gateway.answers.answer import Finish, Piece, Whole
 from gateway.api.reply import Reply
 from gateway.api.usage import Usage
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
 from engines.errors import SlipwayError
-from gateway.answer import Finish, Piece, Whole
+from gateway.answers.answer import Finish, Piece, Whole
 from gateway.api.body import GenerationBody, only
 from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from gateway.api.token_log_probs import CompletionLogProbs

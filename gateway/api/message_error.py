@@ -1,4 +1,4 @@
-"""Anthropic's error object, for /v1/messages and the paths below it; sent by `gateway.error_response`."""
+"""Anthropic's error object, for /v1/messages and the paths below it; sent by `http.error_response`."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What POST /v1/messages answers: a message, or its events; filled in by `gateway.app` and `gateway.sse`."""
+"""What POST /v1/messages answers: a message, or its events; filled in by `gateway.app` and `http.sse`."""
 
 import uuid
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json
 
 from engines.errors import SlipwayError
-from gateway.answer import Finish, Piece, Whole, reasoning_tokens
+from gateway.answers.answer import Finish, Piece, Whole, reasoning_tokens
+from gateway.answers.blocks import Block, grow
 from gateway.api.message_error import message_error
 from gateway.api.reply import Head, named_event
 from gateway.api.usage import Usage
-from gateway.blocks import Block, grow
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 

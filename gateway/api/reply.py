@@ -1,6 +1,6 @@
 """What an API makes of answers: one body, or a stream of server-sent events; one Reply per request.
 
-`gateway.app` makes it, `gateway.sse` asks it for events. Each API has its own file beside this one.
+`gateway.app` makes it, `gateway.http.sse` asks it for events. Each API has its own file beside this one.
 """
 
 import time
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from engines.errors import SlipwayError
-from gateway.answer import Piece, Whole
+from gateway.answers.answer import Piece, Whole
 from gateway.api.usage import Usage
 from text.parts import Text
 

@@ -6,11 +6,11 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, JsonValue
 
+from gateway.answers.blocks import Block
 from gateway.api.body import TextFormat
 from gateway.api.reply import Head
 from gateway.api.responses import NamedTool, Reasoning, ResponsesRequest, TextConfig
 from gateway.api.usage import Usage
-from gateway.blocks import Block
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 

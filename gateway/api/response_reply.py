@@ -1,4 +1,4 @@
-"""How POST /v1/responses answers: an object, or its events; filled in by `gateway.app` and `gateway.sse`."""
+"""How POST /v1/responses answers: an object, or its events; filled in by `gateway.app` and `http.sse`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,8 @@ from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json
 
 from engines.errors import InvalidRequest, SlipwayError
-from gateway.answer import Piece, Whole, reasoning_tokens
+from gateway.answers.answer import Piece, Whole, reasoning_tokens
+from gateway.answers.blocks import Block, grow
 from gateway.api.reply import COMMENT, named_event
 from gateway.api.response_object import (
     ItemStatus,
@@ -21,7 +22,6 @@ from gateway.api.response_object import (
     item_id,
 )
 from gateway.api.usage import Usage
-from gateway.blocks import Block, grow
 from gateway.errors import error_body
 from gateway.translation import Translation, Turn
 

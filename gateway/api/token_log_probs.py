@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from gateway.log_probs import ChosenToken, Likelihood
+from gateway.answers.log_probs import ChosenToken, Likelihood
 
 
 class TopLogProb(BaseModel):

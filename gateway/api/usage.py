@@ -1,4 +1,4 @@
-"""How many tokens a request took, as OpenAI's answers say it; counted by `gateway.app` and `gateway.sse`."""
+"""How many tokens a request took, as OpenAI's answers say it; counted by `gateway.app` and `http.sse`."""
 
 from collections.abc import Sequence
 from typing import Self

@@ -21,7 +21,7 @@ from engines.stages import engine_stage
 from gateway.backends.base import Load
 from gateway.backends.tensors import Tensors
 from gateway.backends.triton_model import TritonModel, tensor
-from gateway.grammar_check import GrammarCheck
+from gateway.grammars.check import GrammarCheck
 
 # TensorRT-LLM's way to say that no token ends the sequence.
 _NO_END_ID = -1

@@ -15,7 +15,7 @@ from servers import free_port, running
 from trtllm_repository import renamed
 
 from ensemble.repository import write_repository
-from gateway import key_file
+from gateway.keys import file as key_file
 
 ASKED = {"prompt": "The capital of France is", "max_tokens": 4, "temperature": 0}
 LONG = {

@@ -6,9 +6,9 @@ import pytest
 from turns import turn
 
 from engines.generation import Delta, GenerationRequest, SamplingParams
-from gateway.answer import answer
+from gateway.answers.answer import answer
+from gateway.answers.choices import best, candidates, merged, wholes
 from gateway.backends.local import LocalBackend
-from gateway.choices import best, candidates, merged, wholes
 from text.tokenizer import Tokenizer
 
 PROMPT = "The lighthouse keeper wrote in the log of the station, as every evening, that the sea was " * 20

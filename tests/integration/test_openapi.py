@@ -14,7 +14,7 @@ from instant_gateway import InstantGateway, instant_gateway
 from servers import ROOT
 
 from gateway.api.error import ErrorBody
-from gateway.examples import EXAMPLES
+from gateway.http.examples import EXAMPLES
 
 
 @pytest.fixture(scope="module")

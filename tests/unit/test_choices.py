@@ -13,10 +13,10 @@ from turns import turn
 
 from engines.errors import EngineFailed
 from engines.generation import Delta, GenerationRequest, SamplingParams
-from gateway.answer import Whole, answer
+from gateway.answers.answer import Whole, answer
+from gateway.answers.blocks import Block
+from gateway.answers.choices import Choice, best, candidates, merged, wholes
 from gateway.backends.base import Load
-from gateway.blocks import Block
-from gateway.choices import Choice, best, candidates, merged, wholes
 from text.parts import Text
 
 

@@ -14,16 +14,16 @@ from turns import turn
 
 from engines.errors import EngineFailed
 from engines.generation import Delta, FinishReason, GenerationRequest, SamplingParams
-from gateway.answer import Piece, answer
-from gateway.api.chat import ChatReply
+from gateway.answers.answer import Piece, answer
+from gateway.answers.choices import begun, merged, wholes
+from gateway.api.chat_reply import ChatReply
 from gateway.api.completions import CompletionReply
 from gateway.api.reply import Head, Reply
 from gateway.backends.base import Load
-from gateway.choices import begun, merged, wholes
-from gateway.connection import ClientLeft, attended
-from gateway.deadline import Deadline
 from gateway.errors import ServerStopping
-from gateway.sse import EventStream, events
+from gateway.http.connection import ClientLeft, attended
+from gateway.http.deadline import Deadline
+from gateway.http.sse import EventStream, events
 from text.parts import Text
 
 

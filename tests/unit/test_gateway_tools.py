@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import InvalidRequest
-from gateway.answer import Piece, Whole
-from gateway.api.chat import ChatCompletionRequest, ChatReply
+from gateway.answers.answer import Piece, Whole
+from gateway.answers.interpretation import Interpretation
+from gateway.api.chat import ChatCompletionRequest
+from gateway.api.chat_reply import ChatReply
 from gateway.api.reply import Head
 from gateway.conversation import conversation, tools_offered
-from gateway.interpretation import Interpretation
-from gateway.structure import binds_calls, grammar
+from gateway.grammars.structure import binds_calls, grammar
 from gateway.validation import check_options, parse
 from text.habits import Habits
 from text.interpreter import Interpreter

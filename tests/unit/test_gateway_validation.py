@@ -30,7 +30,7 @@ from gateway.errors import (
     error_body,
     http_error,
 )
-from gateway.keys import Caller
+from gateway.keys.keys import Caller
 from gateway.models import Model, Models, Prompter
 from gateway.validation import (
     check_ids,

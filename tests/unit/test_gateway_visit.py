@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import log
 from gateway.admission import Queue
-from gateway.visit import Visit, Visits
+from gateway.http.visit import Visit, Visits
 
 
 async def visited(app: ASGIApp, given_id: str = "", path: str = "/v1/completions") -> dict[str, str]:

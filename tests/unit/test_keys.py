@@ -10,12 +10,12 @@ import yaml
 
 from engines.errors import ServerFailed
 from engines.exposure import check_exposure
-from gateway import key_file
-from gateway.allowance import Allowance
-from gateway.answer import Piece
+from gateway.answers.answer import Piece
 from gateway.errors import AdminOnly, InvalidApiKey, ModelForbidden, RateLimitExceeded, TokenLimitExceeded
-from gateway.key_file import KeyFileError
-from gateway.keys import ANYBODY, Caller, Keys
+from gateway.keys import file as key_file
+from gateway.keys.allowance import Allowance
+from gateway.keys.file import KeyFileError
+from gateway.keys.keys import ANYBODY, Caller, Keys
 
 
 class Clock:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from turns import turn
 
 from engines.generation import Delta, GenerationRequest, SamplingParams, TopLogProbs
-from gateway.answer import Piece, answer
-from gateway.api.chat import ChatReply
+from gateway.answers.answer import Piece, answer
+from gateway.answers.choices import merged, wholes
+from gateway.api.chat_reply import ChatReply
 from gateway.api.completions import CompletionReply
 from gateway.api.reply import Head, Reply
 from gateway.api.usage import Usage
 from gateway.backends.base import Load
-from gateway.choices import merged, wholes
 from text.detokenizer import Detokenizer
 from text.tokenizer import Tokenizer
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.errors import EngineFailed, InvalidRequest
-from gateway.answer import Piece
+from gateway.answers.answer import Piece
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.message_reply import MessagesReply
 from gateway.api.messages import MessagesRequest

@@ -11,7 +11,7 @@ from openai.types.responses import Response
 from pydantic import JsonValue
 
 from engines.errors import EngineFailed, InvalidRequest
-from gateway.answer import Piece
+from gateway.answers.answer import Piece
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.reply import Head
 from gateway.api.response_object import ResponseObject

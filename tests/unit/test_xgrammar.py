@@ -7,8 +7,8 @@ import pytest
 
 from engines.generation import Grammar
 from gateway.api.chat import ChatCompletionRequest
-from gateway.structure import grammar
-from gateway.xgrammar import objection
+from gateway.grammars.structure import grammar
+from gateway.grammars.xgrammar import objection
 
 
 def of_object(**properties: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from gateway.deadline import Deadline
 from gateway.errors import BodyTooLarge, RequestTooSlow, ServerStopping
+from gateway.http.deadline import Deadline
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from gateway.access import OPEN
 from gateway.api.message_error import MessageErrorBody, message_status
-from gateway.error_response import asks_anthropics_api
 from gateway.errors import TABLE
-from gateway.examples import ERROR, EXAMPLES, MESSAGE_ERROR, MODEL, Events, Example
+from gateway.http.error_response import asks_anthropics_api
+from gateway.http.examples import ERROR, EXAMPLES, MESSAGE_ERROR, MODEL, Events, Example
+from gateway.keys.access import OPEN
 
 _SCHEMA_PATH = "#/components/schemas/{model}"
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from gateway.answer import Piece
-from gateway.log_probs import ChosenToken
+from gateway.answers.answer import Piece
+from gateway.answers.log_probs import ChosenToken
 from text.interpreter import Interpreter
 from text.parts import CallArguments, CallBegins, Part, Text
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from engines.generation import GenerationRequest
-from gateway.answer import Piece, Whole
+from gateway.answers.answer import Piece, Whole
 
 
 @dataclass(frozen=True, slots=True)

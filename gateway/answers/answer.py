@@ -8,9 +8,9 @@ from typing import Literal
 from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import GenerationRequest
 from gateway.admission import Turn
+from gateway.answers.blocks import Block, grow
+from gateway.answers.log_probs import ChosenToken, LogProbs
 from gateway.backends.base import Backend
-from gateway.blocks import Block, grow
-from gateway.log_probs import ChosenToken, LogProbs
 from text.parts import Part, Reasoning, Text
 from text.stop import StopStrings
 from text.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""The file with the hashes of the keys; read by `gateway.keys`, written by `gateway.keys_command`.
+"""The file with the hashes of the keys; read by `gateway.keys.keys`, written by `gateway.keys.command`.
 
 A key is 32 random bytes, so nobody finds it by trying and a plain SHA-256 hides it; the slow, salted hashes
 are for passwords, which people choose, and would cost each request what they cost whoever tries.

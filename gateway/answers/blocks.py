@@ -1,6 +1,6 @@
 """The runs that an answer consists of, in order: text, reasoning, calls of tools.
 
-Grown part by part by `gateway.answer`, and by the streams of APIs that number them.
+Grown part by part by `gateway.answers.answer`, and by the streams of APIs that number them.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from engines.errors import SlipwayError
-from gateway import key_file
+from gateway.keys import file as key_file
 
 app = typer.Typer(
     help="Make, list and revoke the keys of a file. A running gateway reads it again within a second.",

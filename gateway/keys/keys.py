@@ -1,4 +1,4 @@
-"""Who asks: the keys that are valid now, and what each may do; `gateway.access` looks them up here."""
+"""Who asks: the keys that are valid now, and what each may do; `gateway.keys.access` looks them up here."""
 
 import hmac
 import logging
@@ -9,11 +9,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway import key_file
-from gateway.allowance import Allowance
-from gateway.answer import Piece
+from gateway.answers.answer import Piece
 from gateway.errors import AdminOnly, InvalidApiKey, ModelForbidden, RateLimitExceeded, TokenLimitExceeded
-from gateway.key_file import KeyEntry, KeyFileError
+from gateway.keys import file as key_file
+from gateway.keys.allowance import Allowance
+from gateway.keys.file import KeyEntry, KeyFileError
 
 _LOOK_EVERY_S = 1.0
 # Of the file: when it was written, how long it is, and which one it is.

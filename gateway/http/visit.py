@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import log
 from gateway.admission import Queue, Turn
-from gateway.deadline import Deadline
-from gateway.error_response import asks_anthropics_api
+from gateway.http.deadline import Deadline
+from gateway.http.error_response import asks_anthropics_api
 
 # What a client may call its request: nothing that breaks a line of a log or a header.
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

@@ -8,9 +8,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.error_response import error_response
 from gateway.errors import InvalidApiKey
-from gateway.keys import ANYBODY, Caller, Keys
+from gateway.http.error_response import error_response
+from gateway.keys.keys import ANYBODY, Caller, Keys
 
 # Who asks there has no key: probes, and browsers that open the documentation. /metrics is not here, because
 # Prometheus can send a key (`authorization` in its scrape configuration).

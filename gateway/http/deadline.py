@@ -1,4 +1,4 @@
-"""How long a request may take from its arrival; set by `gateway.visit`, held by `gateway.connection`."""
+"""How long a request may take from its arrival; set by `http.visit`, held by `http.connection`."""
 
 import time
 from dataclasses import dataclass

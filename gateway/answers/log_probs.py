@@ -1,4 +1,4 @@
-"""The log-probabilities of an answer's tokens, each with its text and its place; used by `gateway.answer`."""
+"""The log-probabilities of an answer's tokens, each with its text and its place; used by `answers.answer`."""
 
 from collections import deque
 from dataclasses import dataclass

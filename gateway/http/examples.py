@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.answer import Piece
-from gateway.api.chat import ChatCompletionChunk, ChatCompletionRequest
+from gateway.answers.answer import Piece
+from gateway.api.chat import ChatCompletionRequest
+from gateway.api.chat_reply import ChatCompletionChunk
 from gateway.api.completions import Completion, CompletionRequest
 from gateway.api.error import ErrorBody
 from gateway.api.message_error import MessageErrorBody

@@ -10,7 +10,6 @@ from starlette.routing import Match
 
 from engines.errors import SlipwayError
 from gateway.api.message_error import message_error, message_status
-from gateway.connection import ClientLeft
 from gateway.errors import (
     EndpointNotOffered,
     MethodNotAllowed,
@@ -19,7 +18,8 @@ from gateway.errors import (
     error_headers,
     http_error,
 )
-from gateway.not_offered import why_not_offered
+from gateway.http.connection import ClientLeft
+from gateway.http.not_offered import why_not_offered
 
 MESSAGES = "/v1/messages"
 _CLIENT_CLOSED_REQUEST = 499

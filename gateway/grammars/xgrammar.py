@@ -1,4 +1,4 @@
-"""What xgrammar makes otherwise of a grammar that llguidance takes; asked by `gateway.grammar_check`.
+"""What xgrammar makes otherwise of a grammar that llguidance takes; asked by `gateway.grammars.check`.
 
 TensorRT-LLM 1.2 pins xgrammar 0.1.25. It passes over keywords of a schema without a word, and what it cannot
 read ends every answer that runs (`grammar_check`). What it makes of a schema: cpp/json_schema_converter.cc,

@@ -1,4 +1,4 @@
-"""What a key may still ask for: so much a minute, which comes back evenly; kept by `gateway.keys`."""
+"""What a key may still ask for: so much a minute, which comes back evenly; kept by `gateway.keys.keys`."""
 
 import time
 from collections.abc import Callable

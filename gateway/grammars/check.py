@@ -13,7 +13,7 @@ from pathlib import Path
 from engines.errors import SlipwayError
 from engines.generation import Grammar
 from engines.manifest import Manifest
-from gateway.xgrammar import objection
+from gateway.grammars.xgrammar import objection
 from runtime.grammar import refused
 from runtime.grammar_trial import Trial
 

@@ -9,11 +9,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from engines.errors import SlipwayError
+from gateway.answers.choices import Choice
 from gateway.api.reply import Reply
 from gateway.api.usage import Usage
-from gateway.choices import Choice
-from gateway.connection import ClientLeft, attended, client_leaves
-from gateway.deadline import Deadline
+from gateway.http.connection import ClientLeft, attended, client_leaves
+from gateway.http.deadline import Deadline
 
 # Proxies end a connection that is silent for 30 to 60 s (nginx and AWS's balancer: 60); two beats fit in 30.
 KEEP_ALIVE_S = 12.0

@@ -1,0 +1,1 @@
+"""One answer, and several at once, on their way from a backend to a reply."""

@@ -1,0 +1,1 @@
+"""What HTTP itself asks for: connections, streams, deadlines, errors, the document."""
