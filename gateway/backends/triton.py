@@ -57,7 +57,8 @@ class TritonBackend:
         """
         grammar = request.sampling.grammar
         if self._grammars is not None and grammar is not None:
-            await self._grammars.check(grammar)
+            read = await self._grammars.checked(grammar)
+            request = replace(request, sampling=replace(request.sampling, grammar=read))
         max_tokens = request.sampling.max_tokens
         tokens = 0
         text = ""

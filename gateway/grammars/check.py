@@ -13,6 +13,7 @@ from pathlib import Path
 from engines.errors import SlipwayError
 from engines.generation import Grammar
 from engines.manifest import Manifest
+from gateway.grammars.ranges import spelled_out
 from gateway.grammars.xgrammar import objection
 from runtime.grammar import refused
 from runtime.grammar_trial import Trial
@@ -27,21 +28,25 @@ class GrammarCheck:
         self._trial = Trial(directory, manifest.vocab_size, manifest.eos_token_ids)
         # A trial is used by one thread at a time; it starts with the first grammar.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar check")
-        self._passed: OrderedDict[Grammar, None] = OrderedDict()
+        self._passed: OrderedDict[Grammar, Grammar] = OrderedDict()
 
-    async def check(self, grammar: Grammar) -> None:
-        """Raises InvalidRequest when llguidance refuses it, or xgrammar would not hold to it; EngineFailed
-        when it cannot be tried.
+    async def checked(self, grammar: Grammar) -> Grammar:
+        """The same grammar, in words that xgrammar holds to.
+
+        Raises InvalidRequest when llguidance refuses it, or there are no such words; EngineFailed when it
+        cannot be tried.
         """
         if grammar not in self._passed:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._trial.check, grammar)
-            reason = objection(grammar)
+            written = spelled_out(grammar)
+            reason = objection(written)
             if reason is not None:
                 raise refused(grammar, reason)
-            self._passed[grammar] = None
+            self._passed[grammar] = written
             if len(self._passed) > _KEPT:
                 self._passed.popitem(last=False)
         self._passed.move_to_end(grammar)
+        return self._passed[grammar]
 
     async def ends(self, grammar: Grammar, answer: str) -> bool:
         """Whether `answer` matches the grammar, which passed, and nothing can follow it."""

@@ -13,6 +13,7 @@ from math import inf
 from typing import Any
 
 from engines.generation import Grammar
+from gateway.grammars.ranges import is_one
 
 _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 # Between minus and plus this it holds to both bounds of an integer; further out, 18 to 120 lets 129 through.
@@ -183,6 +184,8 @@ def _exact(bounds: Mapping[str, float]) -> bool:
     highs = [value - (name != "maximum") for name, value in bounds.items() if name.endswith("aximum")]
     if not highs:
         return max(lows) in (0, 1) or max(lows) >= 10
+    if lows and is_one(max(lows), min(highs)):
+        return True
     return -_EXACT <= max(lows, default=0) <= _EXACT and (-_EXACT if lows else 0) <= min(highs) <= _EXACT
 
 
