@@ -37,16 +37,20 @@ class GrammarCheck:
         cannot be tried.
         """
         if grammar not in self._passed:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._trial.check, grammar)
-            written = spelled_out(grammar)
-            reason = objection(written)
-            if reason is not None:
-                raise refused(grammar, reason)
-            self._passed[grammar] = written
+            loop = asyncio.get_running_loop()
+            self._passed[grammar] = await loop.run_in_executor(self._thread, self._tried, grammar)
             if len(self._passed) > _KEPT:
                 self._passed.popitem(last=False)
         self._passed.move_to_end(grammar)
         return self._passed[grammar]
+
+    def _tried(self, grammar: Grammar) -> Grammar:
+        self._trial.check(grammar)
+        written = spelled_out(grammar)
+        reason = objection(written)
+        if reason is not None:
+            raise refused(grammar, reason)
+        return written
 
     async def ends(self, grammar: Grammar, answer: str) -> bool:
         """Whether `answer` matches the grammar, which passed, and nothing can follow it."""

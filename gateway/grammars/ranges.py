@@ -13,7 +13,7 @@ from typing import Any
 from engines.generation import Grammar
 
 _LARGEST = 1000
-_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 # Beside these it reads no bounds at all.
 _OTHERS = frozenset({"multipleOf", "const", "enum", "anyOf", "oneOf", "allOf", "$ref"})
 _OF_NAMES = ("properties", "patternProperties", "$defs", "definitions")
@@ -30,9 +30,23 @@ def spelled_out(grammar: Grammar) -> Grammar:
     return replace(grammar, text=json.dumps(_schema(json.loads(grammar.text)), ensure_ascii=False))
 
 
-def is_one(low: float, high: float) -> bool:
+def ends(bounds: Mapping[str, float]) -> tuple[int | None, int | None]:
+    """The least and the largest integer that these keywords of a schema allow, None where it is open."""
+    lows = [math.ceil(bounds["minimum"])] if "minimum" in bounds else []
+    lows += [math.floor(bounds["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in bounds else []
+    highs = [math.floor(bounds["maximum"])] if "maximum" in bounds else []
+    highs += [math.ceil(bounds["exclusiveMaximum"]) - 1] if "exclusiveMaximum" in bounds else []
+    return max(lows, default=None), min(highs, default=None)
+
+
+def is_one(low: int, high: int) -> bool:
     """Whether these bounds need no spelling out."""
-    return -_LARGEST <= low <= high <= _LARGEST and len(list(_ranges(int(low), int(high)))) == 1
+    return -_LARGEST <= low <= high <= _LARGEST and len(list(_ranges(low, high))) == 1
+
+
+def low_is_exact(low: int) -> bool:
+    """Whether xgrammar holds to a lower bound alone."""
+    return low >= _FREE or low in (0, 1)
 
 
 def _schema(schema: Any) -> Any:
@@ -47,30 +61,25 @@ def _schema(schema: Any) -> Any:
             made[keyword] = [_schema(inner) for inner in made[keyword]]
     for keyword in made.keys() & {*_SCHEMA}:
         made[keyword] = _schema(made[keyword])
-    if made.get("type") != "integer" or made.keys() & _OTHERS or not made.keys() & _BOUNDS:
+    if made.get("type") != "integer" or made.keys() & _OTHERS or not made.keys() & BOUNDS:
         return made
-    alternatives = _alternatives({name: made[name] for name in made.keys() & _BOUNDS})
+    alternatives = _alternatives({name: made[name] for name in made.keys() & BOUNDS})
     if len(alternatives) < 2:
         return made
-    kept = {name: value for name, value in made.items() if name not in _BOUNDS and name != "type"}
+    kept = {name: value for name, value in made.items() if name not in BOUNDS and name != "type"}
     return {**kept, "anyOf": alternatives}
 
 
 def _alternatives(bounds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """None when there is no need, or no way that is known to be right."""
-    lows = [math.ceil(bounds["minimum"])] if "minimum" in bounds else []
-    lows += [math.floor(bounds["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in bounds else []
-    highs = [math.floor(bounds["maximum"])] if "maximum" in bounds else []
-    highs += [math.ceil(bounds["exclusiveMaximum"]) - 1] if "exclusiveMaximum" in bounds else []
-    if not lows or max(lows) < -_LARGEST:
+    """Empty when there is no need, or no way that is known to be right."""
+    low, high = ends(bounds)
+    if low is None or low < -_LARGEST:
         return []
-    low = max(lows)
-    if not highs:
-        if low >= _FREE or low in (0, 1):
+    if high is None:
+        if low_is_exact(low):
             return []
         start = 0 if low < 0 else _FREE
         return [*_ranges(low, start - 1), {"type": "integer", "minimum": start}]
-    high = min(highs)
     return list(_ranges(low, high)) if low <= high <= _LARGEST else []
 
 

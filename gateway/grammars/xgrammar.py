@@ -13,15 +13,14 @@ from math import inf
 from typing import Any
 
 from engines.generation import Grammar
-from gateway.grammars.ranges import is_one
+from gateway.grammars.ranges import BOUNDS, ends, is_one, low_is_exact
 
-_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 # Between minus and plus this it holds to both bounds of an integer; further out, 18 to 120 lets 129 through.
 _EXACT = 100
 # What restricts a value of each type, as far as llguidance takes it.
 _OF_TYPE: Mapping[str, frozenset[str]] = {
-    "integer": _BOUNDS | {"multipleOf"},
-    "number": _BOUNDS | {"multipleOf"},
+    "integer": BOUNDS | {"multipleOf"},
+    "number": BOUNDS | {"multipleOf"},
     "string": frozenset({"pattern", "format", "minLength", "maxLength"}),
     "array": frozenset({"items", "prefixItems", "minItems", "maxItems"}),
     "object": frozenset({"properties", "patternProperties", "additionalProperties", "required"})
@@ -166,7 +165,7 @@ def _of_type(schema: Mapping[str, Any], types: list[str], given: frozenset[str])
         yield from (f"{keyword} without a type" for keyword in sorted(given))
     if "multipleOf" in given:
         yield "multipleOf"
-    bounds = {keyword: schema[keyword] for keyword in sorted(given & _BOUNDS)}
+    bounds = {keyword: schema[keyword] for keyword in sorted(given & BOUNDS)}
     if bounds and ("number" in types or not _exact(bounds)):
         yield ", ".join(f"{keyword} {value}" for keyword, value in bounds.items())
     yield from _of_string(schema, given & _OF_TYPE["string"])
@@ -180,13 +179,12 @@ def _exact(bounds: Mapping[str, float]) -> bool:
     """Whether integers are held to these."""
     if any(value != int(value) for value in bounds.values()):
         return False
-    lows = [value + (name != "minimum") for name, value in bounds.items() if name.endswith("inimum")]
-    highs = [value - (name != "maximum") for name, value in bounds.items() if name.endswith("aximum")]
-    if not highs:
-        return max(lows) in (0, 1) or max(lows) >= 10
-    if lows and is_one(max(lows), min(highs)):
-        return True
-    return -_EXACT <= max(lows, default=0) <= _EXACT and (-_EXACT if lows else 0) <= min(highs) <= _EXACT
+    low, high = ends(bounds)
+    if high is None:
+        return low is None or low_is_exact(low)
+    if low is None:
+        return 0 <= high <= _EXACT
+    return is_one(low, high) or -_EXACT <= low <= _EXACT >= high >= -_EXACT
 
 
 def _of_array(schema: Mapping[str, Any]) -> Iterator[str]:
