@@ -12,10 +12,15 @@ _KINDS: dict[str, type[SlipwayError]] = {"INVALID_ARG": InvalidRequest, "UNAVAIL
 _KIND = re.compile(rf"\[({'|'.join(_KINDS)})\] ")
 
 
+def kind(error: SlipwayError) -> str | None:
+    """Triton's name for it, if whoever asked can do something about it."""
+    return next((name for name, of in _KINDS.items() if isinstance(error, of)), None)
+
+
 def written(error: SlipwayError) -> str:
-    """The sentence of `error`, with its kind if whoever asked can do something about it."""
-    kind = next((name for name, of in _KINDS.items() if isinstance(error, of)), None)
-    return f"[{kind}] {error}" if kind else str(error)
+    """The sentence of `error`, with its kind if it has one."""
+    name = kind(error)
+    return f"[{name}] {error}" if name else str(error)
 
 
 def read(message: str) -> tuple[type[SlipwayError] | None, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from engines import stage_errors
-from engines.errors import InvalidRequest, ModelUnavailable, SlipwayError
+from engines.errors import SlipwayError
 from ensemble.models import ENGINE_PARAMETER
 from ensemble.repository import CHECKOUT
 from ensemble.request import Array
@@ -33,13 +33,7 @@ def response(**outputs: Array) -> Any:
 
 def refusal(error: SlipwayError) -> Any:
     """A response that carries the sentence of `error`, and what kind it is."""
-    match error:
-        case InvalidRequest():
-            code = pb_utils.TritonError.INVALID_ARG
-        case ModelUnavailable():
-            code = pb_utils.TritonError.UNAVAILABLE
-        case _:
-            code = pb_utils.TritonError.INTERNAL
+    code = getattr(pb_utils.TritonError, stage_errors.kind(error) or "INTERNAL")
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(stage_errors.written(error), code))
 
 
