@@ -3,17 +3,16 @@
 import secrets
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel
 
-from engines.errors import SlipwayError
 from gateway.answers.answer import Finish, Piece, Whole
-from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
+from gateway.api.chunks import Chunks
+from gateway.api.reply import TextEvent, event, only_text
 from gateway.api.token_log_probs import ChatLogProbs
 from gateway.api.usage import Usage
-from gateway.errors import error_body
 from text.parts import CallArguments, CallBegins, Part, Reasoning, Text
 
 # OpenAI's name of the one way in which requests are served here.
@@ -118,17 +117,13 @@ class ChatCompletionChunk(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class ChatReply:
+class ChatReply(Chunks):
     """The shapes of /v1/chat/completions.
 
-    with_usage: chunks have a `usage` field, null until the last.
     tier: what body and chunks say of how the request was served, where the client asked for a tier.
     """
 
-    head: Head
-    with_usage: bool = False
     tier: Tier | None = None
-    _texts: dict[int, TextEvent] = field(default_factory=dict, init=False)
 
     def whole(self, answers: Sequence[Whole], usage: Usage) -> ChatCompletion:
         """See `Reply.whole`."""
@@ -159,7 +154,7 @@ class ChatReply:
         """See `Reply.piece`."""
         text = only_text(piece)
         if text is not None:
-            return self._text_event(index).of(text)
+            return self.text(index, text)
         deltas: list[tuple[ChatDelta, Finish | None]] = [(_delta(part), None) for part in piece.parts]
         if piece.finish_reason is not None:
             deltas.append((ChatDelta(), piece.finish_reason))
@@ -168,22 +163,13 @@ class ChatReply:
         chunks = [self._chunk(index, delta, finish, ChatLogProbs.of(piece.chosen))]
         return b"".join([*chunks, *(self._chunk(index, *each) for each in others)])
 
-    def closing(self, usage: Usage) -> bytes:
-        """See `Reply.closing`."""
-        return (self._event([], usage) if self.with_usage else b"") + DONE
+    def last(self, usage: Usage) -> bytes:
+        """See `Chunks.last`."""
+        return self._event([], usage)
 
-    def failure(self, error: SlipwayError) -> bytes:
-        """See `Reply.failure`."""
-        return event(error_body(error))
-
-    def keep_alive(self) -> bytes:
-        """See `Reply.keep_alive`."""
-        return COMMENT
-
-    def _text_event(self, index: int) -> TextEvent:
-        if index not in self._texts:
-            self._texts[index] = TextEvent(self._chunk(index, ChatDelta(content=TextEvent.PLACE)))
-        return self._texts[index]
+    def place(self, index: int) -> bytes:
+        """See `Chunks.place`."""
+        return self._chunk(index, ChatDelta(content=TextEvent.PLACE))
 
     def _chunk(
         self,

@@ -1,20 +1,19 @@
 """POST /v1/completions: its body, its answers, its events; read and filled in by `gateway.app`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
-from engines.errors import SlipwayError
 from gateway.answers.answer import Finish, Piece, Whole
 from gateway.api.body import GenerationBody, only
-from gateway.api.reply import COMMENT, DONE, Head, TextEvent, event, only_text
+from gateway.api.chunks import Chunks
+from gateway.api.reply import TextEvent, event, only_text
 from gateway.api.token_log_probs import CompletionLogProbs
 from gateway.api.usage import Usage
 from gateway.bounds import MAX_CHOICES, MAX_TOP_LOGPROBS
-from gateway.errors import error_body
 from text.parts import Text
 
 
@@ -117,17 +116,13 @@ class Completion(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class CompletionReply:
+class CompletionReply(Chunks):
     """The shapes of /v1/completions, where an answer is all text.
 
-    with_usage: chunks have a `usage` field, null until the last.
     echoes: what comes before each answer; none at all unless the client asked for it.
     """
 
-    head: Head
-    with_usage: bool = False
     echoes: Sequence[str] = ()
-    _texts: dict[int, TextEvent] = field(default_factory=dict, init=False)
 
     def whole(self, answers: Sequence[Whole], usage: Usage) -> Completion:
         """See `Reply.whole`."""
@@ -151,7 +146,7 @@ class CompletionReply:
         """See `Reply.piece`."""
         text = only_text(piece)
         if text is not None:
-            return self._text_event(index).of(text)
+            return self.text(index, text)
         told: list[tuple[str, Finish | None]] = [
             (part.text, None) for part in piece.parts if isinstance(part, Text)
         ]
@@ -164,23 +159,13 @@ class CompletionReply:
             for (text, finish), tokens in zip(told, log_probs, strict=True)
         )
 
-    def closing(self, usage: Usage) -> bytes:
-        """See `Reply.closing`."""
-        return (self._event([], usage) if self.with_usage else b"") + DONE
+    def last(self, usage: Usage) -> bytes:
+        """See `Chunks.last`."""
+        return self._event([], usage)
 
-    def failure(self, error: SlipwayError) -> bytes:
-        """See `Reply.failure`."""
-        return event(error_body(error))
-
-    def keep_alive(self) -> bytes:
-        """See `Reply.keep_alive`."""
-        return COMMENT
-
-    def _text_event(self, index: int) -> TextEvent:
-        if index not in self._texts:
-            form = self._event([self._choice(index, TextEvent.PLACE, None, None)])
-            self._texts[index] = TextEvent(form)
-        return self._texts[index]
+    def place(self, index: int) -> bytes:
+        """See `Chunks.place`."""
+        return self._event([self._choice(index, TextEvent.PLACE, None, None)])
 
     def _choice(
         self, index: int, text: str, finish: Finish | None, log_probs: CompletionLogProbs | None
