@@ -1,4 +1,4 @@
-"""What the engines of a target cannot do, though the API has a field for it; asked by `gateway.models`.
+"""What the engines of a target cannot do, though the API has a field for it; asked by `prompter`.
 
 A field that would change the answer and has no effect there is refused, never taken in silence.
 """

@@ -1,4 +1,4 @@
-"""A chat's turns and tools, checked, and as its chat template reads them; for `validation` and `models`."""
+"""A chat's turns and tools, checked, and as its chat template reads them; for `validation` and `prompter`."""
 
 import json
 from collections.abc import Mapping, Sequence

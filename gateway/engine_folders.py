@@ -7,7 +7,8 @@ from pathlib import Path
 
 from engines.errors import EngineRefused
 from engines.manifest import FILE_NAME
-from gateway.models import Model, Prompter
+from gateway.models import Model
+from gateway.prompter import Prompter
 
 _log = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from gateway.backends.triton import TritonBackend
 from gateway.engine_folders import EngineFolders
 from gateway.grammars.check import GrammarCheck
 from gateway.http.protocol import Protocol
-from gateway.models import Model, Models, Prompter
+from gateway.models import Model, Models
+from gateway.prompter import Prompter
 from gateway.settings import Settings
 
 # Running answers end by themselves once `stopping` is set; this bounds a client that does not read.

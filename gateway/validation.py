@@ -1,4 +1,4 @@
-"""From bytes to what an engine is asked: pure functions, called by `gateway.app` and `gateway.models`."""
+"""From bytes to what an engine is asked: pure functions, called by `gateway.app` and `prompter`."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches

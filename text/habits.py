@@ -1,4 +1,4 @@
-"""How a model writes calls and thoughts, as far as its chat template tells; asked by `gateway.models`."""
+"""How a model writes calls and thoughts, as far as its chat template tells; asked by `gateway.prompter`."""
 
 import re
 from dataclasses import dataclass

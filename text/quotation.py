@@ -1,4 +1,4 @@
-"""Special tokens that somebody spelled out in a message, read as the text they are; used by `gateway.models`.
+"""Special tokens that somebody spelled out in a message, read as the text they are; used by `gateway`.
 
 A user who writes <|im_end|> means these ten characters: read as the token, they end the user's turn, and what
 follows speaks in whatever role it likes. So a mark is put into each before the template sees it, which keeps

@@ -31,7 +31,8 @@ from gateway.errors import (
     http_error,
 )
 from gateway.keys.keys import Caller
-from gateway.models import Model, Models, Prompter
+from gateway.models import Model, Models
+from gateway.prompter import Prompter
 from gateway.validation import (
     check_ids,
     check_media_type,
