@@ -43,7 +43,7 @@ def test_a_model_whose_numbers_overflow_fails_the_answer_instead_of_making_one_u
 ) -> None:
     params = SamplingParams(**{"max_tokens": 9, "temperature": 0.0, **sampling})  # type: ignore[arg-type]
     sequence = ActiveSequence((1,), params, (EOS,), on_event=lambda event: None)
-    logits = np.eye(VOCAB, dtype=np.float32)[3]
+    logits = 100 * np.eye(VOCAB, dtype=np.float32)[3]  # sampled or not, token 3 comes
     assert sequence.advance(logits).finish_reason is None
     logits[7] = broken
     assert sequence.advance(logits) == Delta(finish_reason="cancelled")
