@@ -36,7 +36,7 @@ class _Config(BaseModel):
     attention_bias: bool = False
     mlp_bias: bool = False
     sliding_window: int | None = None
-    use_sliding_window: bool = True
+    use_sliding_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ class Architecture:
             ) from None
         if config.hidden_act != "silu":
             raise CheckpointError(f"{path} has hidden_act {config.hidden_act!r}; supported is silu.")
-        window = config.sliding_window if name != "LlamaForCausalLM" and config.use_sliding_window else None
+        slides = name == "MistralForCausalLM" or (name == "Qwen2ForCausalLM" and config.use_sliding_window)
+        window = config.sliding_window if slides else None
         llama_bias = name == "LlamaForCausalLM" and config.attention_bias
         return cls(
             name=name,
@@ -161,15 +162,17 @@ class Architecture:
 
 
 def _supported_name(values: Mapping[str, Any], path: Path) -> str:
-    names = values.get("architectures") or ["(none)"]
-    if names[0] not in SUPPORTED:
+    names = values.get("architectures")
+    name = names[0] if isinstance(names, list) and names else names
+    if name not in SUPPORTED:
         raise CheckpointError(
-            f"{path} names the architecture {names[0]}; supported are {', '.join(SUPPORTED)}."
+            f"{path} names the architecture {name or '(none)'}; supported are {', '.join(SUPPORTED)}."
         )
-    if "quantization_config" in values:
-        method = (values["quantization_config"] or {}).get("quant_method", "unknown")
+    quantised = values.get("quantization_config")
+    if quantised:  # null is what some tools leave in a checkpoint that they made whole again
+        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
         raise CheckpointError(
             f"{path} says the weights are quantised already ({method}); give the unquantised checkpoint, "
             "the build quantises it."
         )
-    return str(names[0])
+    return str(name)

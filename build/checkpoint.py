@@ -55,6 +55,7 @@ class Checkpoint:
         model = Architecture.read(directory)
         weights = Weights(directory)
         _check_tensors(model, weights)
+        _check_tied(model, weights)
         tokenizer = TokenizerFiles.read(directory)
         _check_vocabulary(model, tokenizer, directory)
         return cls(directory, model, weights, tokenizer, _eos_token_ids(directory, model, tokenizer))
@@ -132,11 +133,16 @@ def _check_tensors(model: Architecture, weights: Weights) -> None:
     for name, shape in expected.items():
         tensor = weights.tensors.get(name)
         if tensor is None:
-            mend = (
-                "if the output layer shares the embedding, set tie_word_embeddings to true in config.json"
-                if name == LM_HEAD
-                else "save or copy the whole model again"
-            )
+            mend = "save or copy the whole model again"
+            if name == LM_HEAD:
+                mend = (
+                    "if the output layer shares the embedding, set tie_word_embeddings to true in config.json"
+                )
+            elif name == EMBEDDING and model.tied and LM_HEAD in weights.tensors:
+                mend = (
+                    f"it was saved as {LM_HEAD}, which shares it: load the model with transformers 5 and "
+                    "save it again, AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)"
+                )
             raise CheckpointError(f"{weights.directory} has no tensor {name}; {mend}.")
         if tensor.shape != shape:
             mend = (
@@ -162,6 +168,24 @@ def _check_tensors(model: Architecture, weights: Weights) -> None:
         )
 
 
+def _check_tied(model: Architecture, weights: Weights) -> None:
+    """A tied lm_head that was saved all the same must be the embedding: transformers 5 takes it if it is not.
+
+    So a model whose lm_head alone was trained, and whose config.json was left as it was, is told from a copy.
+    """
+    if not model.tied or LM_HEAD not in weights.tensors:
+        return
+    tensors = weights.tensors[EMBEDDING], weights.tensors[LM_HEAD]
+    alike = len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1
+    pieces = zip(weights.pieces(EMBEDDING), weights.pieces(LM_HEAD), strict=False)
+    if not alike or any(one.tobytes() != other.tobytes() for (_, one), (_, other) in pieces):
+        raise CheckpointError(
+            f"{weights.directory / tensors[1].file}: {LM_HEAD} is not the embedding, but "
+            f"{architecture.FILE_NAME} says that they are one; set tie_word_embeddings to false if the "
+            f"output layer was trained by itself, or take {LM_HEAD} out of the weights if it is a leftover."
+        )
+
+
 def _check_vocabulary(model: Architecture, tokenizer: TokenizerFiles, directory: Path) -> None:
     if tokenizer.largest_id >= model.vocab_size:
         raise CheckpointError(
@@ -183,7 +207,7 @@ def _eos_token_ids(directory: Path, model: Architecture, tokenizer: TokenizerFil
         path = directory / name
         value: Any = json_file.read(path).get("eos_token_id") if path.is_file() else None
         if value is not None:
-            ids = [value] if isinstance(value, int) else list(value)
+            ids = list(value) if isinstance(value, list) else [value]
             break
     if tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from engines.errors import CheckpointError
 
 Kind = Literal["default", "linear", "llama3"]
+_MEND = "take config.json from the base model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,15 @@ class Rope:
     def parse(cls, config: Mapping[str, Any], where: str) -> Self:
         """Read either spelling: `rope_theta` with `rope_scaling`, or transformers 5's `rope_parameters`.
 
-        Raises CheckpointError when the base is missing (readers then silently fall back to 10000) or the
-        scaling is of a kind that is not supported.
+        Raises CheckpointError when the base is missing (readers then silently fall back to 10000), a value is
+        no number, or the scaling is of a kind that is not supported.
         """
-        parameters = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+        parameters: dict[str, Any] = {}
+        for key in ("rope_scaling", "rope_parameters"):
+            given = config.get(key) or {}
+            if not isinstance(given, Mapping):
+                raise CheckpointError(f"{where} has {key} {given!r}, which is no object; {_MEND}.")
+            parameters |= given
         theta = parameters.get("rope_theta", config.get("rope_theta"))
         if theta is None:
             raise CheckpointError(
@@ -53,24 +59,23 @@ class Rope:
             raise CheckpointError(
                 f"{where} has rope scaling {kind!r}; supported are {', '.join(get_args(Kind))}."
             )
-        try:
-            return cls(
-                kind=kind,
-                theta=float(theta),
-                factor=1.0 if kind == "default" else float(parameters["factor"]),
-                llama3=None
-                if kind != "llama3"
-                else Llama3Scaling(
-                    low_freq_factor=float(parameters["low_freq_factor"]),
-                    high_freq_factor=float(parameters["high_freq_factor"]),
-                    original_context=int(parameters["original_max_position_embeddings"]),
-                ),
-            )
-        except KeyError as error:
-            raise CheckpointError(
-                f"{where} has rope scaling {kind!r} without {error.args[0]}; take config.json from the base "
-                "model."
-            ) from None
+
+        def number(key: str) -> float:
+            if key not in parameters:
+                raise CheckpointError(f"{where} has rope scaling {kind!r} without {key}; {_MEND}.")
+            return _positive(parameters[key], key, where)
+
+        llama3 = None
+        if kind == "llama3":
+            low, high = number("low_freq_factor"), number("high_freq_factor")
+            if low >= high:
+                raise CheckpointError(
+                    f"{where} has low_freq_factor {low:g}, which must be below high_freq_factor {high:g}; "
+                    f"{_MEND}."
+                )
+            llama3 = Llama3Scaling(low, high, int(number("original_max_position_embeddings")))
+        factor = 1.0 if kind == "default" else number("factor")
+        return cls(kind, _positive(theta, "rope_theta", where), factor, llama3)
 
     def frequencies(self, head_dim: int) -> npt.NDArray[np.float64]:
         """Radians per position of each pair of a head's dimensions, [head_dim / 2].
@@ -96,3 +101,13 @@ class Rope:
     def __str__(self) -> str:
         scaling = "" if self.kind == "default" else f", {self.kind} scaling by {self.factor:g}"
         return f"base {self.theta:g}{scaling}"
+
+
+def _positive(value: Any, key: str, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise CheckpointError(f"{where} has {key} {value!r}, which must be a number above 0; {_MEND}.")
+    return number

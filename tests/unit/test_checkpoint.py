@@ -157,6 +157,24 @@ def test_an_untied_model_without_lm_head_hears_of_tying(folder: Path) -> None:
     assert "tie_word_embeddings" in message
 
 
+def test_an_output_layer_that_is_not_the_embedding_it_should_be_is_refused(folder: Path) -> None:
+    # transformers 5 would answer with it, older ones with the embedding.
+    trained = {"lm_head.weight": tiny.tensors()["model.embed_tokens.weight"][::-1].copy()}
+    tiny.write_weights(folder, tiny.tensors() | trained)
+    message = _refusal(folder)
+    assert "lm_head.weight is not the embedding" in message
+    assert "set tie_word_embeddings to false" in message
+    tiny.write_config(folder, tie_word_embeddings=False)
+    assert not Checkpoint.open(folder).architecture.tied
+
+
+def test_an_embedding_that_was_saved_as_the_output_layer_says_how_to_save_it(folder: Path) -> None:
+    weights = tiny.tensors()
+    weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")
+    tiny.write_weights(folder, weights)
+    assert "no tensor model.embed_tokens.weight; it was saved as lm_head.weight" in _refusal(folder)
+
+
 @pytest.mark.parametrize(
     ("extra", "mend"),
     [
@@ -233,6 +251,14 @@ def test_a_config_without_an_architecture_is_refused(folder: Path) -> None:
 def test_a_quantised_checkpoint_is_refused(folder: Path) -> None:
     tiny.write_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
     assert "quantised already (gptq)" in _refusal(folder)
+    tiny.write_config(folder, quantization_config="awq")
+    assert "quantised already (awq)" in _refusal(folder)
+
+
+def test_a_checkpoint_that_was_quantised_once_and_is_no_more_opens(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": None}))
+    Checkpoint.open(folder)
 
 
 def test_a_wrong_config_value_is_named(folder: Path) -> None:
@@ -407,13 +433,12 @@ def test_a_sliding_window_bounds_the_context(folder: Path) -> None:
     assert "128 tokens (sliding_window)" in checkpoint.hints()[0]
 
 
-def test_a_window_that_qwen2_does_not_use_bounds_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("use", [False, None])  # transformers takes a missing one for false
+def test_a_window_that_qwen2_does_not_use_bounds_nothing(folder: Path, use: bool | None) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
     tiny.write_tokenizer(folder)
-    tiny.write_config(
-        folder, architectures=["Qwen2ForCausalLM"], sliding_window=128, use_sliding_window=False
-    )
+    tiny.write_config(folder, architectures=["Qwen2ForCausalLM"], sliding_window=128, use_sliding_window=use)
     biases = {
         f"model.layers.{layer}.self_attn.{name}_proj.bias": np.zeros(rows, np.float32)
         for layer in range(2)

@@ -52,6 +52,21 @@ def test_half_a_scaling_is_refused(missing: str) -> None:
         Rope.parse({"rope_theta": 1e4, "rope_scaling": scaling}, "config.json")
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rope_theta": "high"}, "rope_theta 'high', which must be a number above 0"),
+        ({"rope_theta": 0}, "rope_theta 0, which"),
+        ({"rope_scaling": "linear"}, "rope_scaling 'linear', which is no object"),
+        ({"rope_scaling": {"type": "linear", "factor": None}}, "factor None, which"),
+        ({"rope_scaling": {**LLAMA3, "low_freq_factor": 4.0}}, "low_freq_factor 4, which must be below"),
+    ],
+)
+def test_what_is_no_scaling_is_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(CheckpointError, match=f"config.json has {words}"):
+        Rope.parse({"rope_theta": 1e4} | changes, "config.json")
+
+
 def test_the_first_pair_turns_one_radian_per_position() -> None:
     cos, sin = Rope("default", theta=1e4).tables(positions=8, head_dim=64)
     assert cos.shape == sin.shape == (8, 32)
