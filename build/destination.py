@@ -21,7 +21,8 @@ class Destination:
     """Beside `directory` lie, hidden: NAME.lock, NAME.building during a build, NAME.old while it is replaced.
 
     The work happens in a folder of a fresh name below NAME.building: when a killed build leaves a child
-    process behind, what that still writes cannot land in the next build.
+    process behind, what that still writes cannot land in the next build. A link stays, and what it leads to
+    is replaced.
     """
 
     directory: Path
@@ -30,9 +31,14 @@ class Destination:
     def locked(self) -> Iterator[None]:
         """Hold this engine against other builds, and clear away what a killed one left.
 
-        Raises BuildError at once when another process holds it.
+        Raises BuildError at once when another process holds it, or it cannot be replaced.
         """
-        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        if self._place.is_mount():
+            raise BuildError(
+                f"{self.directory} is where a disk is mounted, so no finished folder can take its place; "
+                "name a folder inside it."
+            )
+        self._place.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._beside("lock"), timeout=0)
         try:
             lock.acquire()
@@ -59,9 +65,9 @@ class Destination:
     def put(self, built: Path) -> None:
         """Rename `built` to its place; the engine that was there is removed last."""
         old = self._beside("old")
-        if self.directory.exists():
-            self.directory.rename(old)
-        built.rename(self.directory)
+        if self._place.exists():
+            self._place.rename(old)
+        built.rename(self._place)
         if old.exists():
             shutil.rmtree(old)
 
@@ -79,19 +85,24 @@ class Destination:
             building.rename(left)  # so that a child still at work can add nothing while it is removed
             shutil.rmtree(left)
         if old.exists():
-            if self.directory.exists():
+            if self._place.exists():
                 shutil.rmtree(old)
             else:
                 progress.say(f"Replacing {self.directory} was interrupted; what was there before is back.")
-                old.rename(self.directory)
+                old.rename(self._place)
+
+    @property
+    def _place(self) -> Path:
+        """The folder itself, behind links and dots: only that can be renamed and removed."""
+        return self.directory.resolve()
 
     def _beside(self, what: str) -> Path:
-        return self.directory.parent / f".{self.directory.name}.{what}"
+        return self._place.parent / f".{self._place.name}.{what}"
 
 
 def check_room(output: Path, size: int, what: str) -> None:
     """Raise BuildError unless there are `size` bytes free where `output` is to be."""
-    parent = next(path for path in output.absolute().parents if path.exists())
+    parent = next(path for path in output.resolve().parents if path.exists())
     free = shutil.disk_usage(parent).free
     if free < size:
         raise BuildError(

@@ -30,6 +30,23 @@ def test_an_engine_takes_its_place_and_leaves_nothing_beside_it(place: Destinati
     assert _visible(place) == ["tiny"]
 
 
+def test_a_link_stays_and_what_it_leads_to_is_replaced(place: Destination, tmp_path: Path) -> None:
+    large = tmp_path / "large-disk" / "tiny"
+    large.mkdir(parents=True)
+    place.directory.parent.mkdir()
+    place.directory.symlink_to(large)
+    _build(place, "first")
+    _build(place, "second")
+    assert place.directory.is_symlink()
+    assert (large / "file").read_text() == "second"
+    assert _visible(place) == ["tiny"]
+
+
+def test_where_a_disk_is_mounted_nothing_is_built() -> None:
+    with pytest.raises(BuildError, match="a disk is mounted"), Destination(Path("/proc")).locked():
+        pass
+
+
 def test_a_build_that_fails_leaves_the_engine_before_it(place: Destination) -> None:
     _build(place, "first")
     with pytest.raises(FileNotFoundError), place.locked(), place.workplace() as work:
