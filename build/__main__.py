@@ -148,7 +148,7 @@ def convert(
     ] = "none",
     dtype: Annotated[
         Literal["bfloat16", "float16"] | None,
-        typer.Option(help="Of the weights written; GPUs before Ampere need float16. [default: as they are]"),
+        typer.Option(help="Of what is not quantised. [default: the checkpoint's; fp32 becomes bfloat16]"),
     ] = None,
     tensor_parallel: Annotated[int, typer.Option(min=1, help="GPUs that share each matrix.")] = 1,
     pipeline_parallel: Annotated[

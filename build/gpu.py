@@ -12,8 +12,12 @@ from engines.recipe import CacheQuantization, Quantization
 
 MIB = 1 << 20
 _FILE = Path(__file__).with_name("gpus.yaml")
-# Words that people put around a name and that no name differs in.
-_NOISE = {"nvidia", "geforce", "tesla", "gpu", "mobile", "tensor", "core", "pcie", "sxm", "sxm4", "sxm5"}
+# Words that people and nvidia-smi put around a name and that no name differs in.
+_NOISE = {
+    *("nvidia", "geforce", "tesla", "gpu", "mobile", "tensor", "core", "generation"),
+    *("pcie", "sxm", "sxm2", "sxm4", "sxm5", "hbm2", "hbm2e", "hbm3", "hbm3e"),
+    *("blackwell", "workstation", "server", "edition"),
+}
 _SIZE = re.compile(r"([\d.]+)\s*(MiB|MB|GiB|GB|M|G)?", re.IGNORECASE)
 # CUDA has less than nvidia-smi shows: 79.10 GiB of 81,559 MiB on an H100 (docs/source/reference/memory.md of
 # TensorRT-LLM), 23.65 GiB of 24,564 MiB on an RTX 4090 (PyTorch's message when it is out of memory).

@@ -22,11 +22,13 @@ _TENSOR = (2, 4, 8)
 class Budget:
     """Where the memory of one GPU goes, in bytes, with one quantization.
 
+    obstacle: why there are no kernels for it on the GPU, or for the model's heads or matrices, or None.
     visible: all that CUDA can give out. memory_share: of what is free once the engine is loaded, for the KV
     cache.
     """
 
     quantization: Quantization
+    obstacle: str | None
     visible: int
     weights: int
     activations: int
@@ -94,7 +96,7 @@ def make(recipe: Recipe, model: Architecture, gpu: Gpu) -> Plan:
     limits = recipe.limits_for(model.context)
     budgets = tuple(_budget(recipe, model, gpu, limits, form) for form in get_args(Quantization))
     chosen = next(item for item in budgets if item.quantization == recipe.quantization)
-    refusal = _unsuitable(recipe, model, gpu) or _shortage(chosen, limits)
+    refusal = chosen.obstacle or _shortage(chosen, limits)
     suggestion = None
     if refusal:
         candidates = _candidates(_with_possible_cache(recipe, gpu), model, limits)
@@ -108,7 +110,7 @@ def fits(recipe: Recipe, model: Architecture, gpu: Gpu) -> bool:
     """Whether the GPU can run it, and holds at least one sequence of full length."""
     limits = recipe.limits_for(model.context)
     budget = _budget(recipe, model, gpu, limits, recipe.quantization)
-    return not _unsuitable(recipe, model, gpu) and budget.sequences(limits.max_seq_len) > 0
+    return budget.obstacle is None and budget.sequences(limits.max_seq_len) > 0
 
 
 def changes(recipe: Recipe, other: Recipe, context: int) -> list[str]:
@@ -134,6 +136,7 @@ def _budget(
     mapping = mapping_of(recipe)
     return Budget(
         quantization=quantization,
+        obstacle=_obstacle(quantization, recipe, model, gpu),
         visible=gpu.visible,
         weights=memory.weight_bytes(model, quantization, mapping),
         activations=memory.activation_bytes(model, limits.max_num_tokens, mapping),
@@ -145,11 +148,14 @@ def _budget(
     )
 
 
-def _unsuitable(recipe: Recipe, model: Architecture, gpu: Gpu) -> str | None:
-    """Why there are no kernels for it on the GPU, or for the model's matrices, or None."""
-    form, mapping = recipe.quantization, mapping_of(recipe)
+def _obstacle(form: Quantization, recipe: Recipe, model: Architecture, gpu: Gpu) -> str | None:
+    if model.head_dim not in memory.HEAD_SIZES:
+        return (
+            f"its heads have {model.head_dim} dimensions, and TensorRT-LLM's attention has kernels for "
+            f"{', '.join(map(str, memory.HEAD_SIZES))}"
+        )
     tall, wide = memory.TILES.get(form, (1, 1))
-    for outputs, inputs in memory.matrices(model, mapping.tensor):
+    for outputs, inputs in memory.matrices(model, mapping_of(recipe).tensor):
         if outputs % tall or inputs % wide:
             return (
                 f"{form} needs matrices whose outputs are multiples of {tall} and inputs of {wide} on every "
@@ -258,6 +264,8 @@ def _way_out(recipe: Recipe, suggestion: Recipe | None, model: Architecture, gpu
         holds = f"{count:,} sequence{'s' if count > 1 else ''} of {limits.max_seq_len:,} tokens"
         changed = ", ".join(changes(recipe, suggestion, model.context))
         return f"the recipe that is printed fits, with {changed}, and holds {holds}"
+    if model.head_dim not in memory.HEAD_SIZES:
+        return "no recipe changes that"
     if gpu.obstacle("none"):
         return "take a newer GPU"
     candidates = _candidates(recipe, model, recipe.limits_for(model.context))

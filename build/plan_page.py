@@ -46,7 +46,6 @@ def as_json(plan: Plan) -> dict[str, Any]:
                 "free": budget.free,
                 "kv_tokens": budget.kv_tokens,
                 "sequences": {length: budget.sequences(length) for length in _lengths(plan)},
-                "obstacle": plan.gpu.obstacle(budget.quantization, plan.recipe.kv_cache.quantization),
                 "needs_calibration": needed(budget.quantization, plan.recipe.kv_cache.quantization),
             }
             for budget in plan.budgets
@@ -137,8 +136,8 @@ def _quantizations(plan: Plan) -> Table:
 
 def _room(plan: Plan, budget: Budget) -> list[str]:
     lengths = _lengths(plan)
-    if plan.gpu.obstacle(budget.quantization, plan.recipe.kv_cache.quantization):
-        return ["not on it", *[""] * (1 + len(lengths))]
+    if budget.obstacle:
+        return ["no kernels", *[""] * (1 + len(lengths))]
     if not budget.kv_tokens:
         return ["no room", *[""] * (1 + len(lengths))]
     counts = [f"{budget.sequences(length):,}" for length in lengths]

@@ -26,6 +26,9 @@ _BITS: dict[Quantization, int] = {
     "fp8": 8,
 }
 _CACHE_BYTES: dict[CacheQuantization, int] = {"none": _ITEM, "int8": 1, "fp8": 1}
+# Dimensions of a head that the attention of generation has kernels for (MMHA_SUPPORTED_HEAD_SIZES in
+# cpp/tensorrt_llm/kernels/decoderMaskedMultiheadAttention.cu); the plugin refuses others at the build.
+HEAD_SIZES = (32, 48, 64, 80, 96, 104, 112, 128, 144, 160, 192, 224, 256)
 # What outputs and inputs of every matrix of a rank must be multiples of: the tiles of the weight-only kernels
 # (cpp/tensorrt_llm/kernels/cutlass_kernels/cutlass_preprocessors.cpp), and the group of int4-awq.
 TILES: dict[Quantization, tuple[int, int]] = {

@@ -15,10 +15,15 @@ from engines.errors import RecipeError
         ("NVIDIA GeForce RTX 4050 Laptop GPU", "RTX 4050 Laptop 6GB"),
         ("rtx4090", "RTX 4090 24GB"),
         ("RTX 4060", "RTX 4060 8GB"),
-        ("4060 ti", "RTX 4060 Ti 16GB"),
+        ("4060 ti 16gb", "RTX 4060 Ti 16GB"),
         ("A10", "A10 24GB"),
         ("NVIDIA A100 80 GB", "A100 80GB"),
         ("h200", "H200 141GB"),
+        ("NVIDIA H100 80GB HBM3", "H100 80GB"),
+        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
+        ("Tesla V100-SXM2-16GB", "V100 16GB"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada 48GB"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX PRO 6000 96GB"),
     ],
 )
 def test_a_gpu_is_found_however_people_write_it(query: str, name: str) -> None:
@@ -41,6 +46,8 @@ def test_an_unknown_gpu_hears_the_known_ones() -> None:
 def test_a_name_that_two_gpus_share_asks_which() -> None:
     with pytest.raises(RecipeError, match="'A100' can be A100 40GB or A100 80GB; say which"):
         gpu.find("A100")
+    with pytest.raises(RecipeError, match="can be RTX 4060 Ti 8GB or RTX 4060 Ti 16GB; say which"):
+        gpu.find("4060 Ti")
 
 
 def test_fp8_begins_with_ada() -> None:

@@ -3,6 +3,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import ROOT
 
-from build import gpu, plan
+from build import gpu, plan, plan_page
 from build.architecture import Architecture
 from engines.errors import BuildError, RecipeError
 from engines.recipe import Recipe
@@ -120,6 +121,26 @@ def test_matrices_that_weight_only_kernels_cannot_cut_are_refused() -> None:
     assert "int4-awq needs matrices whose outputs are multiples of 64 and inputs of 128" in made.refusal
 
 
+def test_a_form_that_the_model_cannot_have_is_shown_as_none() -> None:
+    # Its matrices have 576 inputs, which is no multiple of 128.
+    small = replace(MODELS["llama-3.2-1b"], hidden_size=576, heads=9, kv_heads=3, intermediate_size=1536)
+    made = plan.make(recipe(), small, gpu.find("4050"))
+    budgets = {budget["quantization"]: budget for budget in plan_page.as_json(made)["budgets"]}
+    assert "int4-awq needs matrices" in budgets["int4-awq"]["obstacle"]
+    assert budgets["int4"]["obstacle"] is None
+
+
+def test_heads_that_no_kernel_has_are_refused_whatever_the_gpu() -> None:
+    odd = replace(MODELS["llama-2-7b-chat"], hidden_size=3200, head_dim=100)
+    made = plan.make(recipe(), odd, gpu.find("H200"))
+    assert made.suggestion is None
+    assert made.refusal is not None
+    assert (
+        "its heads have 100 dimensions, and TensorRT-LLM's attention has kernels for 32, 48" in made.refusal
+    )
+    assert made.refusal.endswith("no recipe changes that.")
+
+
 def test_a_model_that_cannot_be_shared_so_is_refused() -> None:
     with pytest.raises(BuildError, match="32 attention heads cannot be dealt out evenly to 3 ranks"):
         plan.make(recipe(parallel={"tensor": 3}), MODELS["llama-3-8b"], gpu.find("H200"))
@@ -153,7 +174,7 @@ def test_every_suggestion_fits_when_it_is_planned_itself(
 @given(free=st.integers(0, 1 << 36), length=st.integers(1, 8192))
 def test_the_sequences_that_fit_take_no_more_than_their_share(free: int, length: int) -> None:
     per_token = 131072
-    budget = plan.Budget("none", free, 0, 0, 0, 0, 0, per_token, 0.9)
+    budget = plan.Budget("none", None, free, 0, 0, 0, 0, 0, per_token, 0.9)
     assert budget.sequences(length) * length * per_token <= 0.9 * free
     assert budget.kv_tokens % 32 == 0
 
