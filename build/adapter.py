@@ -39,8 +39,11 @@ class _Config(BaseModel):
 
     peft_type: str
     base_model_name_or_path: str | None = None
+    r: int = 8
     lora_alpha: float = 8
     use_rslora: bool = False
+    use_dora: bool = False
+    rank_pattern: dict[str, int] = {}
     alpha_pattern: dict[str, float] = {}
     init_lora_weights: bool | str = True
     modules_to_save: list[str] | None = None
@@ -118,12 +121,18 @@ class Adapter:
                 kind = target.rpartition(".")[0].rpartition(".")[2]
                 if _BASE_LAYER not in inner and kind in (config.modules_to_save or ()):
                     apart.add(target)
+        if not weights.tensors:
+            raise CheckpointError(
+                f"{directory / WEIGHTS} holds no tensors, so nothing that was trained is in it; save the "
+                "adapter again (with DeepSpeed ZeRO 3, gather the weights first)."
+            )
         modules = {module for module, _ in parts}
         for module in modules:
-            for part in ("A", "B"):
+            for part in ("A", "B", *(("magnitude",) if config.use_dora else ())):
                 if (module, part) not in parts:
+                    lacking = "lora_magnitude_vector" if part == "magnitude" else f"lora_{part}"
                     raise CheckpointError(
-                        f"{directory / WEIGHTS} has no lora_{part} of {module}; save the adapter again."
+                        f"{directory / WEIGHTS} has no {lacking} of {module}; save the adapter again."
                     )
         deltas = {f"{module}.weight": module for module in sorted(modules)}
         return cls(
@@ -147,13 +156,23 @@ class Adapter:
     def delta_shape(self, tensor: str) -> tuple[int, ...]:
         """Of the whole that is added to a tensor. Raises CheckpointError when its parts do not fit."""
         module = self.deltas[tensor]
-        (rank, inputs), (outputs, other) = (
-            self.weights.tensors[self._parts[module, part]].shape for part in ("A", "B")
-        )
+        shapes = [self.weights.tensors[self._parts[module, part]].shape for part in ("A", "B")]
+        if any(len(shape) != 2 for shape in shapes):
+            raise CheckpointError(
+                f"{self.directory / WEIGHTS}: lora_A and lora_B of {module} are {shapes}, no matrices; save "
+                "the adapter again (with DeepSpeed ZeRO 3, gather the weights first)."
+            )
+        (rank, inputs), (outputs, other) = shapes
         if rank != other:
             raise CheckpointError(
                 f"{self.directory / WEIGHTS}: lora_A of {module} has rank {rank} and lora_B {other}; save "
                 "the adapter again."
+            )
+        ranks = {self._config.r, *self._config.rank_pattern.values()}
+        if rank not in ranks:  # what was trained is divided by it
+            raise CheckpointError(
+                f"{self.directory / WEIGHTS} has {module} with rank {rank}, but {CONFIG} says "
+                f"{' or '.join(map(str, sorted(ranks)))}; take both from one save."
             )
         return (inputs, outputs) if self._is_embedding(module) else (outputs, inputs)
 
@@ -196,6 +215,14 @@ def _read_config(directory: Path) -> _Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{path} is wrong at {key} ({first['msg']}); save the adapter again.") from None
+    for pattern in config.alpha_pattern:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise CheckpointError(
+                f"{path} has {pattern!r} in alpha_pattern, which is no regular expression ({error}); save "
+                "the adapter again."
+            ) from None
     mend = "merge it with peft itself: PeftModel.merge_and_unload(), then save_pretrained"
     if config.peft_type != "LORA":
         raise CheckpointError(f"{path} has peft_type {config.peft_type}; merged here is LORA: {mend}.")

@@ -101,6 +101,12 @@ class Merge:
             for name, source in self._sources.items()
         )
         check_room(directory, size, "merged checkpoint")
+        for each in self.adapters:
+            if each.base_name and not _called(self.base.directory, each.base_name):
+                progress.say(
+                    f"Note: {each.directory} was trained on {each.base_name}; that {self.base.directory} is "
+                    "this model, no file says. In another of the same shape it gives what nobody trained."
+                )
         directory.mkdir()
         self._write_weights(directory, size)
         values = json_file.read(self.base.directory / architecture.FILE_NAME)
@@ -225,6 +231,12 @@ def _unknown(each: Adapter, what: str) -> CheckpointError:
 
 def _trained(each: Adapter) -> str:
     return f" ({each.base_name})" if each.base_name else ""
+
+
+def _called(directory: Path, name: str) -> bool:
+    """Whether the folder has the model's name: its own, or one around it, as in the cache of the hub."""
+    last = name.rstrip("/").rpartition("/")[2].lower()
+    return any(part.lower().rpartition("--")[2] == last for part in directory.resolve().parts)
 
 
 def _check_shapes(model: Architecture, sources: Mapping[str, _Source]) -> None:

@@ -129,6 +129,19 @@ def _set(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], None
         ({"init_lora_weights": "pissa_niter_16"}, None, "training changed the base first"),
         ({"lora_bias": True}, None, "lora_bias"),
         ({"lora_alpha": "much"}, None, "wrong at lora_alpha"),
+        (
+            {"alpha_pattern": {"q_proj(": 4}},
+            None,
+            "'q_proj(' in alpha_pattern, which is no regular expression",
+        ),
+        ({"r": 16}, None, "with rank 2, but adapter_config.json says 16; take both from one save"),
+        ({"use_dora": True}, None, f"has no lora_magnitude_vector of {Q}"),
+        ({}, dict.clear, "holds no tensors"),
+        (
+            {},
+            _set(f"base_model.model.{Q}.lora_A.weight", np.zeros(0, np.float32)),
+            "are [(0,), (64, 2)], no matrices",
+        ),
         ({}, _drop(f"base_model.model.{Q}.lora_B.weight"), f"has no lora_B of {Q}"),
         (
             {},
@@ -171,6 +184,24 @@ def test_what_cannot_be_merged_is_named_and_nothing_is_written(
         merge(base, [tuned], tmp_path / "merged")
     assert words in str(refusal.value)
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "trained_on", "noted"),
+    [
+        ("Llama-3-8B", "meta-llama/Llama-3-8B", False),
+        ("models--meta-llama--Llama-3-8B/snapshots/8cde5c", "meta-llama/Llama-3-8B", False),
+        ("Llama-3-8B-Instruct", "meta-llama/Llama-3-8B", True),
+        ("base", None, False),
+    ],
+)
+def test_a_base_of_another_name_than_the_adapter_was_trained_on_is_said(
+    folder: str, trained_on: str | None, noted: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny.write(tmp_path / folder)
+    tuned = adapter(tmp_path / "tuned", {Q: (64, 64)}, base_model_name_or_path=trained_on)
+    merge(base, [tuned], tmp_path / "merged")
+    assert (f"was trained on {trained_on}; that {base} is this model" in capsys.readouterr().err) == noted
 
 
 def test_what_is_no_adapter_or_a_pickle_is_refused(base: Path, tmp_path: Path) -> None:
