@@ -25,7 +25,7 @@ from build.trtllm_build import IMAGE, PROGRAM, TrtllmBuild
 from engines import devices
 from engines.devices import Device
 from engines.errors import BuildError, CheckpointError
-from engines.manifest import Manifest, open_engine
+from engines.manifest import FileDigest, Manifest, open_engine
 from engines.recipe import Limits, Quantization, Recipe
 from ensemble.repository import CHECKOUT
 from text import template, tokenizer_info
@@ -60,13 +60,19 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
         requires={LIBRARY: f"=={version}"},
         device="cuda",
         compute_capability=device.capability,
-        settings={
-            # Which GPUs an engine takes can change without compiling it.
-            **recipe.model_dump(mode="json", include={"dtype": True, "parallel": {"tensor", "pipeline"}}),
-            "kv_cache_quantization": recipe.kv_cache.quantization,
-            "calibration": recipe.calibration and str(recipe.calibration),
-        },
+        settings=settings(recipe),
     )
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What decides how the engine turns out beside what every target has; with it changes the digest."""
+    text = recipe.calibration or DEFAULT_TEXT
+    return {
+        # Which GPUs an engine takes can change without compiling it.
+        **recipe.model_dump(mode="json", include={"dtype": True, "parallel": {"tensor", "pipeline"}}),
+        "kv_cache_quantization": recipe.kv_cache.quantization,
+        "calibration": FileDigest.of(text).sha256 if recipe.calibrated else None,
+    }
 
 
 def make(

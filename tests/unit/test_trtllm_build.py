@@ -16,6 +16,7 @@ import pytest
 import typer
 from servers import ROOT
 
+from build import trtllm_engine
 from build.__main__ import app
 from build.architecture import Architecture
 from build.trtllm_build import IMAGE, TrtllmBuild, commands
@@ -40,10 +41,13 @@ def _script(name: str) -> str:
     return commands(recipe, MODELS[RECIPES[name]], recipe.checkpoint, Path("engines"))
 
 
-def _made(model: str = "llama-3-8b", **fields: Any) -> TrtllmBuild:
+def _recipe(**fields: Any) -> Recipe:
     values = {"name": "mine", "checkpoint": "c", "target": "tensorrt-llm", "quantization": "none"}
-    recipe = Recipe.model_validate(values | fields)
-    return TrtllmBuild.of(recipe, MODELS[model], ROOT)
+    return Recipe.model_validate(values | fields)
+
+
+def _made(model: str = "llama-3-8b", **fields: Any) -> TrtllmBuild:
+    return TrtllmBuild.of(_recipe(**fields), MODELS[model], ROOT)
 
 
 def _upstream() -> argparse.ArgumentParser:
@@ -105,6 +109,16 @@ def test_what_needs_a_calibration_reaches_the_convert_command(quantization: str,
     context = typer.main.get_command(app).commands["convert"].make_context("convert", words)
     assert (context.params["quantization"], context.params["kv_cache"]) == (quantization, cache)
     assert context.params["text"] == Path("my chats.txt")
+
+
+def test_another_calibration_text_makes_a_build_due(tmp_path: Path) -> None:
+    text = tmp_path / "chats.txt"
+    text.write_text("hello")
+    calibrated = _recipe(quantization="fp8", calibration=text)
+    before = trtllm_engine.settings(calibrated)
+    assert trtllm_engine.settings(calibrated) == before
+    text.write_text("hello again")
+    assert trtllm_engine.settings(calibrated) != before
 
 
 def test_ranks_are_built_at_once() -> None:
