@@ -45,7 +45,9 @@ def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mappi
     norms and biases stay in 16 bits (exclude_modules in tensorrt_llm/models/modeling_utils.py; ModelOpt's
     exporter leaves the same out). An lm_head that equals the embedding is held once, because our command
     leaves the GEMM plugin out for it (`trtllm_build`). Scales: one of 2 bytes per output for int8 and int4,
-    of 4 bytes for int8-sq, one of 2 bytes per 128 inputs for int4-awq, whose inputs have one more each.
+    of 4 bytes for int8-sq, one of 2 bytes per 128 inputs for int4-awq, whose inputs have one more each. And
+    the cosines and sines of all positions (embed_positions_for_gpt_attention in tensorrt_llm/layers/
+    attention.py), in 4 bytes: of a context of 131,072 tokens 64 MiB, which the log of issue 3636 shows.
     """
     tensor = mapping.tensor
     layer = 2 * model.hidden_size * _ITEM
@@ -65,7 +67,8 @@ def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mappi
         layer += (2 * model.intermediate_size // tensor + model.hidden_size) * _ITEM
     table = -(-model.vocab_size // tensor) * model.hidden_size * _ITEM
     tables = table if model.tied or mapping.pipeline > 1 else 2 * table
-    return len(mapping.layers(model, 0)) * layer + tables + model.hidden_size * _ITEM
+    positions = model.context * model.head_dim * 4
+    return len(mapping.layers(model, 0)) * layer + tables + model.hidden_size * _ITEM + positions
 
 
 def kv_bytes_per_token(model: Architecture, cache: CacheQuantization, mapping: Mapping) -> int:

@@ -64,7 +64,7 @@ def test_the_page_walks_every_case() -> None:
 def test_16_bits_of_a_3b_model_do_not_fit_6_gb_and_the_sentence_says_why_and_what_does() -> None:
     made = plan.make(recipe(), MODELS["llama-3.2-3b"], gpu.find("4050"))
     assert made.refusal is not None
-    for words in ("RTX 4050 Laptop 6GB", "(none) take 5.98 GiB", "2.00 GiB too much", "quantization int8"):
+    for words in ("RTX 4050 Laptop 6GB", "(none) take 6.05 GiB", "2.06 GiB too much", "quantization int8"):
         assert words in made.refusal
     assert made.suggestion is not None
     assert (made.suggestion.quantization, made.suggestion.limits.max_num_tokens) == ("int8", 4096)
@@ -89,7 +89,7 @@ def test_what_no_recipe_can_do_names_the_memory_it_takes() -> None:
     made = plan.make(recipe(), MODELS["llama-3-8b"], gpu.Gpu("tiny", 1 << 30, None))
     assert made.suggestion is None
     assert made.refusal is not None
-    assert made.refusal.endswith("parallel.tensor 8 needs GPUs of 1.32 GiB.")
+    assert made.refusal.endswith("parallel.tensor 8 needs GPUs of 1.33 GiB.")
 
 
 def test_a_quantization_without_kernels_is_refused_with_one_that_has_them() -> None:
