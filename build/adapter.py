@@ -105,7 +105,7 @@ class Adapter:
                 f"{directory / WEIGHTS} is missing; save the adapter as safetensors: "
                 "model.save_pretrained(DIR) of a recent peft does."
             )
-        weights = Weights(directory)
+        weights = Weights(directory, file=WEIGHTS)
         parts: dict[tuple[str, str], str] = {}
         replaced: dict[str, str] = {}
         apart = set()

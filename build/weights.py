@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from build import json_file
 from engines.errors import CheckpointError
 
-INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+INDEX = f"{SINGLE}.index.json"
 _PICKLES = (".bin", ".pth", ".pt")
 DTYPES: dict[str, npt.DTypeLike] = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32}
 # With those of quantised weights, which no checkpoint to build from may have.
@@ -46,15 +47,15 @@ class Tensor:
 class Weights:
     """tensors: every tensor, by name; opening reads headers only, `read` one tensor at a time."""
 
-    def __init__(self, directory: Path, dtypes: Collection[str] = DTYPES) -> None:
-        """Open every shard.
+    def __init__(self, directory: Path, dtypes: Collection[str] = DTYPES, file: str | None = None) -> None:
+        """Open every shard, or `file` alone.
 
         dtypes: those that tensors may have, as safetensors names them. Raises CheckpointError for a shard
         that is missing, cut off, not in the index, or holds others.
         """
         self.directory = directory
-        named = _index(directory)
-        self.files = sorted(set(named.values())) if named is not None else [_only_file(directory)]
+        named = None if file else _index(directory)
+        self.files = sorted(set(named.values())) if named is not None else [file or _only_file(directory)]
         self._shards = {name: _open(directory / name) for name in self.files}
         self.tensors = {
             name: tensor
@@ -121,13 +122,19 @@ def _index(directory: Path) -> dict[str, str] | None:
     named = json_file.read(path).get("weight_map")
     if not isinstance(named, dict):
         raise CheckpointError(f"{path} has no weight_map; copy or download it again.")
-    return {str(tensor): str(file) for tensor, file in named.items()}
+    files = {str(tensor): str(file) for tensor, file in named.items()}
+    if (directory / SINGLE).is_file() and SINGLE not in files.values():
+        raise CheckpointError(
+            f"{directory} has {SINGLE}, which transformers reads, and beside it shards with an {INDEX}: two "
+            "saves in one folder; remove the one that is not meant."
+        )
+    return files
 
 
 def _only_file(directory: Path) -> str:
     found = sorted(path.name for path in directory.glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
+    if len(found) == 1 or SINGLE in found:
+        return SINGLE if SINGLE in found else found[0]
     if found:
         raise CheckpointError(
             f"{directory} has {len(found)} safetensors files ({found[0]}, …) but no {INDEX} that says which "

@@ -89,6 +89,20 @@ def test_shards_without_an_index_ask_for_it(sharded: Path) -> None:
     assert "3 safetensors files" in _refusal(sharded)
 
 
+def test_two_saves_in_one_folder_are_refused(sharded: Path) -> None:
+    # save_pretrained leaves either beside the other, and transformers reads model.safetensors.
+    tiny.write_weights(sharded, tiny.tensors())
+    assert "two saves in one folder; remove the one that is not meant" in _refusal(sharded)
+
+
+def test_an_index_may_name_one_file_and_others_may_lie_beside_it(folder: Path) -> None:
+    save_file({"tok_embeddings.weight": np.zeros(1, np.float32)}, folder / "consolidated.safetensors")
+    assert Checkpoint.open(folder).weights.files == ["model.safetensors"]
+    index = {"weight_map": dict.fromkeys(tiny.tensors(), "model.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert Checkpoint.open(folder).weights.files == ["model.safetensors", "model.safetensors.index.json"]
+
+
 def test_an_index_without_a_map_is_refused(sharded: Path) -> None:
     (sharded / "model.safetensors.index.json").write_text("{}")
     assert "has no weight_map" in _refusal(sharded)

@@ -213,6 +213,12 @@ def test_what_is_no_adapter_or_a_pickle_is_refused(base: Path, tmp_path: Path) -
         Merge.open(base, [tuned])
 
 
+def test_an_adapter_is_read_from_its_file_whatever_lies_beside_it(base: Path, tmp_path: Path) -> None:
+    tuned = adapter(tmp_path / "tuned", {Q: (64, 64)})
+    tiny.write_weights(tuned, tiny.tensors())
+    assert Merge.open(base, [tuned]).adapters[0].weights.files == ["adapter_model.safetensors"]
+
+
 def test_a_folder_that_exists_is_left_alone(base: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(BuildError, match="exists already"):
