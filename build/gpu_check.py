@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from build import greedy, progress, sample
+from build import container, greedy, progress, sample
 from build.agreement import Agreement
 from engines import devices
 from engines.errors import BuildError, NoGpu, RecipeError
@@ -86,9 +86,10 @@ def check(
             )
     if any(recipe.checkpoint == SAMPLE for recipe in wanted):
         progress.say(sample.write(SAMPLE))
-    for path in recipes:
+    for path, recipe in zip(recipes, wanted, strict=True):
         user = f"{os.getuid()}:{os.getgid()}"
-        _run("docker", "compose", "run", "--rm", "--user", user, "build", "engine", str(path))
+        build = container.arguments(recipe, [str(path)])
+        _run("docker", "compose", "run", "--rm", "--user", user, *build)
     # Before anything is served, which would share the cores. Engines of one checkpoint share its answers.
     theirs: dict[tuple[Path, tuple[str, ...]], list[str]] = {}
     for recipe in wanted:

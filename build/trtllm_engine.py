@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
-from build import convert, json_file, plan, progress, trtllm_run
+from build import container, convert, json_file, plan, progress, trtllm_run
 from build.architecture import Architecture
 from build.calibration import DEFAULT_TEXT, Calibration
 from build.checkpoint import Checkpoint
@@ -27,7 +27,6 @@ from engines.devices import Device
 from engines.errors import BuildError, CheckpointError
 from engines.manifest import FileDigest, Manifest, open_engine
 from engines.recipe import Limits, Quantization, Recipe
-from ensemble.repository import CHECKOUT
 from text import template, tokenizer_info
 from text.tokenizer import Tokenizer
 
@@ -47,7 +46,7 @@ _METHODS: dict[Quantization, str] = {
 
 def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
     """Raises SlipwayError unless the program, its library and a GPU that suits the recipe are here."""
-    _check_program(words)
+    _check_program(recipe, words)
     version = _version()
     device = _device()
     obstacle = _gpu(device).obstacle(recipe.quantization, recipe.kv_cache.quantization)
@@ -113,22 +112,16 @@ def try_out(engine: Path) -> None:
     open_engine(engine, ())  # the digests are a moment old
 
 
-def _check_program(words: Sequence[str]) -> None:
+def _check_program(recipe: Recipe, words: Sequence[str]) -> None:
     if shutil.which(PROGRAM):
         return
-    command = shlex.join(["build", "engine", *(_inside(word) for word in words)])
+    command = shlex.join(container.arguments(recipe, words))
     raise BuildError(
         f"{PROGRAM} is not here: engines for target tensorrt-llm are compiled in NVIDIA's container "
         f"({IMAGE}), on the GPU that will serve them. On a machine with that GPU, Docker and NVIDIA's "
         "container toolkit:\n"
         f'docker compose run --rm --user "$(id -u):$(id -g)" {command}'
     )
-
-
-def _inside(word: str) -> str:
-    """A path in the checkout as the container sees it too: relative."""
-    path = Path(word)
-    return str(path.relative_to(CHECKOUT)) if path.is_relative_to(CHECKOUT) else word
 
 
 def _version() -> str:

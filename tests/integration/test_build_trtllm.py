@@ -140,8 +140,9 @@ def test_without_the_program_the_line_to_paste_is_shown_and_nothing_done(
     assert "tritonserver:26.07-trtllm-python-py3" in sentence
     words = shlex.split(line)
     assert words[:6] == ["docker", "compose", "run", "--rm", "--user", "$(id -u):$(id -g)"]
-    assert words[6:9] == ["build", "engine", str(tmp_path / "tiny.yaml")]
-    assert words[9:] == list(option)
+    mounted = words[6 : words.index("build")]
+    assert f"{tmp_path / 'tiny.yaml'}:{tmp_path / 'tiny.yaml'}:ro" in mounted
+    assert words[6 + len(mounted) :] == ["build", "engine", str(tmp_path / "tiny.yaml"), *option]
     assert place.left() == set()
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import trtllm_stand_in
 from servers import ROOT, free_port
 
+from build import container
+from engines.recipe_file import read_recipe
+
 COMMAND = (sys.executable, "-m", "build", "gpu-check")
 # `up` serves an ONNX engine of the same name as the recipe's, which is all that the check sees of it.
 DOCKER = """#!{python}
@@ -84,9 +87,11 @@ def test_the_report_holds_the_answers_against_the_checkpoint_and_the_speed(
     said = asked.read_text().splitlines()
     user = f"{os.getuid()}:{os.getgid()}"
     compose = "compose -f compose.yaml -f compose.gpu.yaml"
+    recipe = "engines/smollm2-135m-int4.yaml"
+    built = " ".join(container.arguments(read_recipe(ROOT / recipe), [recipe]))
     assert said == [
         "compose version",
-        f"compose run --rm --user {user} build engine engines/smollm2-135m-int4.yaml",
+        f"compose run --rm --user {user} {built}",
         f"{compose} up triton",
         f"{compose} down",
     ]
