@@ -143,6 +143,11 @@ def _check_tensors(model: Architecture, weights: Weights) -> None:
                     f"it was saved as {LM_HEAD}, which shares it: load the model with transformers 5 and "
                     "save it again, AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)"
                 )
+            elif wrapped := next((held for held in weights.tensors if held.endswith(f".{name}")), None):
+                mend = (
+                    f"it has {wrapped}, so it was saved with what training wrapped it in: save the model "
+                    "inside, accelerator.unwrap_model(model).save_pretrained(DIR)"
+                )
             raise CheckpointError(f"{weights.directory} has no tensor {name}; {mend}.")
         if tensor.shape != shape:
             mend = (

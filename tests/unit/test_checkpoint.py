@@ -164,6 +164,13 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
     assert "has no tensor model.layers.1.self_attn.o_proj.weight" in _refusal(folder)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_a_model_that_was_saved_wrapped_says_how_to_save_it(folder: Path, prefix: str) -> None:
+    tiny.write_weights(folder, {f"{prefix}{name}": tensor for name, tensor in tiny.tensors().items()})
+    message = _refusal(folder)
+    assert f"it has {prefix}model.embed_tokens.weight, so it was saved with what" in message
+
+
 def test_an_untied_model_without_lm_head_hears_of_tying(folder: Path) -> None:
     tiny.write_config(folder, tie_word_embeddings=False)
     message = _refusal(folder)
