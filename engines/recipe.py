@@ -114,13 +114,18 @@ class RequestedLimits(Section):
         max_batch_size = self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target]
         max_num_tokens = None
         if target in _TENSORRT_LLM:
-            # More than all sequences have is never used (check_max_num_tokens in tensorrt_llm/_common.py).
-            usable = min(DEFAULT_MAX_NUM_TOKENS, max_batch_size * max_seq_len)
-            max_num_tokens = self.max_num_tokens or max(usable, max_batch_size)
+            # trtllm-build lowers what is more (check_max_num_tokens in tensorrt_llm/_common.py).
+            most = max_batch_size * max_seq_len
+            max_num_tokens = self.max_num_tokens or max(min(DEFAULT_MAX_NUM_TOKENS, most), max_batch_size)
             if max_num_tokens < max_batch_size:
                 raise RecipeError(
                     f"limits.max_num_tokens {max_num_tokens} is less than max_batch_size {max_batch_size}, "
                     "but a step has at least one token of every sequence; raise one or lower the other."
+                )
+            if target == "tensorrt-llm" and max_num_tokens > most:
+                raise RecipeError(
+                    f"limits.max_num_tokens {max_num_tokens} is more than max_batch_size {max_batch_size} "
+                    f"sequences of max_seq_len {max_seq_len} have; give {most} or less."
                 )
         return Limits(
             max_batch_size=max_batch_size,
@@ -149,10 +154,7 @@ class KVCache(Section):
 
 
 class RequestedKVCache(Section):
-    """KVCache as a recipe gives it.
-
-    memory_share: None follows the target. quantization: of the keys and values of a TensorRT-LLM engine.
-    """
+    """KVCache as a recipe gives it; a memory_share of None follows the target."""
 
     memory_share: Annotated[float, Field(gt=0, le=1)] | None = None
     quantization: CacheQuantization = "none"

@@ -144,6 +144,14 @@ def test_a_step_that_cannot_hold_a_token_of_every_sequence_is_refused() -> None:
         _trtllm(limits={"max_num_tokens": 32}).limits_for(4096)
 
 
+def test_a_step_of_more_tokens_than_all_sequences_have_is_refused_before_the_build() -> None:
+    # trtllm-build lowers it (check_max_num_tokens in tensorrt_llm/_common.py).
+    asked = {"max_batch_size": 4, "max_seq_len": 1024, "max_num_tokens": 4097}
+    with pytest.raises(RecipeError, match=r"max_num_tokens 4097 is more than .*; give 4096 or less"):
+        _trtllm(limits=asked).limits_for(4096)
+    assert _trtllm(limits=asked | {"max_num_tokens": 4096}).limits_for(4096).max_num_tokens == 4096
+
+
 def test_an_int8_kv_cache_reads_prompts_in_one_piece() -> None:
     asked = {"kv_cache": {"quantization": "int8"}, "limits": {"max_num_tokens": 1024}}
     with pytest.raises(RecipeError, match="max_input_len 4095 must not exceed max_num_tokens, which is 1024"):
