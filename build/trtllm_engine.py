@@ -14,10 +14,11 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
-from build import container, convert, json_file, plan, progress, trtllm_run
+from build import container, convert, json_file, plan, progress, trtllm_memory, trtllm_run
 from build.architecture import Architecture
 from build.calibration import DEFAULT_TEXT, Calibration
 from build.checkpoint import Checkpoint
+from build.destination import check_room
 from build.gpu import Gpu
 from build.maker import Facts
 from build.mapping import Mapping
@@ -26,7 +27,7 @@ from engines import devices
 from engines.devices import Device
 from engines.errors import BuildError, CheckpointError
 from engines.manifest import FileDigest, Manifest, open_engine
-from engines.recipe import Limits, Quantization, Recipe
+from engines.recipe import CALIBRATED, Limits, Quantization, Recipe
 from text import template, tokenizer_info
 from text.tokenizer import Tokenizer
 
@@ -89,6 +90,7 @@ def make(
     )
     _warn(recipe, checkpoint.architecture)
     mapping = Mapping(recipe.parallel.tensor, recipe.parallel.pipeline)
+    check_room(work, _room(recipe, checkpoint.architecture, mapping), "engine with its converted checkpoint")
     convert.convert(
         checkpoint.directory,
         options.checkpoint_dir,
@@ -154,6 +156,13 @@ def _device() -> Device:
 def _gpu(device: Device) -> Gpu:
     major, minor = device.capability.split(".")
     return Gpu(device.name, device.memory, (int(major), int(minor)))
+
+
+def _room(recipe: Recipe, model: Architecture, mapping: Mapping) -> int:
+    """Bytes of all ranks before trtllm-build and after it, which writes them last."""
+    converted: Quantization = recipe.quantization if recipe.quantization in CALIBRATED else "none"
+    forms = converted, recipe.quantization
+    return mapping.world_size * sum(trtllm_memory.weight_bytes(model, form, mapping) for form in forms)
 
 
 def _warn(recipe: Recipe, model: Architecture) -> None:

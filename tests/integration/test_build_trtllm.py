@@ -71,6 +71,8 @@ def _place(root: Path, **container: Any) -> Place:
     made = Place(root)
     made.recipe()
     tiny.write(root / "checkpoint")
+    # The same matrices as two heads, of a size that TensorRT-LLM has.
+    tiny.write_config(root / "checkpoint", num_attention_heads=2, num_key_value_heads=1)
     (root / "container").mkdir()
     made.environment = trtllm_stand_in.write(root / "container", **container)
     return made
@@ -88,6 +90,7 @@ def test_an_engine_is_compiled_with_all_that_serving_needs_beside_it(place: Plac
     place.environment = trtllm_stand_in.write(place.root / "machine", gpus=two)
     said = place.build()
     assert f"Building {place.engine} (there is none yet)." in said
+    assert "by its plan" not in said
     assert "is ready" in said
     files = {path.name for path in place.engine.iterdir()}
     assert files == {
@@ -195,6 +198,21 @@ def test_a_gpu_that_is_too_small_by_the_plan_is_a_note_because_plans_estimate(tm
     said = place.build()
     assert "Note: by its plan the engine will not do: " in said
     assert "is ready" in said
+
+
+def test_a_disk_without_room_for_the_engine_too_is_found_before_anything_is_compiled(place: Place) -> None:
+    # 191,104 bytes are the converted checkpoint's.
+    full = "import shutil, sys; shutil.disk_usage = lambda _: shutil._ntuple_diskusage(9, 8, 200_000)"
+    run = f"{full}; from build.__main__ import app; app(sys.argv[1:])"
+    python, _, _, *words = place.command()
+    environment = place.environment | {"PYTHONPATH": f"{ROOT}:{place.environment['PYTHONPATH']}"}
+    ran = subprocess.run(
+        [python, "-c", run, *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert "The engine with its converted checkpoint takes 0 MB" in ran.stderr
+    assert "Compiling" not in ran.stderr
+    assert place.left() == set()
 
 
 def test_hidden_gpus_are_named_as_the_reason(place: Place) -> None:
