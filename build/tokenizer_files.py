@@ -48,6 +48,8 @@ class TokenizerFiles:
                 f"{directory / DEFINITION} describes no tokenizer (it has no model); copy or save it again."
             )
         config = json_file.read(directory / CONFIG)
+        for role in ("bos_token", "eos_token"):
+            _check_token(config.get(role), role, directory)
         try:
             tokenizer = Tokenizer.load(directory)
         except EngineRefused as error:
@@ -114,8 +116,19 @@ def _check_present(directory: Path) -> None:
         )
 
 
+def _check_token(value: Any, role: str, directory: Path) -> None:
+    text = value.get("content", value) if isinstance(value, dict) else value
+    if not isinstance(text, str | None):
+        raise CheckpointError(
+            f"{directory / CONFIG} has {role} {value!r}, which is no token; save the tokenizer again."
+        )
+
+
 def _inline_templates(inline: Any) -> dict[str, str]:
     """Templates by name; tokenizer_config.json has one alone, or a list with a `default` among them."""
     if isinstance(inline, list):
-        return {entry["name"]: entry["template"] for entry in inline if entry.keys() >= {"name", "template"}}
+        entries = (
+            entry for entry in inline if isinstance(entry, dict) and {"name", "template"} <= entry.keys()
+        )
+        return {entry["name"]: entry["template"] for entry in entries}
     return {"default": inline} if isinstance(inline, str) else {}

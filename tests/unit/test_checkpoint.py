@@ -325,6 +325,12 @@ def test_a_missing_tokenizer_config_is_asked_for(folder: Path) -> None:
     assert "tokenizer_config.json is missing" in _refusal(folder)
 
 
+@pytest.mark.parametrize("token", [["</s>"], {"text": "</s>"}, 2])
+def test_what_is_no_token_is_named(folder: Path, token: object) -> None:
+    tiny.write_tokenizer(folder, eos_token=token)
+    assert f"has eos_token {token!r}, which is no token" in _refusal(folder)
+
+
 def test_a_slow_tokenizer_hears_how_to_become_a_fast_one(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
     message = _refusal(folder)
