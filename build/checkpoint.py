@@ -43,9 +43,7 @@ class Checkpoint:
         Raises CheckpointError, one sentence with what is wrong and how to mend it.
         """
         if not directory.is_dir():
-            raise CheckpointError(
-                f"{directory} is not a folder; a checkpoint is the folder that save_pretrained writes."
-            )
+            raise CheckpointError(f"{directory} is not a folder; {_where_to_look(directory)}.")
         if (directory / ADAPTER).is_file():
             raise CheckpointError(
                 f"{directory} is a LoRA adapter ({ADAPTER}), not a whole model; put it into its base with "
@@ -125,6 +123,14 @@ class Checkpoint:
                 "do not slide, so this is the longest context."
             )
         return found
+
+
+def _where_to_look(directory: Path) -> str:
+    if directory.parts[:1] == ("~",):
+        return "~ is replaced by a shell, not in a recipe: write the path out"
+    if directory.is_symlink():
+        return f"it is a link to {directory.readlink()}, which is not here; in a container, mount that too"
+    return "a checkpoint is the folder that save_pretrained writes"
 
 
 def _check_tensors(model: Architecture, weights: Weights) -> None:

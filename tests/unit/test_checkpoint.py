@@ -308,6 +308,12 @@ def test_a_lora_adapter_is_no_checkpoint_and_hears_where_it_goes(folder: Path) -
     assert f"python -m build merge BASE OUTPUT --adapter {folder}" in _refusal(folder)
 
 
+def test_a_path_that_leads_nowhere_says_why(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/data/model")
+    assert "it is a link to /data/model, which is not here" in _refusal(tmp_path / "link")
+    assert "write the path out" in _refusal(Path("~/models/mine"))
+
+
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     assert "is not a folder" in _refusal(tmp_path / "nothing")
 
