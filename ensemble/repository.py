@@ -18,6 +18,7 @@ def write_repository(engine_dir: Path, repository: Path) -> None:
     an ensemble that is there is whole. Raises EngineRefused when `engine_dir` has no readable manifest.
     """
     manifest = Manifest.read(engine_dir)
+    repository = repository.resolve()  # behind a link may be another disk, to which nothing can be renamed
     repository.mkdir(parents=True, exist_ok=True)
     staging = repository.parent / f".{repository.name}.{manifest.name}"
     shutil.rmtree(staging, ignore_errors=True)

@@ -1,3 +1,4 @@
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,17 @@ def test_the_same_engine_always_gives_the_same_files(engine_dir: Path, tmp_path:
     write_repository(engine_dir, tmp_path / "two")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_a_repository_on_another_disk_may_be_linked(engine_dir: Path, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
+        if Path(disk).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is one disk")
+        (tmp_path / "repository").symlink_to(f"{disk}/repository")
+        write_repository(engine_dir, tmp_path / "repository")
+        name = Manifest.read(engine_dir).name
+        assert (tmp_path / "repository" / name / "config.pbtxt").is_file()
+        assert [path.name for path in Path(disk).iterdir()] == ["repository"]
 
 
 def test_other_engines_models_stay_as_they_are(
