@@ -25,7 +25,8 @@ class Agreement:
         """Both are texts, encoded anew, so that both were decoded and encoded the same way."""
         same = first = leading = total = 0
         for ours, theirs in zip(engine, checkpoint, strict=True):
-            mine, wanted = tokenizer.encode(ours), tokenizer.encode(theirs)
+            # A BOS in front of both would be a first token that every engine has right.
+            mine, wanted = (tokenizer.encode(text, add_special_tokens=False) for text in (ours, theirs))
             pairs = zip(mine, wanted, strict=False)
             equal = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
             same += mine == wanted

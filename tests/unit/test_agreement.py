@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 import tiny_checkpoints as tiny
+from tokenizers.processors import TemplateProcessing
 
 from build.agreement import Agreement
 from text.tokenizer import Tokenizer
@@ -23,6 +26,14 @@ def test_equal_answers_agree_wholly(tokenizer: Tokenizer) -> None:
 
 def test_an_answer_that_goes_on_is_not_the_same(tokenizer: Tokenizer) -> None:
     assert Agreement.of(["abc"], ["ab"], tokenizer) == Agreement(1, 0, 1, 1.0)
+
+
+def test_a_bos_that_the_tokenizer_puts_in_front_of_both_is_no_agreement(tmp_path: Path) -> None:
+    tiny.write_tokenizer(tmp_path)
+    tokenizer = Tokenizer.load(tmp_path)
+    tokenizer.encoder.post_processor = TemplateProcessing("<s> $A", None, [("<s>", 256)])
+    assert tokenizer.encode("a")[0] == 256
+    assert Agreement.of(["abc"], ["xyz"], tokenizer) == Agreement(1, 0, 0, 0.0)
 
 
 def test_no_answer_agrees_with_no_answer(tokenizer: Tokenizer) -> None:
