@@ -22,6 +22,9 @@ def answers(
     model = transformers.AutoModelForCausalLM.from_pretrained(
         directory, dtype=torch.float32, local_files_only=True
     )
+    # Nothing else of generation_config.json: a repetition penalty in it is not what the engine is asked for.
+    ends = model.generation_config.eos_token_id
+    model.generation_config = transformers.GenerationConfig(eos_token_id=ends)
     made = []
     for prompt in prompts:
         ids = torch.tensor([tokenizer.encode(prompt)])

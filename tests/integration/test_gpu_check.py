@@ -1,15 +1,17 @@
 """`make gpu-check` where there is no GPU, and its whole way with stand-ins for GPU and Docker."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import tiny_checkpoints as tiny
 import trtllm_stand_in
 from servers import ROOT, free_port
 
-from build import container
+from build import container, greedy
 from engines.recipe_file import read_recipe
 
 COMMAND = (sys.executable, "-m", "build", "gpu-check")
@@ -73,6 +75,14 @@ def test_a_build_that_fails_ends_it(tmp_path: Path, engine_dir: Path) -> None:
     assert "build engine engines/smollm2-135m-trtllm-bf16.yaml ended with 3" in done.stderr
     assert "up triton" not in asked.read_text()
     assert not report.exists()
+
+
+def test_transformers_is_asked_without_the_penalties_of_the_checkpoint(tmp_path: Path) -> None:
+    plain, penal = tiny.write(tmp_path / "plain"), tiny.write(tmp_path / "penal")
+    penalties = {"repetition_penalty": 5.0, "eos_token_id": 257, "do_sample": True}
+    (penal / "generation_config.json").write_text(json.dumps(penalties))
+    asked = ["The sea", "One, two, three"]
+    assert greedy.answers(penal, asked, 12, print) == greedy.answers(plain, asked, 12, print)
 
 
 def test_the_report_holds_the_answers_against_the_checkpoint_and_the_speed(
