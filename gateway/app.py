@@ -14,7 +14,7 @@ from gateway.answers.answer import answer, blaming
 from gateway.answers.choices import begun, best, candidates, merged, wholes
 from gateway.api.body import Addressed, Body, GenerationBody, Waiting
 from gateway.api.chat import ChatCompletionRequest
-from gateway.api.chat_reply import ChatCompletion, ChatReply
+from gateway.api.chat_reply import ChatCompletion, ChatReply, Tier
 from gateway.api.completions import Completion, CompletionReply, CompletionRequest
 from gateway.api.error import ErrorBody
 from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCount
@@ -165,7 +165,8 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         body, model, short = await read_question(request, ChatCompletionRequest)
         asked = await _prepared(short, model.prompter.chat, body, request.state.id)
         head = Head(f"chatcmpl-{request.state.id}", model.name)
-        shape = ChatReply(head, _with_usage(body), tier="default" if body.service_tier else None)
+        tier: Tier | None = "default" if body.service_tier else None
+        shape = ChatReply(head, body.with_usage, _prompts(body, [asked]), tier)
         return await reply(request, body, model, [asked], shape)
 
     @app.post("/v1/completions", response_model=Completion)
@@ -174,7 +175,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         body, model, short = await read_question(request, CompletionRequest)
         asked = await _prepared(short, model.prompter.completions, body, request.state.id)
         head = Head(f"cmpl-{request.state.id}", model.name)
-        shape = CompletionReply(head, _with_usage(body), model.prompter.echoes(body))
+        shape = CompletionReply(head, body.with_usage, _prompts(body, asked), model.prompter.echoes(body))
         return await reply(request, body, model, asked, shape)
 
     @app.post("/tokenize", response_model=Tokens)
@@ -295,5 +296,8 @@ async def _prepared(short: bool, prepare: Callable[Q, P], *asked: Q.args, **name
     return await asyncio.to_thread(prepare, *asked, **named)
 
 
-def _with_usage(body: GenerationBody) -> bool:
-    return body.stream_options is not None and bool(body.stream_options.include_usage)
+def _prompts(body: GenerationBody, asked: Sequence[GenerationRequest]) -> list[int]:
+    """How many tokens the prompt of each answer has, where chunks are to tell the usage so far."""
+    if not body.with_running_usage:
+        return []
+    return [len(prompt.prompt_token_ids) for prompt in asked for _ in range(body.n or 1)]

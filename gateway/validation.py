@@ -67,6 +67,11 @@ def check_options(body: GenerationBody) -> None:
         and body.max_completion_tokens is not None
         and body.max_tokens != body.max_completion_tokens
     ):
+    if body.with_running_usage and not body.with_usage:
+        raise InvalidRequest(
+            "stream_options.continuous_usage_stats needs include_usage: true.",
+            "stream_options.continuous_usage_stats",
+        )
         raise InvalidRequest(
             f"max_tokens is {body.max_tokens} and max_completion_tokens is {body.max_completion_tokens}; "
             "they mean the same, give one of them.",
@@ -184,12 +189,13 @@ def sampling(
             f"ignore_eos is true, but {field_of(body)} says where the answer ends; leave one of them out.",
             "ignore_eos",
         )
-    top_k = body.top_k or 0
+    # The likeliest tokens that together have no probability: the likeliest alone.
+    top_k = 1 if body.top_p == 0 else body.top_k or 0
     return SamplingParams(
         max_tokens=most,
         min_tokens=body.min_tokens or 0,
         temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
+        top_p=body.top_p or 1.0,
         top_k=top_k if 0 < top_k < manifest.vocab_size else 0,
         min_p=body.min_p or 0.0,
         repetition_penalty=1.0 if body.repetition_penalty is None else body.repetition_penalty,

@@ -81,6 +81,9 @@ class StreamOptions(Body):
     """What a stream carries beside the text."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = Field(
+        None, description="With include_usage, each chunk says how many tokens its answer took so far."
+    )
     include_obfuscation: Ignored = None
 
 
@@ -183,8 +186,9 @@ class GenerationBody(Waiting):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         None, description="0 is greedy; default 1."
     )
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        None, description="Keeps the likeliest tokens that together have this probability; 1 keeps all."
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Keeps the likeliest tokens that together have this probability; 1 keeps all, 0 one.",
     )
     top_k: Annotated[int, Field(ge=-1)] | None = Field(
         None, description="Keeps so many of the likeliest tokens; 0 or -1 keeps all."
@@ -209,7 +213,9 @@ class GenerationBody(Waiting):
     )
     stream: bool | None = Field(None, description="Send the answer in chunks while it comes.")
     stream_options: StreamOptions | None = Field(
-        None, description="With include_usage, the last chunk says how many tokens it took."
+        None,
+        description="With include_usage, the last chunk says how many tokens it took; with "
+        "continuous_usage_stats too, as in vLLM, each chunk says it of its answer.",
     )
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
         None, description="Taken off the logits of tokens that the answer has; default 0."
@@ -221,7 +227,9 @@ class GenerationBody(Waiting):
         None, description="Divides the logits of tokens in prompt and answer; default 1."
     )
     min_tokens: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Neither end-of-sequence nor a stop string ends the answer earlier."
+        None,
+        description="Neither end-of-sequence nor a stop string ends the answer earlier; a grammar that has "
+        "no more for it does.",
     )
     ignore_eos: bool | None = Field(None, description="Go on past end-of-sequence, to measure fixed lengths.")
     response_format: ResponseFormat | None = Field(
@@ -246,6 +254,16 @@ class GenerationBody(Waiting):
 
     user: Ignored = None
     metadata: Ignored = None
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream ends with its usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def with_running_usage(self) -> bool:
+        """Whether each chunk of a stream says the usage so far."""
+        return self.stream_options is not None and bool(self.stream_options.continuous_usage_stats)
 
     @property
     def candidates(self) -> int:

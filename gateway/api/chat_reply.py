@@ -148,20 +148,23 @@ class ChatReply(Chunks):
 
     def opening(self, count: int) -> bytes:
         """See `Reply.opening`: the role, so that a client can show at once that an answer is coming."""
-        return b"".join(self._chunk(index, ChatDelta(role="assistant", content="")) for index in range(count))
+        return b"".join(
+            self._chunk(index, ChatDelta(role="assistant", content=""), self.so_far(index))
+            for index in range(count)
+        )
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """See `Reply.piece`."""
-        text = only_text(piece)
-        if text is not None:
+        usage, text = self.so_far(index, piece.tokens), only_text(piece)
+        if text is not None and usage is None:
             return self.text(index, text)
         deltas: list[tuple[ChatDelta, Finish | None]] = [(_delta(part), None) for part in piece.parts]
         if piece.finish_reason is not None:
             deltas.append((ChatDelta(), piece.finish_reason))
         # All that the piece tells of its tokens goes with its first chunk.
         (delta, finish), *others = deltas
-        chunks = [self._chunk(index, delta, finish, ChatLogProbs.of(piece.chosen))]
-        return b"".join([*chunks, *(self._chunk(index, *each) for each in others)])
+        chunks = [self._chunk(index, delta, usage, finish, ChatLogProbs.of(piece.chosen))]
+        return b"".join([*chunks, *(self._chunk(index, delta, usage, finish) for delta, finish in others)])
 
     def last(self, usage: Usage) -> bytes:
         """See `Chunks.last`."""
@@ -175,11 +178,12 @@ class ChatReply(Chunks):
         self,
         index: int,
         delta: ChatDelta,
+        usage: Usage | None = None,
         finish: Finish | None = None,
         log_probs: ChatLogProbs | None = None,
     ) -> bytes:
         choice = ChatChunkChoice(index=index, delta=delta, logprobs=log_probs, finish_reason=finish)
-        return self._event([choice], None)
+        return self._event([choice], usage)
 
     def _event(self, choices: list[ChatChunkChoice], usage: Usage | None) -> bytes:
         chunk = ChatCompletionChunk(

@@ -1,6 +1,7 @@
 """What OpenAI's two older APIs stream alike: chunks of choices, then `[DONE]`; used by their replies."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engines.errors import SlipwayError
@@ -11,11 +12,17 @@ from gateway.errors import error_body
 
 @dataclass(frozen=True, slots=True)
 class Chunks(ABC):
-    """A part of a `Reply`. with_usage: chunks have a `usage` field, null until the last."""
+    """A part of a `Reply`.
+
+    with_usage: chunks have a `usage` field, null until the last.
+    prompts: how many tokens the prompt of each answer has, where chunks tell the usage so far; else none.
+    """
 
     head: Head
     with_usage: bool = False
+    prompts: Sequence[int] = ()
     _texts: dict[int, TextEvent] = field(default_factory=dict, init=False)
+    _tokens: dict[int, int] = field(default_factory=dict, init=False)
 
     @abstractmethod
     def place(self, index: int) -> bytes:
@@ -30,6 +37,13 @@ class Chunks(ABC):
         if index not in self._texts:
             self._texts[index] = TextEvent(self.place(index))
         return self._texts[index].of(text)
+
+    def so_far(self, index: int, tokens: int = 0) -> Usage | None:
+        """The usage of the answer `index` with so many new tokens, where chunks tell it."""
+        if not self.prompts:
+            return None
+        self._tokens[index] = self._tokens.get(index, 0) + tokens
+        return Usage.of(self.prompts[index], self._tokens[index], [])
 
     def closing(self, usage: Usage) -> bytes:
         """See `Reply.closing`."""

@@ -139,13 +139,14 @@ class CompletionReply(Chunks):
     def opening(self, count: int) -> bytes:
         """See `Reply.opening`: there is no role to tell, but the prompts where they are echoed."""
         return b"".join(
-            self._event([self._choice(index, echo, None, None)]) for index, echo in enumerate(self.echoes)
+            self._event([self._choice(index, echo, None, None)], self.so_far(index))
+            for index, echo in enumerate(self.echoes)
         )
 
     def piece(self, index: int, piece: Piece) -> bytes:
         """See `Reply.piece`."""
-        text = only_text(piece)
-        if text is not None:
+        usage, text = self.so_far(index, piece.tokens), only_text(piece)
+        if text is not None and usage is None:
             return self.text(index, text)
         told: list[tuple[str, Finish | None]] = [
             (part.text, None) for part in piece.parts if isinstance(part, Text)
@@ -155,7 +156,7 @@ class CompletionReply(Chunks):
         # All that the piece tells of its tokens goes with its first chunk.
         log_probs = [CompletionLogProbs.of(piece.chosen), *[None] * (len(told) - 1)]
         return b"".join(
-            self._event([self._choice(index, text, finish, tokens)])
+            self._event([self._choice(index, text, finish, tokens)], usage)
             for (text, finish), tokens in zip(told, log_probs, strict=True)
         )
 

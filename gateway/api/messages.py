@@ -217,7 +217,7 @@ class MessagesRequest(CountTokensRequest, Waiting):
     temperature: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="0 is greedy; default 1."
     )
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0 keeps all tokens.")
     stop_sequences: list[NonEmpty] | None = None
     stream: bool | None = None

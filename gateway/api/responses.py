@@ -116,7 +116,7 @@ class ResponsesRequest(Waiting):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         None, description="0 is greedy; default 1."
     )
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     text: TextConfig | None = None

@@ -47,7 +47,7 @@ def test_an_unknown_model_is_not_found(client: OpenAI, gateway: Gateway) -> None
     ("fields", "param"),
     [
         ({"temperature": 2.5}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"frequency_penalty": -3}, "frequency_penalty"),

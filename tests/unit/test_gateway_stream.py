@@ -222,6 +222,26 @@ async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[Co
     assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
+@pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
+async def test_each_chunk_says_the_usage_of_its_answer_so_far(
+    shape: type[ChatReply] | type[CompletionReply],
+) -> None:
+    choices = merged([answer(Scripted(script), request(), turn()) for script in (said("a", "b"), said("c"))])
+    reply = shape(HEAD, with_usage=True, prompts=[5, 3])
+    sent = b"".join([event async for event in events(reply, choices, 2, 1, 8)]).decode()
+    chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
+    told: dict[int, list[tuple[int, int, int]]] = {0: [], 1: []}
+    for chunk in chunks[:-1]:
+        told[chunk["choices"][0]["index"]].append(tuple(chunk["usage"].values()))
+    role = [(5, 0, 5)], [(3, 0, 3)]
+    opened = role if shape is ChatReply else ([], [])
+    assert told == {
+        0: [*opened[0], (5, 1, 6), (5, 2, 7), (5, 2, 7)],
+        1: [*opened[1], (3, 1, 4), (3, 1, 4)],
+    }
+    assert chunks[-1]["usage"] == {"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 11}
+
+
 def within(seconds: float) -> Deadline:
     return Deadline(time.monotonic(), seconds)
 
