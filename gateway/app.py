@@ -85,7 +85,8 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         visit: Visit = request.state.visit
         arriving = read_body(request, settings.max_body_bytes, settings.arrival_s)
         content = await attended(arriving, stopping, visit.deadline)
-        return parse(content, schema), len(content) <= _SHORT_BODY
+        short = len(content) <= _SHORT_BODY
+        return await _prepared(short, parse, content, schema), short
 
     async def read_question(request: Request, schema: type[A]) -> tuple[A, Model, bool]:
         """The checked body, its model, which is ready, and whether the body is short."""

@@ -10,6 +10,10 @@ from engines.generation import Grammar
 
 # Azure's bound for a chat. A message takes four tokens and more, so these fill a context of 8k by themselves.
 MAX_MESSAGES = 2048
+# Texts, blocks or calls of one message: as many as there may be messages.
+MAX_PARTS = MAX_MESSAGES
+# Of a response's input, where each call, result and thought is an item of its own.
+MAX_ITEMS = 4 * MAX_MESSAGES
 # OpenAI's bound.
 MAX_STOP_STRINGS = 4
 # Characters in all. A stream holds text back as long as it may be the beginning of a stop string.

@@ -6,7 +6,7 @@ from pydantic import Discriminator, FailFast, Field, JsonValue, Tag
 
 from gateway.api.body import TEXT_ONLY, Body, GenerationBody, Ignored, NonEmpty, either, only
 from gateway.api.tools import EarlierCall, NamedChoice, Tool, ToolChoice
-from gateway.bounds import MAX_MESSAGES, MAX_TOOLS, MAX_TOP_LOGPROBS
+from gateway.bounds import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_TOP_LOGPROBS
 
 _OLD = "OpenAI's old name; use tools, tool_choice and tool_calls"
 
@@ -30,7 +30,8 @@ class Message(Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: (
         Annotated[
-            Annotated[str, Tag("(string)")] | Annotated[list[TextPart], Field(min_length=1), Tag("(list)")],
+            Annotated[str, Tag("(string)")]
+            | Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS), Tag("(list)")],
             Discriminator(
                 either(string=str, list=list),
                 custom_error_type="content_type",
@@ -45,7 +46,7 @@ class Message(Body):
     refusal: Annotated[JsonValue, only(advice="refusals are not offered; leave it out")] = None
     annotations: Annotated[JsonValue, only([], advice=TEXT_ONLY)] = None
     audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
-    tool_calls: list[EarlierCall] | None = None
+    tool_calls: Annotated[list[EarlierCall], Field(max_length=MAX_PARTS)] | None = None
     parsed: Ignored = None
     function_call: Annotated[JsonValue, only(advice=_OLD)] = None
 

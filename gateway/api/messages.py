@@ -18,7 +18,7 @@ from gateway.api.body import (
     of_type,
     only,
 )
-from gateway.bounds import MAX_MESSAGES
+from gateway.bounds import MAX_MESSAGES, MAX_PARTS, MAX_STOP_STRINGS, MAX_TOOLS
 from gateway.translation import Translation
 
 
@@ -29,6 +29,9 @@ class TextBlock(Body):
     text: str
     citations: Annotated[JsonValue, only([], advice=TEXT_ONLY)] = None
     cache_control: Ignored = None
+
+
+_Texts = Annotated[list[TextBlock], Field(max_length=MAX_PARTS)]
 
 
 class ToolUseBlock(Body):
@@ -50,7 +53,7 @@ class ToolResultBlock(Body):
     tool_use_id: NonEmpty
     content: (
         Annotated[
-            Annotated[str, Tag("(string)")] | Annotated[list[TextBlock], Tag("(list)")],
+            Annotated[str, Tag("(string)")] | Annotated[_Texts, Tag("(list)")],
             Discriminator(
                 either(string=str, list=list),
                 custom_error_type="content_type",
@@ -101,7 +104,7 @@ class Message(Body):
 
     role: Literal["user", "assistant", "system"]
     content: Annotated[
-        Annotated[str, Tag("(string)")] | Annotated[list[Block], Tag("(list)")],
+        Annotated[str, Tag("(string)")] | Annotated[list[Block], Field(max_length=MAX_PARTS), Tag("(list)")],
         Discriminator(
             either(string=str, list=list),
             custom_error_type="content_type",
@@ -166,7 +169,7 @@ class CountTokensRequest(Addressed):
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES), FailFast()]
     system: (
         Annotated[
-            Annotated[str, Tag("(string)")] | Annotated[list[TextBlock], Tag("(list)")],
+            Annotated[str, Tag("(string)")] | Annotated[_Texts, Tag("(list)")],
             Discriminator(
                 either(string=str, list=list),
                 custom_error_type="system_type",
@@ -175,7 +178,7 @@ class CountTokensRequest(Addressed):
         ]
         | None
     ) = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
@@ -219,7 +222,7 @@ class MessagesRequest(CountTokensRequest, Waiting):
     )
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0 keeps all tokens.")
-    stop_sequences: list[NonEmpty] | None = None
+    stop_sequences: Annotated[list[NonEmpty], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stream: bool | None = None
     container: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
     thread: Annotated[JsonValue, only(advice="conversations are not kept; send all messages")] = None

@@ -6,6 +6,7 @@ from pydantic import Discriminator, FailFast, Field, JsonValue, Tag
 from typing_extensions import TypeAliasType
 
 from gateway.api.body import LEAVE_OUT, TEXT_ONLY, Body, Ignored, NonEmpty, either, of_type, only
+from gateway.bounds import MAX_ITEMS, MAX_PARTS
 from gateway.translation import Translation
 
 _KINDS = ("message", "function_call", "function_call_output", "reasoning")
@@ -22,7 +23,8 @@ class ContentPart(Body):
 
 
 Content = Annotated[
-    Annotated[str, Tag("(string)")] | Annotated[list[ContentPart], Tag("(list)")],
+    Annotated[str, Tag("(string)")]
+    | Annotated[list[ContentPart], Field(max_length=MAX_PARTS), Tag("(list)")],
     Discriminator(
         either(string=str, list=list),
         custom_error_type="content_type",
@@ -92,7 +94,7 @@ Item = Annotated[
 
 
 # An alias of its own, because FailFast cannot be hashed, as the members of a union must.
-Items = TypeAliasType("Items", Annotated[list[Item], Field(min_length=1), FailFast()])
+Items = TypeAliasType("Items", Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS), FailFast()])
 
 
 def say(chat: Translation, item: Item, source: str) -> None:

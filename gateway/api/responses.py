@@ -19,6 +19,7 @@ from gateway.api.body import (
     only,
 )
 from gateway.api.response_items import Items, say
+from gateway.bounds import MAX_TOOLS
 from gateway.translation import Translation, Turn
 
 
@@ -120,7 +121,7 @@ class ResponsesRequest(Waiting):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     text: TextConfig | None = None
-    tools: list[FunctionTool] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: (
         Annotated[
             Annotated[Literal["auto", "none", "required"], Tag("(string)")]

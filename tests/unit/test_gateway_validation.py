@@ -14,10 +14,13 @@ from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
 from gateway.admission import Queue
-from gateway.api.body import GenerationBody
+from gateway.api.body import Body, GenerationBody
 from gateway.api.chat import ChatCompletionRequest
 from gateway.api.completions import CompletionRequest
+from gateway.api.messages import MessagesRequest
+from gateway.api.responses import ResponsesRequest
 from gateway.backends.base import Backend
+from gateway.bounds import MAX_ITEMS, MAX_PARTS, MAX_TOOLS
 from gateway.conversation import conversation
 from gateway.errors import (
     MalformedBody,
@@ -77,6 +80,56 @@ def test_what_is_left_out_gets_the_documented_defaults() -> None:
     assert not params.ignore_eos
 
 
+def test_a_nucleus_of_nothing_is_the_likeliest_token() -> None:
+    params = sampling(chat(top_p=0, temperature=2), 28, manifest())
+    assert (params.top_p, params.top_k, params.temperature) == (1.0, 1, 2.0)
+    assert sampling(chat(top_p=0, top_k=50), 28, manifest()).top_k == 1
+
+
+def test_usage_in_each_chunk_is_for_who_wants_usage_at_all() -> None:
+    running = {"continuous_usage_stats": True}
+    assert refused(stream=True, stream_options=running).param == "stream_options.continuous_usage_stats"
+    assert chat(stream=True, stream_options={**running, "include_usage": True}).with_running_usage
+
+
+TOO_MANY = MAX_PARTS + 1
+TEXTS = [{"type": "text", "text": "x"}] * TOO_MANY
+MADE = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "fields", "param"),
+    [
+        (ChatCompletionRequest, {"messages": [{"role": "user", "content": TEXTS}]}, "messages[0].content"),
+        (
+            ChatCompletionRequest,
+            {"messages": [{"role": "assistant", "tool_calls": [MADE] * TOO_MANY}]},
+            "messages[0].tool_calls",
+        ),
+        (MessagesRequest, {"messages": [{"role": "user", "content": TEXTS}]}, "messages[0].content"),
+        (MessagesRequest, {"messages": MESSAGES, "system": TEXTS}, "system"),
+        (
+            MessagesRequest,
+            {"messages": MESSAGES, "tools": [{"name": "f", "input_schema": {}}] * (MAX_TOOLS + 1)},
+            "tools",
+        ),
+        (ResponsesRequest, {"input": MESSAGES * (MAX_ITEMS + 1)}, "input"),
+        (
+            ResponsesRequest,
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}] * TOO_MANY}]},
+            "input[0].content",
+        ),
+    ],
+)
+def test_a_list_with_too_many_entries_is_named_with_both_numbers(
+    schema: type[Body], fields: dict[str, object], param: str
+) -> None:
+    needed = {"max_tokens": 1} if schema is MessagesRequest else {}
+    with pytest.raises(InvalidRequest, match=r"has \d+ entries; the most is \d+\.") as caught:
+        parse(json.dumps({"model": "m", **needed, **fields}).encode(), schema)
+    assert caught.value.param == param
+
+
 def test_null_means_left_out() -> None:
     names = [name for name in ChatCompletionRequest.model_fields if name not in ("model", "messages")]
     body = chat(**dict.fromkeys(names))
@@ -107,7 +160,7 @@ def test_both_names_of_max_tokens_count() -> None:
         ("temperature", 2.1),
         ("temperature", float("nan")),
         ("temperature", float("inf")),
-        ("top_p", 0),
+        ("top_p", -0.1),
         ("top_p", 1.5),
         ("top_k", -2),
         ("presence_penalty", 2.1),
@@ -534,6 +587,12 @@ def test_only_json_is_read() -> None:
     for other in (None, "text/plain", "application/x-www-form-urlencoded"):
         with pytest.raises(UnsupportedMediaType, match="application/json"):
             check_media_type(other)
+
+
+def test_a_body_that_is_compressed_is_refused_as_such() -> None:
+    check_media_type("application/json", "identity")
+    with pytest.raises(UnsupportedMediaType, match="Content-Encoding is gzip"):
+        check_media_type("application/json", "gzip")
 
 
 def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
