@@ -19,7 +19,6 @@ from gateway.api.completions import Completion, CompletionReply, CompletionReque
 from gateway.api.error import ErrorBody
 from gateway.api.message_reply import MessageResponse, MessagesReply, TokensCount
 from gateway.api.messages import CountTokensRequest, MessagesRequest
-from gateway.api.model_list import ModelCard, ModelList
 from gateway.api.reply import Head, Reply, as_json
 from gateway.api.response_object import InputTokens, ResponseDeleted, ResponseObject
 from gateway.api.response_reply import ResponsesReply
@@ -42,7 +41,7 @@ from gateway.translation import Translation, Turn
 from gateway.validation import check_media_type, check_options, parse
 from gateway.version import Version, version
 
-# Longer bodies are tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
+# Longer bodies are read and tokenised in a thread, so that streams go on meanwhile; 8 KiB take about 2 ms.
 _SHORT_BODY = 8192
 # How long the headers of a stream wait for its first token: less than the shortest patience of a proxy.
 _PATIENCE_S = 10.0
@@ -81,7 +80,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     async def read(request: Request, schema: type[B]) -> tuple[B, bool]:
         """The body, and whether it is short. Counted as a request of the caller's, whatever becomes of it."""
         caller_of(request).enter()
-        check_media_type(request.headers.get("content-type"))
+        check_media_type(request.headers.get("content-type"), request.headers.get("content-encoding"))
         visit: Visit = request.state.visit
         arriving = read_body(request, settings.max_body_bytes, settings.arrival_s)
         content = await attended(arriving, stopping, visit.deadline)
@@ -248,19 +247,6 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         """Forget a response."""
         kept.delete(response_id, caller_of(request).name)
         return ResponseDeleted(id=response_id, object="response", deleted=True)
-
-    @app.get("/v1/models")
-    async def list_models(request: Request) -> ModelList:
-        """The models that are ready, and that the key is for."""
-        may_use = caller_of(request).may_use
-        return ModelList(data=[model.card for model in await models.ready() if may_use(model.name)])
-
-    @app.get("/v1/models/{name:path}")
-    async def retrieve_model(request: Request, name: str) -> ModelCard:
-        """One model that is ready."""
-        model = await models.find(name, caller_of(request))
-        await model.backend.check()
-        return model.card
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -1,13 +1,16 @@
-"""POST /models/load and /models/unload: which models hold memory; part of `gateway.app`.
+"""GET /v1/models, POST /models/load and /models/unload: which models there are; part of `gateway.app`.
 
-Paths and body are those of llama.cpp's server. Below /v1/models they would be models of these names.
+Paths and body of the last two are those of llama.cpp's server. Below /v1/models they would be models of these
+names.
 """
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 
-from gateway.api.model_list import ModelBody, ModelCard
+from gateway.api.model_list import ModelBody, ModelCard, ModelList
 from gateway.http.visit import Visit
 from gateway.keys.access import caller_of
 from gateway.models import Models
@@ -17,7 +20,22 @@ Read = Callable[[Request, type[ModelBody]], Awaitable[tuple[ModelBody, bool]]]
 
 
 def add(app: FastAPI, models: Models, read: Read) -> None:
-    """Give `app` both endpoints, for callers that may change what the server does."""
+    """Give `app` these endpoints; the last two are for callers that may change what the server does."""
+
+    @app.get("/v1/models")
+    async def list_models(request: Request) -> ModelList:
+        """The models that are ready, and that the key is for."""
+        may_use = caller_of(request).may_use
+        return ModelList(data=[model.card for model in await models.ready() if may_use(model.name)])
+
+    @app.get("/v1/models/{name:path}")
+    async def retrieve_model(request: Request, name: str) -> ModelCard:
+        """One model that is ready."""
+        if not name:  # the list's path with a slash too many
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        model = await models.find(name, caller_of(request))
+        await model.backend.check()
+        return model.card
 
     @app.post("/models/load")
     async def load_model(request: Request) -> ModelCard:

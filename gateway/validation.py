@@ -32,12 +32,18 @@ _MOST_ERRORS = 100
 B = TypeVar("B", bound=BaseModel)
 
 
-def check_media_type(content_type: str | None) -> None:
-    """Raise UnsupportedMediaType unless the body is declared as JSON."""
+def check_media_type(content_type: str | None, encoding: str | None = None) -> None:
+    """Raise UnsupportedMediaType unless the body is declared as JSON, and not as compressed."""
     declared = (content_type or "").split(";")[0].strip().lower()
     if declared != "application/json":
         raise UnsupportedMediaType(
             f"The body is declared as {declared or 'nothing'}; send it with `Content-Type: application/json`."
+        )
+    packed = (encoding or "identity").strip().lower()
+    if packed != "identity":
+        raise UnsupportedMediaType(
+            f"The Content-Encoding is {packed[:_SHOWN_INPUT]}, and this server unpacks nothing; send the "
+            "JSON as it is, without that header."
         )
 
 
@@ -61,17 +67,17 @@ def check_options(body: GenerationBody) -> None:
     """Raise InvalidRequest where two fields contradict each other."""
     if body.stream_options is not None and not body.stream:
         raise InvalidRequest("stream_options needs stream: true.", "stream_options")
+    if body.with_running_usage and not body.with_usage:
+        raise InvalidRequest(
+            "stream_options.continuous_usage_stats needs include_usage: true.",
+            "stream_options.continuous_usage_stats",
+        )
     if (
         isinstance(body, ChatCompletionRequest)
         and body.max_tokens is not None
         and body.max_completion_tokens is not None
         and body.max_tokens != body.max_completion_tokens
     ):
-    if body.with_running_usage and not body.with_usage:
-        raise InvalidRequest(
-            "stream_options.continuous_usage_stats needs include_usage: true.",
-            "stream_options.continuous_usage_stats",
-        )
         raise InvalidRequest(
             f"max_tokens is {body.max_tokens} and max_completion_tokens is {body.max_completion_tokens}; "
             "they mean the same, give one of them.",

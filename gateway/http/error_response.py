@@ -1,5 +1,6 @@
 """The responses of requests that fail, in the shape of the API that was asked; `gateway.app` sends them."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -86,12 +87,13 @@ def _allowed(request: Request) -> str:
     """
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
     routes = [route for route in routes if route.path == request.url.path] or routes
-    return ", ".join(sorted({method for route in routes for method in route.methods}))
+    methods = {method for route in routes for method in route.methods}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 def _missed(request: Request) -> str | None:
-    """The endpoint that a /v1 too few or too many, or a slash at the end, has missed."""
-    path = request.url.path.rstrip("/")
+    """The endpoint that a /v1 too few or too many, or a slash too many, has missed."""
+    path = re.sub("/{2,}", "/", request.url.path).rstrip("/")
     for near in (path, f"/v1{path}", path.removeprefix("/v1")):
         scope = {**request.scope, "path": near}
         if any(route.matches(scope)[0] != Match.NONE for route in request.app.routes):

@@ -72,6 +72,10 @@ class Visits:
         arrived = time.monotonic()
         unique = uuid.uuid4().hex
         given = Headers(scope=scope).get("x-request-id", "")
+        asked = scope
+        if scope["method"] == "HEAD":
+            # As GET is answered; uvicorn, which has the scope as it came, leaves the content out.
+            scope = {**scope, "method": "GET"}
         visit = Visit(given if _SANE_ID.fullmatch(given) else unique, Deadline(arrived, self._timeout_s))
         scope.setdefault("state", {}).update(id=unique, visit=visit)
         log.request_id.set(visit.id)
@@ -92,7 +96,7 @@ class Visits:
                 await self._app(scope, receive, send_named)
         finally:
             if _access.isEnabledFor(logging.INFO):
-                _access.info(_line(scope, visit, status, time.monotonic() - arrived))
+                _access.info(_line(asked, visit, status, time.monotonic() - arrived))
 
 
 def _line(scope: Scope, visit: Visit, status: int, seconds: float) -> str:

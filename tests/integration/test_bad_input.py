@@ -225,6 +225,26 @@ def test_a_connection_is_kept_between_requests(gateway: InstantGateway) -> None:
         assert client.get("/health/live").extensions["network_stream"].get_extra_info("client_addr") == first
 
 
+def test_head_is_answered_as_get_without_the_content(gateway: InstantGateway) -> None:
+    """As `wget --spider` and load balancers ask whether somebody is there."""
+    with httpx.Client(base_url=gateway.url) as client:
+        for path in ("/health/live", "/health/ready", "/v1/models", f"/v1/models/{gateway.model}"):
+            head, get = client.head(path), client.get(path)
+            assert (head.status_code, head.content) == (200, b"")
+            for name in ("content-length", "content-type"):
+                assert head.headers[name] == get.headers[name]
+        assert client.head(CHAT).status_code == 405
+        refusal = client.post("/health/live")
+        assert (refusal.status_code, refusal.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/v1/models/", "//v1/models", "/models", "/v1/v1//models/"])
+def test_a_path_that_is_nearly_right_is_told_the_right_one(gateway: InstantGateway, path: str) -> None:
+    refusal = httpx.get(f"{gateway.url}{path}")
+    assert refused(refusal.status_code, refusal.content) == "unknown_url"
+    assert "; /v1/models is." in refusal.json()["error"]["message"]
+
+
 def test_pipelined_requests_are_answered_in_their_order(gateway: InstantGateway) -> None:
     body = b'{"model": "nothing", "prompt": "Hi"}'
     posts = (POST + b"Content-Length: %d\r\n\r\n" % len(body) + body) * 20
