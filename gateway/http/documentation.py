@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway.api.message_error import MessageErrorBody, message_status
 from gateway.errors import TABLE
+from gateway.http import docs_page
 from gateway.http.error_response import asks_anthropics_api
 from gateway.http.examples import ERROR, EXAMPLES, MESSAGE_ERROR, MODEL, Events, Example
 from gateway.keys.access import OPEN
@@ -24,7 +25,8 @@ class DocumentedApp(FastAPI):
     """FastAPI with a whole document. shown_model: stands in the examples. asks_for_keys: it says how."""
 
     def __init__(self, *, shown_model: str, asks_for_keys: bool, **fastapis: Any) -> None:
-        super().__init__(**fastapis)
+        super().__init__(docs_url=None, redoc_url=None, **fastapis)
+        docs_page.add(self)
         self._shown_model = shown_model
         self._asks_for_keys = asks_for_keys
 

@@ -9,12 +9,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import InvalidApiKey
+from gateway.http import docs_page
 from gateway.http.error_response import error_response
 from gateway.keys.keys import ANYBODY, Caller, Keys
 
 # Who asks there has no key: probes, and browsers that open the documentation. /metrics is not here, because
 # Prometheus can send a key (`authorization` in its scrape configuration).
-OPEN = frozenset({"/health/live", "/health/ready", "/docs", "/redoc", "/openapi.json"})
+OPEN = frozenset({"/health/live", "/health/ready"}) | docs_page.PATHS
 _BEARER = b"bearer "
 
 

@@ -71,7 +71,7 @@ def key(guarded: Guarded) -> str:
 
 
 def test_without_a_valid_key_only_health_and_documentation_answer(guarded: Guarded, key: str) -> None:
-    for path in ("/health/live", "/health/ready", "/docs", "/openapi.json"):
+    for path in ("/health/live", "/health/ready", "/docs", "/docs/swagger-ui.css", "/openapi.json"):
         assert httpx.get(f"{guarded.url}{path}").status_code == 200
     document = httpx.get(f"{guarded.url}/openapi.json").json()
     assert document["security"], "the page at /docs has a field for the key"

@@ -1,6 +1,7 @@
 """The official openai client gets from every backend what OpenAI's reference promises."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 
@@ -340,7 +341,16 @@ def test_the_api_is_documented(gateway: Gateway) -> None:
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         name = body["schema"]["$ref"].rsplit("/", 1)[1]
         assert field in document["components"]["schemas"][name]["properties"]
-    assert httpx.get(f"{gateway.url}/docs").status_code == 200
+
+
+def test_the_page_of_the_documentation_needs_no_other_server(gateway: Gateway) -> None:
+    page = httpx.get(f"{gateway.url}/docs")
+    files = re.findall(r"""(?:src=|href=|url: )["']([^"']+)["']""", page.text)
+    wanted = [str(page.url.join(file)) for file in files if not file.startswith("data:")]
+    assert len(wanted) == 3
+    for url in wanted:
+        assert url.startswith(gateway.url)
+        assert httpx.get(url).status_code == 200
 
 
 @of_the_runtime
