@@ -22,6 +22,41 @@ TOKEN = " word"
 PLAN = re.compile(rb'{"tokens_per_message": (\d+), "pause_s": ([\d.]+)}')
 
 
+# Of the ensembles that it stands for, as far as a gateway names them.
+INPUTS = (
+    "text_input",
+    "prompt_token_ids",
+    "max_tokens",
+    "min_tokens",
+    "stream",
+    "return_num_output_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias_ids",
+    "logit_bias_values",
+    "guided_decoding_guide_type",
+    "guided_decoding_guide",
+    "return_log_probs",
+    "num_top_log_probs",
+    "end_id",
+)
+OUTPUTS = (
+    "text_output",
+    "num_output_tokens",
+    "end_of_sequence",
+    "cached_tokens",
+    "finish_reason",
+    "output_ids",
+    "output_log_probs",
+    "top_log_prob_ids",
+    "top_log_probs",
+)
 # What a client reads of any answer.
 _READ_ALWAYS = frozenset({"text_output", "num_output_tokens", "end_of_sequence"})
 
@@ -115,6 +150,16 @@ async def ready(content: bytes, context: object) -> bytes:
     return triton.ModelReadyResponse(ready=True).SerializeToString()
 
 
+async def metadata(content: bytes, context: object) -> bytes:
+    """The method ModelMetadata: every model has what ours have."""
+    told = triton.ModelMetadataResponse(name="instant")
+    for name in INPUTS:
+        told.inputs.add(name=name)
+    for name in OUTPUTS:
+        told.outputs.add(name=name)
+    return told.SerializeToString()
+
+
 async def loaded(content: bytes, context: object) -> bytes:
     """The method RepositoryModelLoad: every model is."""
     return triton.RepositoryModelLoadResponse().SerializeToString()
@@ -136,6 +181,7 @@ async def serve(port: int) -> None:
     methods = {
         "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(answer),
         "ModelReady": grpc.unary_unary_rpc_method_handler(ready),
+        "ModelMetadata": grpc.unary_unary_rpc_method_handler(metadata),
         "RepositoryModelLoad": grpc.unary_unary_rpc_method_handler(loaded),
         "RepositoryModelUnload": grpc.unary_unary_rpc_method_handler(unloaded),
         "RepositoryIndex": grpc.unary_unary_rpc_method_handler(index),

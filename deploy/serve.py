@@ -113,7 +113,7 @@ def _gateway(places: Places) -> Start:
 
 def _wait(console: Console, what: str, url: str, children: list[Child], interruption: Interruption) -> None:
     """Until `url` answers 200. No time limit: a large engine loads for minutes, and Ctrl-C is at hand."""
-    began = time.monotonic()
+    began, told = time.monotonic(), ""
     if not console.is_terminal:
         console.print(f"{what} (log: {_short(children[-1].log)})")
     with console.status(what) as status:
@@ -121,10 +121,23 @@ def _wait(console: Console, what: str, url: str, children: list[Child], interrup
             for child in children:
                 child.check()
             with suppress(httpx.TransportError):  # Not listening yet.
-                if httpx.get(url, timeout=_PROBE_TIMEOUT_S).status_code == httpx.codes.OK:
+                answer = httpx.get(url, timeout=_PROBE_TIMEOUT_S)
+                if answer.status_code == httpx.codes.OK:
                     return
+                why = _why_not(answer)
+                if why not in ("", told):
+                    console.print(f"Not ready: {why}")
+                    told = why
             status.update(f"{what} ({time.monotonic() - began:.0f} s; log: {_short(children[-1].log)})")
             interruption.pause(_POLL_S)
+
+
+def _why_not(answer: httpx.Response) -> str:
+    """The gateway's sentence; Triton gives none."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _ready_engines(console: Console, places: Places, triton: Child) -> list[str]:

@@ -85,22 +85,20 @@ class Models:
 
     async def ready(self) -> list[Model]:
         """Those that answer now."""
-        await self._look()
-        models = list(self)
-        checks = await asyncio.gather(*(_is_ready(model) for model in models))
-        return [model for model, ready in zip(models, checks, strict=True) if ready]
+        return [model for model, why in await self._probed() if why is None]
 
     async def check(self) -> None:
-        """Raise ModelUnavailable, which says why, when no model answers."""
-        if not await self.ready():
-            await next(iter(self)).backend.probe()
+        """Raise ModelUnavailable, which says why of each, when no model answers."""
+        reasons = [why for _, why in await self._probed()]
+        if None not in reasons:
+            raise ModelUnavailable(" ".join(map(str, reasons)))
 
     async def bring_up(self, name: str, caller: Caller) -> Model:
         """Load a model, as its engine is now, unless it is ready. Raises what `Backend.bring_up` does."""
         await self._look(every_s=0)
         model = await self.find(name, caller)
         async with self._changing:
-            if not await _is_ready(model):
+            if await _why_away(model) is not None:
                 await model.backend.bring_up()
                 if self._source is not None:
                     self._models[name] = await self._source.again(name)
@@ -119,6 +117,13 @@ class Models:
         for model in self:
             await model.backend.close()
 
+    async def _probed(self) -> list[tuple[Model, str | None]]:
+        """Each model, and why it does not answer now, if it does not."""
+        await self._look()
+        models = list(self)
+        reasons = await asyncio.gather(*(_why_away(model) for model in models))
+        return list(zip(models, reasons, strict=True))
+
     async def _look(self, every_s: float = _LOOK_EVERY_S) -> None:
         """For models that came meanwhile, unless the last look was less than `every_s` seconds ago."""
         async with self._looking:
@@ -128,9 +133,9 @@ class Models:
             self._looked_at = time.monotonic()
 
 
-async def _is_ready(model: Model) -> bool:
+async def _why_away(model: Model) -> str | None:
     try:
         await model.backend.probe()
-    except ModelUnavailable:
-        return False
-    return True
+    except ModelUnavailable as error:
+        return str(error)
+    return None

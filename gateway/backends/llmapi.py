@@ -10,7 +10,7 @@ from contextlib import aclosing
 import numpy as np
 from tritonclient.grpc import InferInput
 
-from engines.generation import Delta, FinishReason, GenerationRequest
+from engines.generation import Delta, FinishReason, GenerationRequest, SamplingParams
 from gateway.backends.base import Load
 from gateway.backends.triton_model import TritonModel, tensor
 
@@ -24,7 +24,8 @@ class LlmapiBackend:
     """One model on a Triton server. Made inside the running event loop."""
 
     def __init__(self, model: str, url: str) -> None:
-        self._model = TritonModel(model, url)
+        inputs = _inputs(GenerationRequest("", "", (), SamplingParams(max_tokens=1)))
+        self._model = TritonModel(model, url, frozenset((*(each.name() for each in inputs), *_OUTPUTS)))
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """See `gateway.backends.base.Backend.generate`.

@@ -15,7 +15,7 @@ import numpy as np
 from tritonclient.grpc import InferInput, InferResult
 
 from engines.errors import ModelUnavailable, SlipwayError
-from engines.generation import Delta, FinishReason, GenerationRequest, Grammar, TopLogProbs
+from engines.generation import Delta, FinishReason, GenerationRequest, Grammar, SamplingParams, TopLogProbs
 from engines.recipe import Target
 from engines.stages import engine_stage
 from gateway.backends.base import Load
@@ -44,7 +44,7 @@ class TritonBackend:
     def __init__(self, model: str, target: Target, url: str, grammars: GrammarCheck | None) -> None:
         self._name = model
         self._onnx = target != "tensorrt-llm"
-        self._model = TritonModel(model, url)
+        self._model = TritonModel(model, url, _tensors(self._onnx))
         self._grammars = grammars
         self._stops: set[asyncio.Task[None]] = set()
 
@@ -250,6 +250,25 @@ def _inputs(request: GenerationRequest) -> list[InferInput]:
     if sampling.ignore_eos:
         inputs.append(tensor("end_id", [[_NO_END_ID]], np.int32))
     return inputs
+
+
+def _tensors(onnx: bool) -> frozenset[str]:
+    """All that a request to the ensemble names: those of one that asks for everything its engine can do."""
+    everything = SamplingParams(
+        max_tokens=1,
+        min_tokens=1,
+        min_p=0.5 * onnx,
+        repetition_penalty=2.0,
+        presence_penalty=1.0,
+        frequency_penalty=1.0,
+        logit_bias=((0, 1.0),),
+        ignore_eos=True,
+        log_probs=True,
+        top_log_probs=int(onnx),
+        grammar=Grammar("regex", "a"),
+    )
+    request = GenerationRequest("", "", (0,), everything)
+    return frozenset((*(each.name() for each in _inputs(request)), *_outputs(request, onnx)))
 
 
 def _stop_inputs() -> list[InferInput]:

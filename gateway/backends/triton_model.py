@@ -1,5 +1,6 @@
 """One model on a Triton server: a gRPC stream per request, errors typed; used by `triton` and `llmapi`."""
 
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
@@ -31,12 +32,18 @@ _CHANNEL = [
 ]
 
 
+_log = logging.getLogger(__name__)
+
+
 class TritonModel:
     """The model that an engine's clients call. Made inside the running event loop."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, tensors: frozenset[str]) -> None:
+        """tensors: all that requests name, inputs and outputs."""
         self._name = name
         self._url = url
+        self._tensors = tensors
+        self._outdated = False
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
         self._ready_until = 0.0
 
@@ -88,13 +95,17 @@ class TritonModel:
         self._ready_until = time.monotonic() + _READY_KNOWN_S
 
     async def probe(self) -> None:
-        """Raise ModelUnavailable, which says why, unless Triton says at this moment that it is ready."""
+        """Raise ModelUnavailable, which says why, unless Triton says at this moment that it is ready, and has
+        it with all the tensors that requests may name.
+        """
         self._ready_until = 0.0
         await self.check()
+        await self._check_tensors()
 
     async def bring_up(self) -> None:
-        """Load the model. Raises what `triton_repository.bring_up` does."""
+        """Load the model. Raises what `triton_repository.bring_up` does, and as `probe`."""
         await triton_repository.bring_up(self._client, self._name)
+        await self._check_tensors()
 
     async def take_down(self, stages: bool = False) -> None:
         """Unload the model, and its stages where it has some. Raises as `bring_up` does."""
@@ -107,14 +118,30 @@ class TritonModel:
         """Let go of the connection."""
         await self._client.close()
 
+    async def _check_tensors(self) -> None:
+        try:
+            told = await self._client.get_model_metadata(self._name, client_timeout=_READY_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise self._typed(error.message()) from None
+        missing = self._tensors - {each.name for each in (*told.inputs, *told.outputs)}
+        before, self._outdated = self._outdated, bool(missing)
+        if missing:
+            outdated = self._laid_out_otherwise(f"no {', '.join(sorted(missing))}")
+            if not before:  # who waits for readiness sees the log, and no request
+                _log.error("%s", outdated)
+            raise outdated
+
+    def _laid_out_otherwise(self, sign: str) -> ModelUnavailable:
+        return ModelUnavailable(
+            f"Triton at {self._url} has models of {self._name} that another version of Slipway laid out "
+            f"({sign}); run `python -m build repository` on its engine, and start Triton again."
+        )
+
     def _typed(self, message: str, code: grpc.StatusCode | None = None) -> SlipwayError:
         """Triton's error as ours. code: of a connection that failed; what a model says is text alone."""
         kind, message = stage_errors.read(message.rstrip("."))
         if message.startswith("unexpected inference "):
-            return ModelUnavailable(
-                f"Triton at {self._url} has models of {self._name} that another version of Slipway laid out "
-                f"({message}); run `python -m build repository` on its engine, and start Triton again."
-            )
+            return self._laid_out_otherwise(message)
         if kind is InvalidRequest:
             return InvalidRequest(f"Triton refuses the request: {message}.")
         away = kind is ModelUnavailable or code == grpc.StatusCode.UNAVAILABLE

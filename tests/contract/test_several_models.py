@@ -1,5 +1,6 @@
 """Several models behind one gateway and one real Triton: listed, unloaded, loaded, and come while it runs."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -117,6 +118,21 @@ def test_a_model_that_cannot_be_loaded_says_why(served: Served, engine_dir: Path
     with pytest.raises(openai.InternalServerError, match=r"old.*onnxruntime"):
         served.change("load", "old")
     assert "old" not in served.listed()
+
+
+def test_a_model_that_an_earlier_slipway_laid_out_is_not_ready_and_says_so(
+    served: Served, engine_dir: Path
+) -> None:
+    write_repository(renamed(engine_dir, served.engines, "earlier"), served.repository)
+    ensemble = served.repository / "earlier" / "config.pbtxt"
+    without = re.sub(
+        r'input \{\s+name: "min_p".*?\}\n|[^\n]*key: "min_p"[^\n]*\n', "", ensemble.read_text(), flags=re.S
+    )
+    ensemble.write_text(without)
+    with pytest.raises(openai.InternalServerError, match=r"earlier .*no min_p.*python -m build repository"):
+        served.change("load", "earlier")
+    assert "earlier" not in served.listed()
+    served.change("unload", "earlier")
 
 
 def test_only_an_admin_loads_and_unloads_and_no_page_of_another_origin(served: Served) -> None:

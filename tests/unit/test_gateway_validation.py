@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
+from engines.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound, ModelUnavailable
 from engines.generation import Grammar
 from engines.manifest import Manifest
 from engines.recipe import Chat, Limits
@@ -605,14 +605,31 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
                 assert 400 <= http_error(kind("x")).status <= 504
 
 
-async def test_where_one_model_is_served_it_need_not_be_named() -> None:
-    def model(name: str) -> Model:
-        named = manifest().model_copy(update={"name": name})
-        prompter = Prompter(
-            named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None), cast(Quotation, None)
-        )
-        return Model(prompter, cast(Backend, None), Queue(name, 1, 0))
+def model(name: str, backend: object = None) -> Model:
+    named = manifest().model_copy(update={"name": name})
+    prompter = Prompter(
+        named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None), cast(Quotation, None)
+    )
+    return Model(prompter, cast(Backend, backend), Queue(name, 1, 0))
 
+
+class Probed:
+    def __init__(self, why_not: str | None) -> None:
+        self.why_not = why_not
+
+    async def probe(self) -> None:
+        if self.why_not is not None:
+            raise ModelUnavailable(self.why_not)
+
+
+async def test_a_server_none_of_whose_models_answers_says_why_of_each() -> None:
+    away = [model("a", Probed("a is not loaded.")), model("b", Probed("b starts again."))]
+    with pytest.raises(ModelUnavailable, match=r"^a is not loaded\. b starts again\.$"):
+        await Models(away).check()
+    await Models([*away, model("c", Probed(None))]).check()
+
+
+async def test_where_one_model_is_served_it_need_not_be_named() -> None:
     assert (await Models([model("a")]).find(None)).name == "a"
     with pytest.raises(InvalidRequest, match="a, b") as caught:
         await Models([model("a"), model("b")]).find(None)
