@@ -20,22 +20,28 @@ _REMEMBERED = 32
 class Turn:
     """One answer's turn at the engine: `async with` waits for a place and gives it back at the end.
 
-    tokens: generated so far, counted by `gateway.answers.answer`.
+    tokens: generated so far. first: when the first came, as `time.monotonic` counts; 0 before.
     """
 
-    __slots__ = ("_granted", "_queue", "began", "rank", "tokens")
+    __slots__ = ("_granted", "_queue", "began", "first", "rank", "tokens")
 
     def __init__(self, queue: "Queue", rank: tuple[int, int]) -> None:
         self._queue = queue
         self._granted = asyncio.Event()
         self.rank = rank
-        self.began = 0.0
+        self.began = self.first = 0.0
         self.tokens = 0
 
     def grant(self) -> None:
         """Called by the queue when there is a place."""
         self.began = time.monotonic()
         self._granted.set()
+
+    def count(self, tokens: int) -> None:
+        """Called by `gateway.answers.answer` with what was generated since the last time."""
+        if tokens and not self.tokens:
+            self.first = time.monotonic()
+        self.tokens += tokens
 
     async def __aenter__(self) -> Self:
         await self._granted.wait()

@@ -33,7 +33,7 @@ from gateway.http.error_response import MESSAGES, answer_errors
 from gateway.http.sse import EventStream, events
 from gateway.http.visit import Visit, Visits
 from gateway.keys.access import caller_of, guard, open_to_origins
-from gateway.metrics import registry
+from gateway.metrics import Requests, registry
 from gateway.models import Model, Models
 from gateway.response_store import Kept, ResponseStore
 from gateway.settings import Settings
@@ -97,6 +97,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         if isinstance(body, GenerationBody):
             check_options(body)
         model = await models.find(body.model, caller_of(request))
+        visit.served = model.name
         await model.backend.check()
         return body, model, short
 
@@ -272,7 +273,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     model_control.add(app, models, read)
     answer_errors(app)
     guard(app, settings.access)
-    app.add_middleware(Visits, timeout_s=settings.timeout_s)
+    app.add_middleware(Visits, timeout_s=settings.timeout_s, over=Requests(metrics).count)
     open_to_origins(app, settings.access)
     return app
 

@@ -1,12 +1,18 @@
-"""What Prometheus reads at /metrics: how busy each engine is, and how many wait for it."""
+"""What Prometheus reads at /metrics: engines, those who wait for them, and what became of requests."""
 
+import time
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.http.visit import Visit
 from gateway.models import Models
+
+# Seconds. A cached prompt on a GPU takes some milliseconds, a long one on a laptop a minute.
+_UNTIL_FIRST = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_UNTIL_OVER = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
 class EngineLoad(Collector):
@@ -64,8 +70,47 @@ class Queues(Collector):
         yield refused
 
 
+class Requests:
+    """What became of those who asked a model, of every backend."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def described(name: str, what: str) -> tuple[str, str, list[str]]:
+            return f"slipway_{name}", what, ["model"]
+
+        self._over = Counter(
+            "slipway_requests", "Requests that are over.", ["model", "status"], registry=registry
+        )
+        self._prompt = Counter(*described("prompt_tokens", "Tokens of their prompts."), registry=registry)
+        self._first = Histogram(
+            *described("time_to_first_token_seconds", "From a request's arrival, for each answer."),
+            buckets=_UNTIL_FIRST,
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            *described("request_seconds", "From a request's arrival to the end of its answers."),
+            buckets=_UNTIL_OVER,
+            registry=registry,
+        )
+
+    def count(self, visit: Visit, status: int) -> None:
+        """Take one that is over. One that found no model, or none for it, is nobody's."""
+        if visit.served is None:
+            return
+        self._over.labels(visit.served, status).inc()
+        if not visit.turns:
+            return
+        arrived = visit.deadline.arrived
+        self._prompt.labels(visit.served).inc(visit.prompt_tokens)
+        self._seconds.labels(visit.served).observe(time.monotonic() - arrived)
+        for turn in visit.turns:
+            if turn.first:
+                self._first.labels(visit.served).observe(turn.first - arrived)
+
+
 def registry(models: Models) -> CollectorRegistry:
     """Everything this server publishes."""
+    # When each series began would be as many series again.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     registry.register(EngineLoad(models))
     registry.register(Queues(models))

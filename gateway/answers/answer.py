@@ -61,7 +61,7 @@ async def answer(
     async with turn, aclosing(backend.generate(request)) as deltas:
         async for delta in deltas:
             tokens += delta.token_count
-            turn.tokens += delta.token_count
+            turn.count(delta.token_count)
             log_prob += sum(delta.log_probs)
             cached = delta.cached_tokens if cached is None else cached
             text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, None)

@@ -8,6 +8,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ class Visit:
 
     id: the client's `x-request-id`, or a new one; two requests may bring the same.
     deadline: when it must be over. key: the name of the API key, where there is one. model: what the body
-        asks for. turns: its answers in the engine's queue.
+        asks for. served: the model that it found. turns: its answers in the engine's queue.
     ending: what is to be done when the response is over, whatever its end.
     """
 
@@ -40,6 +41,7 @@ class Visit:
     deadline: Deadline
     key: str | None = None
     model: str | None = None
+    served: str | None = None
     prompt_tokens: int = 0
     turns: list[Turn] = field(default_factory=list)
     ending: ExitStack = field(default_factory=ExitStack)
@@ -59,10 +61,11 @@ class Visit:
 class Visits:
     """ASGI middleware, around everything that answers."""
 
-    def __init__(self, app: ASGIApp, timeout_s: float) -> None:
-        """timeout_s: seconds a request may take."""
+    def __init__(self, app: ASGIApp, timeout_s: float, over: Callable[[Visit, int], None]) -> None:
+        """timeout_s: seconds a request may take. over: told of each that is, with its status."""
         self._app = app
         self._timeout_s = timeout_s
+        self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`state.visit` for the endpoints, `state.id` for what they generate, `x-request-id` for clients."""
@@ -95,6 +98,7 @@ class Visits:
             with visit.ending:
                 await self._app(scope, receive, send_named)
         finally:
+            self._over(visit, status)
             if _access.isEnabledFor(logging.INFO):
                 _access.info(_line(asked, visit, status, time.monotonic() - arrived))
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from gateways import Gateway, of_the_runtime
 from openai import OpenAI
+from prometheus_client.parser import text_string_to_metric_families
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
@@ -306,6 +307,22 @@ def test_the_models_that_are_ready_are_listed(client: OpenAI, gateway: Gateway) 
 def test_health_says_live_and_ready(gateway: Gateway) -> None:
     for path in ("live", "ready"):
         assert httpx.get(f"{gateway.url}/health/{path}").json() == {"status": path}
+
+
+def test_requests_are_counted_and_timed(client: OpenAI, gateway: Gateway) -> None:
+    def told() -> list[float]:
+        page = httpx.get(f"{gateway.url}/metrics").text
+        samples = [each for family in text_string_to_metric_families(page) for each in family.samples]
+        of_model = [each for each in samples if each.labels.get("model") == gateway.model]
+        answered = [each for each in of_model if each.labels.get("status") in (None, "200")]
+        return [
+            sum(each.value for each in answered if each.name == f"slipway_{name}")
+            for name in ("requests_total", "time_to_first_token_seconds_count", "request_seconds_count")
+        ]
+
+    before = told()
+    client.completions.create(model=gateway.model, prompt=COUNT, max_tokens=1, n=2)
+    assert [after - then for then, after in zip(before, told(), strict=True)] == [1, 2, 1]
 
 
 def test_an_answer_goes_on_with_the_last_message(client: OpenAI, gateway: Gateway) -> None:

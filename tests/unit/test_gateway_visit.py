@@ -2,19 +2,27 @@
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import log
 from gateway.admission import Queue
 from gateway.http.visit import Visit, Visits
+from gateway.metrics import Requests
 
 
-async def visited(app: ASGIApp, given_id: str = "", path: str = "/v1/completions") -> dict[str, str]:
+async def visited(
+    app: ASGIApp,
+    given_id: str = "",
+    path: str = "/v1/completions",
+    over: Callable[[Visit, int], None] = lambda visit, status: None,
+) -> dict[str, str]:
     """The headers of the answer."""
     answered: dict[str, str] = {}
 
@@ -26,7 +34,7 @@ async def visited(app: ASGIApp, given_id: str = "", path: str = "/v1/completions
 
     headers = [(b"x-request-id", given_id.encode("latin-1", "replace"))] if given_id else []
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    await Visits(app, timeout_s=60)(scope, receive, send)
+    await Visits(app, timeout_s=60, over=over)(scope, receive, send)
     return answered
 
 
@@ -75,3 +83,32 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
     told = json.loads(access[access.index("{") :])
     assert (told["request_id"], told["status"], told["model"]) == ("mine", 500, "a\nb")
     assert len(told["path"]) == 200
+
+
+async def test_what_became_of_requests_is_counted_by_model_and_status() -> None:
+    registry = CollectorRegistry()
+    line = Queue("m", slots=2, bound=9)
+
+    def ends(status: int, served: str | None, *tokens: int) -> ASGIApp:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            visit: Visit = scope["state"]["visit"]
+            visit.model, visit.served, visit.prompt_tokens = "whatever a client writes", served, 7
+            for turn, count in zip(visit.take_turns(line, len(tokens), None, "n"), tokens, strict=True):
+                turn.count(count)
+                turn.count(count)
+            await send({"type": "http.response.start", "status": status, "headers": []})
+
+        return app
+
+    count = Requests(registry).count
+    for app in (ends(200, "m", 3, 0), ends(504, "m", 1), ends(400, "m"), ends(404, None)):
+        await visited(app, over=count)
+
+    def told(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"slipway_{name}", labels)
+
+    assert [told("requests_total", model="m", status=status) for status in ("200", "504", "400")] == [1] * 3
+    assert {sample.labels["model"] for family in registry.collect() for sample in family.samples} == {"m"}
+    assert told("prompt_tokens_total", model="m") == 14
+    assert told("request_seconds_count", model="m") == 2
+    assert told("time_to_first_token_seconds_count", model="m") == 2
