@@ -10,8 +10,8 @@ from engines.generation import Grammar
 
 # Azure's bound for a chat. A message takes four tokens and more, so these fill a context of 8k by themselves.
 MAX_MESSAGES = 2048
-# Texts, blocks or calls of one message: as many as there may be messages.
-MAX_PARTS = MAX_MESSAGES
+# Texts, blocks or calls of one message. Each costs some microseconds in which no stream goes on.
+MAX_PARTS = 512
 # Of a response's input, where each call, result and thought is an item of its own.
 MAX_ITEMS = 4 * MAX_MESSAGES
 # OpenAI's bound.
