@@ -3,12 +3,12 @@
 import secrets
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel
 
-from gateway.answers.answer import Finish, Piece, Whole
+from gateway.answers.answer import Finish, Piece, Whole, reasoning_tokens
 from gateway.api.chunks import Chunks
 from gateway.api.reply import TextEvent, event, only_text
 from gateway.api.token_log_probs import ChatLogProbs
@@ -116,7 +116,7 @@ class ChatCompletionChunk(BaseModel):
     service_tier: Tier | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChatReply(Chunks):
     """The shapes of /v1/chat/completions.
 
@@ -124,6 +124,7 @@ class ChatReply(Chunks):
     """
 
     tier: Tier | None = None
+    _reasoning_tokens: int = field(default=0, init=False)
 
     def whole(self, answers: Sequence[Whole], usage: Usage) -> ChatCompletion:
         """See `Reply.whole`."""
@@ -142,7 +143,7 @@ class ChatReply(Chunks):
             created=self.head.created,
             model=self.head.model,
             choices=choices,
-            usage=usage,
+            usage=usage.with_reasoning(sum(answer.reasoning_tokens for answer in answers)),
         )
         return body.model_copy(update={"service_tier": self.tier}) if self.tier else body
 
@@ -158,6 +159,7 @@ class ChatReply(Chunks):
         usage, text = self.so_far(index, piece.tokens), only_text(piece)
         if text is not None and usage is None:
             return self.text(index, text)
+        self._reasoning_tokens += reasoning_tokens(piece)
         deltas: list[tuple[ChatDelta, Finish | None]] = [(_delta(part), None) for part in piece.parts]
         if piece.finish_reason is not None:
             deltas.append((ChatDelta(), piece.finish_reason))
@@ -168,7 +170,7 @@ class ChatReply(Chunks):
 
     def last(self, usage: Usage) -> bytes:
         """See `Chunks.last`."""
-        return self._event([], usage)
+        return self._event([], usage.with_reasoning(self._reasoning_tokens))
 
     def place(self, index: int) -> bytes:
         """See `Chunks.place`."""

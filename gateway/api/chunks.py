@@ -10,7 +10,7 @@ from gateway.api.usage import Usage
 from gateway.errors import error_body
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunks(ABC):
     """A part of a `Reply`.
 

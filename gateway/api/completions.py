@@ -115,7 +115,7 @@ class Completion(BaseModel):
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CompletionReply(Chunks):
     """The shapes of /v1/completions, where an answer is all text.
 

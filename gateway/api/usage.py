@@ -12,13 +12,20 @@ class PromptTokensDetails(BaseModel):
     cached_tokens: int
 
 
+class CompletionTokensDetails(BaseModel):
+    """reasoning_tokens: those of the answers that were thoughts."""
+
+    reasoning_tokens: int
+
+
 class Usage(BaseModel):
-    """Tokens of one request; the details are there where the backend knows them."""
+    """Tokens of one request; the details are there where the backend knows them, and there are some."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
 
     @classmethod
     def of(cls, prompt: int, completion: int, cached: Sequence[int | None]) -> Self:
@@ -29,3 +36,8 @@ class Usage(BaseModel):
             return usage
         details = PromptTokensDetails(cached_tokens=sum(known))
         return usage.model_copy(update={"prompt_tokens_details": details})
+
+    def with_reasoning(self, tokens: int) -> Self:
+        """The same, of which so many tokens were thoughts."""
+        details = CompletionTokensDetails(reasoning_tokens=tokens)
+        return self.model_copy(update={"completion_tokens_details": details}) if tokens else self

@@ -15,16 +15,17 @@ from turns import turn
 from engines.errors import EngineFailed
 from engines.generation import Delta, FinishReason, GenerationRequest, SamplingParams
 from gateway.answers.answer import Piece, answer
-from gateway.answers.choices import begun, merged, wholes
+from gateway.answers.choices import Choice, begun, merged, wholes
 from gateway.api.chat_reply import ChatReply
 from gateway.api.completions import CompletionReply
 from gateway.api.reply import Head, Reply
+from gateway.api.usage import Usage
 from gateway.backends.base import Load
 from gateway.errors import ServerStopping
 from gateway.http.connection import ClientLeft, attended
 from gateway.http.deadline import Deadline
 from gateway.http.sse import EventStream, events
-from text.parts import Text
+from text.parts import Reasoning, Text
 
 
 class Scripted:
@@ -240,6 +241,24 @@ async def test_each_chunk_says_the_usage_of_its_answer_so_far(
         1: [*opened[1], (3, 1, 4), (3, 1, 4)],
     }
     assert chunks[-1]["usage"] == {"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 11}
+
+
+async def test_usage_says_how_many_tokens_were_thoughts_streamed_or_not() -> None:
+    pieces = [Piece((Reasoning("hm"),), 3), Piece((Text("a"),), 2), Piece((), 0, "stop")]
+
+    async def said_twice() -> AsyncGenerator[Choice, None]:
+        for index in (0, 1):
+            for piece in pieces:
+                yield Choice(index, piece)
+
+    sent = [event async for event in events(ChatReply(HEAD, True), said_twice(), 1, 2, 5)]
+    streamed = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
+    answers = await wholes(said_twice(), 2)
+    whole = ChatReply(HEAD).whole(answers, Usage.of(5, 10, [])).usage.model_dump(exclude_unset=True)
+    assert streamed == whole
+    assert whole["completion_tokens_details"] == {"reasoning_tokens": 6}
+    thoughtless = ChatReply(HEAD).whole(await wholes(merged([]), 0), Usage.of(5, 1, []))
+    assert "completion_tokens_details" not in thoughtless.usage.model_fields_set
 
 
 def within(seconds: float) -> Deadline:
