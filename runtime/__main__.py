@@ -14,8 +14,9 @@ from engines.errors import InvalidRequest, SlipwayError
 from engines.generation import Delta, Grammar, SamplingParams
 from engines.manifest import Manifest
 from runtime import perplexity as engine_perplexity
-from runtime.engine import DEFAULT_CACHE_BYTES, Engine
+from runtime.engine import Engine
 from runtime.measure import replies
+from runtime.memory import DEFAULT_CACHE_BYTES
 from runtime.sequence import Event
 from text.detokenizer import Detokenizer
 from text.perplexity import Score, read_text

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.errors import EngineFailed, EngineRefused, InvalidRequest
+from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import Delta, SamplingParams
 from engines.manifest import open_engine
 from runtime.admission import check_request
@@ -23,17 +23,12 @@ from runtime.executor import MOST_EXTENDED, MOST_ROWS
 from runtime.executors import open_executor
 from runtime.grammar import Matcher
 from runtime.grammar_compiler import GrammarCompiler, Outcome
-from runtime.kv_cache import FloatArray
-from runtime.memory import available_bytes
+from runtime.memory import DEFAULT_CACHE_BYTES, slots_within_memory
 from runtime.pace import SMALLEST_BUDGET, Pace
 from runtime.scheduler import Chunk, Row, Scheduler
 from runtime.sequence import ActiveSequence, Event, OnEvent
-from runtime.slots import Place, Slots
+from runtime.slots import Place
 from runtime.stats import EngineStats
-
-# Some 23,000 tokens of SmolLM2-135M, 4,700 of Llama-3.2-3B: a few system prompts and long chats, on a laptop
-# that has other things to do with its memory.
-DEFAULT_CACHE_BYTES = 1 << 30
 
 
 class Engine:
@@ -81,10 +76,11 @@ class Engine:
         self._speculates = speculation and self._executor.capabilities.extends
         self._generated = self._drafted = self._accepted = 0
         self._after_step = after_step
+        slots = slots_within_memory(self.manifest, self._executor, cache_bytes)
         # Guards all below, which only the engine's thread takes requests out of. Held for bookkeeping, never
         # during a forward pass or an event.
         self._changed = threading.Condition()
-        self._scheduler = Scheduler(self._slots(cache_bytes), self._executor.capabilities.appends)
+        self._scheduler = Scheduler(slots, self._executor.capabilities.appends)
         self._sequences: dict[str, ActiveSequence] = {}
         # Requests whose grammar is being compiled, which queue then, and the ends of those that never queue.
         self._compiling: dict[str, ActiveSequence] = {}
@@ -94,28 +90,6 @@ class Engine:
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._serve, name=f"engine {self.manifest.name}", daemon=True)
         self._thread.start()
-
-    def _slots(self, cache_bytes: int) -> Slots:
-        """The slots, for as many tokens as there is memory for, and with what the executor can do."""
-        limits, can = self.manifest.limits, self._executor.capabilities
-        most = limits.max_batch_size * limits.max_seq_len
-        tokens = most if can.reserves else min(self._room(), most)
-        kept = cache_bytes // self._executor.bytes_per_token if can.appends else 0
-        return Slots(limits.max_batch_size, tokens, kept, can.copies)
-
-    def _room(self) -> int:
-        """The tokens that there is memory for: one sequence of full length at least."""
-        limits, per_token = self.manifest.limits, self._executor.bytes_per_token
-        share, available = self.manifest.kv_cache.memory_share, available_bytes()
-        tokens = int(share * available) // per_token
-        if tokens < limits.max_seq_len:
-            raise EngineRefused(
-                f"Engine {self.manifest.name} holds sequences of {limits.max_seq_len} tokens, but there is "
-                f"memory for the keys and values of {tokens}: {per_token / 1e3:.0f} kB each, "
-                f"kv_cache.memory_share {share:g} of {available / 1e9:.2f} GB that are free. Free memory, or "
-                "raise the share or lower limits.max_seq_len in the recipe and build it again."
-            )
-        return tokens
 
     def submit(
         self, request_id: str, prompt_token_ids: Sequence[int], sampling: SamplingParams, on_event: OnEvent
@@ -259,7 +233,10 @@ class Engine:
         last_tokens = [sequence.output[-1] for sequence in sequences]
         self._grammars.masks.ahead([sequence.matcher for sequence in sequences if sequence.matcher])
         logits_of_rows = self._executor.decode([row.slot for row in rows], last_tokens)
-        self._advance([row.request_id for row in rows], logits_of_rows)
+        self._deliver(
+            (row.request_id, sequence.advance(logits))
+            for row, sequence, logits in zip(rows, sequences, logits_of_rows, strict=True)
+        )
         seconds = time.perf_counter() - start
         self._pace.decoded(seconds)
         self._draft_length.measured(len(rows), seconds)
@@ -319,12 +296,6 @@ class Engine:
         if chunk.last:
             first = replace(sequence.advance(logits), cached_tokens=chunk.cached)
             self._deliver([(chunk.request_id, first)])
-
-    def _advance(self, request_ids: Sequence[str], logits: Sequence[FloatArray]) -> None:
-        self._deliver(
-            (request_id, self._sequences[request_id].advance(row))
-            for request_id, row in zip(request_ids, logits, strict=True)
-        )
 
     def _deliver(self, deltas: Iterable[tuple[str, Delta]]) -> None:
         """Hand each delta to its client; a request that ends has left its slot before the client hears."""
