@@ -61,14 +61,9 @@ class Engine:
         Raises EngineRefused for an engine that must not be served.
         """
         self.manifest = open_engine(directory)
-        limits = self.manifest.limits
+        limits, threads = self.manifest.limits, threads or physical_cores()
         self._executor = open_executor(
-            directory,
-            self.manifest,
-            limits.max_batch_size,
-            limits.max_seq_len,
-            threads or physical_cores(),
-            on_cpu,
+            directory, self.manifest, limits.max_batch_size, limits.max_seq_len, threads, on_cpu
         )
         self._grammars = GrammarCompiler(directory, self.manifest)
         self._pace = Pace()
@@ -113,11 +108,12 @@ class Engine:
                     f"Request id {request_id} is in use; give every request its own.", param="request_id"
                 )
             if sampling.grammar is None:
-                self._join(request_id, sequence, sampling.max_tokens)
+                self._join(request_id, sequence)
             else:
                 self._compiling[request_id] = sequence
-                queue = partial(self._compiled, request_id, sequence, sampling.max_tokens)
-                self._grammars.start(sampling.grammar, queue)
+                waits = partial(self._waits, request_id, sequence)
+                queue = partial(self._compiled, request_id, sequence)
+                self._grammars.start(sampling.grammar, waits, queue)
 
     def cancel(self, request_id: str) -> bool:
         """End a request, running or waiting, before the next step; False when it is not here.
@@ -138,12 +134,10 @@ class Engine:
     def stats(self) -> EngineStats:
         """As of this moment."""
         with self._changed:
-            scheduler = self._scheduler
-            waiting = len(scheduler.waiting) + len(self._compiling)
             return EngineStats(
-                running=len(scheduler.running),
-                waiting=waiting,
-                slots=scheduler.slots.count,
+                running=len(self._scheduler.running),
+                waiting=len(self._scheduler.waiting) + len(self._compiling),
+                slots=self._scheduler.slots.count,
                 generated_tokens=self._generated,
                 draft_tokens=self._drafted,
                 accepted_tokens=self._accepted,
@@ -168,23 +162,28 @@ class Engine:
         self._thread.join()
         self._grammars.close()
 
-    def _compiled(self, request_id: str, sequence: ActiveSequence, max_tokens: int, outcome: Outcome) -> None:
+    def _waits(self, request_id: str, sequence: ActiveSequence) -> bool:
+        """Whether a request still waits for its grammar."""
+        with self._changed:
+            return self._compiling.get(request_id) is sequence
+
+    def _compiled(self, request_id: str, sequence: ActiveSequence, outcome: Outcome) -> None:
         """Queue a request whose grammar is compiled, unless it was cancelled meanwhile."""
         with self._changed:
-            if self._compiling.get(request_id) is not sequence:
+            if not self._waits(request_id, sequence):
                 return
             del self._compiling[request_id]
             if isinstance(outcome, Matcher):
                 sequence.matcher = outcome
-                self._join(request_id, sequence, max_tokens)
+                self._join(request_id, sequence)
             else:
                 self._ended.append((sequence, outcome))
                 self._changed.notify()
 
-    def _join(self, request_id: str, sequence: ActiveSequence, max_tokens: int) -> None:
+    def _join(self, request_id: str, sequence: ActiveSequence) -> None:
         self._sequences[request_id] = sequence
         prompt = np.array(sequence.prompt_token_ids, dtype=np.int64)
-        self._scheduler.join(request_id, prompt, max_tokens)
+        self._scheduler.join(request_id, prompt, sequence.sampling.max_tokens)
         self._changed.notify()
 
     def _serve(self) -> None:

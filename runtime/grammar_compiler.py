@@ -33,10 +33,11 @@ class GrammarCompiler:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Grammar, Matcher] = OrderedDict()
 
-    def start(self, grammar: Grammar, done: Callable[[Outcome], None]) -> None:
+    def start(self, grammar: Grammar, wanted: Callable[[], bool], done: Callable[[Outcome], None]) -> None:
         """Give `done` a matcher at the start of `grammar`, or why there is none.
 
-        At once if the grammar is known, else from the compiling thread. Called by one thread at a time.
+        At once if the grammar is known, else from the compiling thread, and not at all if it is not `wanted`
+        any more when its turn comes. Called by one thread at a time.
         """
         matcher = self._known(grammar)
         if matcher is not None:
@@ -44,7 +45,7 @@ class GrammarCompiler:
             return
         if self._thread is None:
             self._thread = _deep_thread()
-        self._thread.submit(lambda: done(self._outcome(grammar)))
+        self._thread.submit(lambda: done(self._outcome(grammar)) if wanted() else None)
 
     def close(self) -> None:
         """End the threads and the process. A grammar under way is compiled to its end first."""

@@ -31,6 +31,7 @@ PATIENCE_S = 5.0
 # Of the thread that compiles here. The engine's has twice as much, so what fits here fits there.
 STACK_BYTES = 32 << 20
 _NO_START = "The process that tries grammars does not start"
+_KILLED = -9  # by somebody: what a grammar may do to the process ends it in other ways
 
 
 class Trial:
@@ -72,6 +73,8 @@ class Trial:
         line = process.stdout.readline()
         if not line:
             self.close()
+            if process.returncode == _KILLED:
+                raise EngineFailed("The process that tries grammars was killed; send the request again.")
             raise refused(grammar, f"it is too complex to compile within {PATIENCE_S:g} s")
         told: str | bool | None = json.loads(line)
         return told

@@ -30,11 +30,11 @@ class ActiveSequence:
         on_event: OnEvent,
     ) -> None:
         self.prompt_token_ids = prompt_token_ids
+        self.sampling = sampling
         self.on_event = on_event
         self.output: list[int] = []
         self.matcher: Matcher | None = None
         self.refusal: SlipwayError | None = None
-        self._sampling = sampling
         ending = eos_token_ids if sampling.eos_token_ids is None else sampling.eos_token_ids
         self._eos = frozenset() if sampling.ignore_eos else frozenset(ending)
         self._sampler = Sampler(sampling, prompt_token_ids, self._eos)
@@ -54,7 +54,7 @@ class ActiveSequence:
         self.output.append(token)
         if self.matcher:
             self.matcher.advance(token)
-        sampling = self._sampling
+        sampling = self.sampling
         return Delta(
             token_count=1,
             token_ids=(token,),
@@ -83,7 +83,7 @@ class ActiveSequence:
             self._lookup = PromptLookup(self.prompt_token_ids)
         for token in self.output[len(self._lookup) - len(self.prompt_token_ids) :]:
             self._lookup.append(token)
-        sampling, length = self._sampling, len(self.output)
+        sampling, length = self.sampling, len(self.output)
         # A pass adds one token more than it drafts. Above, stop strings count from min_tokens on, so that a
         # step must not straddle.
         end = sampling.min_tokens if length < sampling.min_tokens else sampling.max_tokens
@@ -96,11 +96,11 @@ class ActiveSequence:
     def _finish_reason(self) -> FinishReason | None:
         if self.matcher and self.matcher.ended:
             return "stop"
-        if len(self.output) >= self._sampling.min_tokens:
-            for stop in self._sampling.stop_token_ids:
+        if len(self.output) >= self.sampling.min_tokens:
+            for stop in self.sampling.stop_token_ids:
                 if tuple(self.output[-len(stop) :]) == stop:
                     return "stop"
-        return "length" if len(self.output) == self._sampling.max_tokens else None
+        return "length" if len(self.output) == self.sampling.max_tokens else None
 
 
 def joined(deltas: Sequence[Delta]) -> Delta:

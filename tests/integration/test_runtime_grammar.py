@@ -2,17 +2,20 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import jsonschema
+import psutil
 import pytest
 from answers import Answer, wait_until
 
-from engines.errors import InvalidRequest
+from engines.errors import EngineFailed, InvalidRequest
 from engines.generation import Delta, Grammar, SamplingParams
 from runtime.engine import Engine
+from runtime.grammar_trial import PATIENCE_S
 from text.tokenizer import Tokenizer
 
 SHORT = {"type": "string", "maxLength": 12}
@@ -49,6 +52,7 @@ SCHEMAS = (
 )
 # Patterns whose intersection llguidance would still look for after a minute, in 4 kB.
 ENDLESS_SCHEMA = {"allOf": [{"type": "string", "pattern": f".*{number}.*"} for number in range(80)]}
+TRIAL = "runtime.grammar_trial"
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +134,12 @@ def test_a_grammar_that_never_compiles_is_refused_and_nobody_waits_for_it(
     running = Answer(engine, "running", ask, SamplingParams(max_tokens=4000, ignore_eos=True))
     running.next()
     bad = Answer(engine, "bad", ask, following("json_schema", json.dumps(ENDLESS_SCHEMA)))
+    other = json.dumps({"title": "another", **ENDLESS_SCHEMA})
+    given_up = Answer(engine, "given-up", ask, following("json_schema", other))
     queued = Answer(engine, "queued", ask, following("regex", "[a-z]{3}"))
-    wait_until(lambda: engine.stats.waiting == 2)
+    wait_until(lambda: engine.stats.waiting == 3)
+    engine.cancel("given-up")
+    given_up.rest()
     left = Answer(engine, "left", ask, following("regex", "[a-c]{3}"))
     assert engine.cancel("left")
     assert left.rest() == [Delta(finish_reason="cancelled")]
@@ -139,9 +147,25 @@ def test_a_grammar_that_never_compiles_is_refused_and_nobody_waits_for_it(
     with pytest.raises(InvalidRequest, match="too complex to compile"):
         bad.rest()
     assert running.heard() > 20, "it went on meanwhile"
+    start = time.perf_counter()
     assert re.fullmatch("[a-z]{3}", text(tokenizer, queued.rest()))
+    assert time.perf_counter() - start < PATIENCE_S, "a grammar that nobody waits for is not compiled"
     engine.cancel("running")
     running.rest()
+
+
+def test_a_grammar_whose_compiler_is_killed_is_not_blamed_for_it(
+    engine: Engine, tokenizer: Tokenizer
+) -> None:
+    ask = prompt(tokenizer, "Hi")
+    Answer(engine, "before", ask, following("regex", "no")).rest()
+    asked = Answer(engine, "endless", ask, following("json_schema", json.dumps(ENDLESS_SCHEMA)))
+    time.sleep(0.2)
+    [compiler] = [child for child in psutil.Process().children() if TRIAL in child.cmdline()]
+    compiler.kill()
+    with pytest.raises(EngineFailed, match="was killed; send the request again"):
+        asked.rest()
+    assert text(tokenizer, Answer(engine, "again", ask, following("regex", "yes")).rest()) == "yes"
 
 
 def test_a_grammar_that_crashes_its_compiler_is_refused(engine: Engine, tokenizer: Tokenizer) -> None:
