@@ -1,5 +1,6 @@
 """Drafts from the context, with the real model: the same answers to the bit, in fewer passes."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from answers import Answer
 
-from engines.generation import Delta, SamplingParams
+from engines.generation import Delta, Grammar, SamplingParams
 from runtime.engine import Engine
 from text.tokenizer import Tokenizer
 
@@ -22,6 +23,17 @@ GREEDY = SamplingParams(max_tokens=32, temperature=0.0, log_probs=True, ignore_e
 DRAWN = SamplingParams(
     max_tokens=20, temperature=0.8, top_p=0.9, repetition_penalty=1.05, seed=7, log_probs=True
 )
+RECORDS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"id": {"type": "integer"}, "shape": {"enum": ["circle", "square"]}},
+        "required": ["id", "shape"],
+        "additionalProperties": False,
+    },
+    "minItems": 9,
+}
+BOUND = replace(DRAWN, temperature=0.3, grammar=Grammar("json_schema", json.dumps(RECORDS)))
 STOPPED = replace(GREEDY, ignore_eos=False, min_tokens=3, top_log_probs=2)
 
 
@@ -43,7 +55,7 @@ def expected(directory: Path, prompts: list[list[int]]) -> dict[SamplingParams, 
     with closing(Engine(directory, speculation=False)) as engine:
         answers = {
             sampling: [Answer(engine, "plain", prompt, sampling).exact() for prompt in prompts]
-            for sampling in (GREEDY, DRAWN)
+            for sampling in (GREEDY, DRAWN, BOUND)
         }
         comma = Tokenizer.load(directory).encode(",")[-1]
         stopped = replace(STOPPED, stop_token_ids=((comma,),))
@@ -77,9 +89,13 @@ def test_an_answer_is_the_same_to_the_bit_beside_others_that_draft_too(
 
 
 def test_repetitive_output_comes_several_tokens_at_a_time(engine: Engine, prompts: list[list[int]]) -> None:
-    before = engine.stats
-    deltas = Answer(engine, "records", prompts[0], GREEDY).rest()
-    assert sum(delta.token_count for delta in deltas) == GREEDY.max_tokens
+    # Drafts are not tried where passes over several rows seemed dear, as on a machine that was busy just now.
+    for _ in range(20):
+        before = engine.stats
+        deltas = Answer(engine, "records", prompts[0], GREEDY).rest()
+        assert sum(delta.token_count for delta in deltas) == GREEDY.max_tokens
+        if len(deltas) < GREEDY.max_tokens:
+            break
     assert len(deltas) < GREEDY.max_tokens
     assert all(len(delta.log_probs) == len(delta.token_ids) == delta.token_count for delta in deltas)
     stats = engine.stats

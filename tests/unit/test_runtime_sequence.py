@@ -142,3 +142,43 @@ def test_the_answer_is_the_same_whatever_was_drafted(
         if delta.finish_reason:
             break
     assert joined(deltas) == joined(expected)
+
+
+def model(tokens: list[int]) -> np.ndarray:
+    """Logits that depend on all tokens so far, few enough of them likely that drafts often come true."""
+    return np.random.default_rng(tokens).normal(0, 3, VOCAB).astype(np.float32)
+
+
+@given(
+    drafts=st.lists(st.lists(st.integers(0, VOCAB - 1), max_size=4), min_size=15, max_size=15),
+    right=st.lists(st.integers(0, 6), min_size=15, max_size=15),
+    seed=st.integers(0, 1000),
+)
+def test_a_drawn_answer_is_the_same_whatever_was_drafted(
+    drafts: list[list[int]], right: list[int], seed: int
+) -> None:
+    params = SamplingParams(
+        max_tokens=14,
+        min_tokens=4,
+        temperature=0.9,
+        top_p=0.95,
+        seed=seed,
+        repetition_penalty=1.2,
+        frequency_penalty=0.5,
+        bad_token_ids=((3, 4),),
+        stop_token_ids=((5, 6),),
+        top_log_probs=3,
+    )
+    plain, drafted = (ActiveSequence((1,), params, (EOS,), on_event=lambda event: None) for _ in range(2))
+    expected = [plain.advance(model([]))]
+    while expected[-1].finish_reason is None:
+        expected.append(plain.advance(model(plain.output)))
+    deltas = [drafted.advance(model([]))]
+    for draft, good in zip(drafts, right, strict=True):
+        if deltas[-1].finish_reason:
+            break
+        at = len(drafted.output)
+        guess = [*plain.output[at : at + good], *draft]
+        rows = [model([*drafted.output, *guess[:length]]) for length in range(len(guess) + 1)]
+        deltas.append(drafted.follow(guess, rows)[0])
+    assert joined(deltas) == joined(expected)
