@@ -44,8 +44,8 @@ class Scheduler:
         self._in_chunks = in_chunks
         self.waiting: deque[str] = deque()
         self.running: dict[str, int] = {}
-        self._prompts: dict[str, TokenIds] = {}
-        self._needs: dict[str, int] = {}
+        # The prompt, and the tokens that it and its answer come to at most.
+        self._asked: dict[str, tuple[TokenIds, int]] = {}
         self._reading: str | None = None
         self._read = 0
         self._cached = 0
@@ -53,15 +53,13 @@ class Scheduler:
     def join(self, request_id: str, prompt: TokenIds, max_tokens: int) -> None:
         """Queue a request whose id is not here yet. max_tokens: the longest that its answer may be."""
         self.waiting.append(request_id)
-        self._needs[request_id] = len(prompt) + max_tokens
-        self._prompts[request_id] = prompt
+        self._asked[request_id] = prompt, len(prompt) + max_tokens
 
     def admit(self) -> Place | None:
         """Give the first waiting request a slot, if there are both, memory, and no prompt half read."""
         if self._reading is not None or not self.waiting:
             return None
-        first = self.waiting[0]
-        place = self.slots.take(self._prompts[first], self._needs[first])
+        place = self.slots.take(*self._asked[self.waiting[0]])
         if place is None:
             return None
         self._reading = self.waiting.popleft()
@@ -79,7 +77,7 @@ class Scheduler:
         if self._reading is None:
             return None
         request_id, start = self._reading, self._read
-        length = len(self._prompts[request_id])
+        length = len(self._asked[request_id][0])
         tokens = min(budget, LONGEST_CHUNK)
         if (start == self._cached and length - start <= LONGEST_CHUNK) or not self._in_chunks:
             tokens = length - start
@@ -100,8 +98,7 @@ class Scheduler:
 
         Returns the slots whose content is cut by it, with the tokens each has left.
         """
-        prompt = self._prompts.pop(request_id)
-        del self._needs[request_id]
+        prompt, _ = self._asked.pop(request_id)
         slot = self.running.pop(request_id, None)
         if slot is None:
             self.waiting.remove(request_id)

@@ -74,13 +74,12 @@ class Slots:
         if cached < _SHORTEST_PREFIX:
             cached = 0
 
-        def rank(slot: int) -> tuple[int, int, int, int]:
+        def rank(slot: int) -> tuple[int, bool, int, int]:
             held = len(self._held[slot])
             fits = cached > 0 and shared[slot] == cached and held < cached + _SHORTEST_PREFIX
             ranges = spans(sorted({*self._reserved, slot}), [len(other) for other in self._held])
             rows = sum(stop - start for start, stop in ranges)
-            kind = 0 if fits else 1 if held == 0 else 2
-            return len(ranges), kind, self._used[slot] if held else 0, rows
+            return len(ranges), not fits, self._used[slot] if held else 0, rows
 
         in_place = cached > 0 and not self._copies
         slot = min([slot for slot in sources if shared[slot] == cached] if in_place else idle, key=rank)
@@ -88,7 +87,6 @@ class Slots:
         if cached and shared[slot] != cached:
             source = max(sources, key=lambda slot: shared[slot])
         self._touch(source)
-        self._touch(slot)
         self._reserved[slot] = need
         self._held[slot] = prompt
         return Place(slot, source, cached, tuple(self._evict().items()))

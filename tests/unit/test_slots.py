@@ -61,6 +61,46 @@ def test_the_least_recently_used_goes_first() -> None:
     assert back.cached == 98
 
 
+def test_a_prompt_that_another_one_began_like_was_used_then() -> None:
+    slots = Slots(4, MUCH, 300)
+    source = finished(slots, prompt(150, seed=1))
+    other = finished(slots, prompt(100, seed=2))
+    place = slots.take(np.concatenate([prompt(150, seed=1)[:100], prompt(50, seed=3)]), 300)
+    assert place is not None
+    assert (place.source, place.cached) == (source, 100)
+    assert slots.leave(place.slot, 150) == [(place.slot, 150), (other, 0)]
+
+
+def test_a_prompt_was_last_used_when_its_answer_ended() -> None:
+    slots = Slots(3, MUCH, 200)
+    long = slots.take(prompt(100, seed=1), 1000)
+    assert long is not None
+    short = finished(slots, prompt(100, seed=2))
+    slots.leave(long.slot, 100)
+    other = slots.take(prompt(100, seed=3), 100)
+    assert other is not None
+    assert slots.leave(other.slot, 100) == [(other.slot, 100), (short, 0)]
+
+
+def test_what_few_tokens_have_in_common_is_neither_copied_nor_kept() -> None:
+    for length, cached in ((15, 0), (16, 16)):
+        slots = Slots(2, MUCH, MUCH)
+        slots.take(np.concatenate([prompt(length), prompt(90, seed=1)]), 200)
+        place = slots.take(np.concatenate([prompt(length), prompt(90, seed=2)]), 200)
+        assert place is not None
+        assert place.cached == cached
+        finished(kept := Slots(2, MUCH, MUCH), prompt(length))
+        assert kept.idle_tokens == cached
+
+
+def test_idle_prompts_give_way_for_a_single_token_too_many() -> None:
+    for budget, kept in ((200, 200), (199, 100)):
+        slots = Slots(4, MUCH, budget)
+        for seed in range(2):
+            finished(slots, prompt(100, seed=seed))
+        assert slots.idle_tokens == kept
+
+
 def test_idle_prompts_give_way_when_they_hold_too_much_together() -> None:
     slots = Slots(4, MUCH, 250)
     oldest = finished(slots, prompt(100, seed=1))
@@ -87,6 +127,15 @@ def test_without_copies_a_long_chat_is_not_given_up_for_a_short_common_header() 
     assert other.slot != slot
     assert other.cached == 0
     assert slots.take(np.concatenate([chat, prompt(9, seed=3)]), 1100) == Place(slot, slot, 1000)
+
+
+def test_without_copies_a_chat_is_given_up_where_half_of_it_is_used() -> None:
+    for shared, cached in ((500, 500), (499, 0)):
+        slots = Slots(2, MUCH, MUCH, copies=False)
+        finished(slots, np.concatenate([prompt(shared), prompt(1000 - shared, seed=1)]))
+        place = slots.take(np.concatenate([prompt(shared), prompt(90, seed=2)]), 700)
+        assert place is not None
+        assert place.cached == cached
 
 
 def test_running_slots_stay_neighbours_even_where_a_prefix_lies_far_away() -> None:
