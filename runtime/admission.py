@@ -1,6 +1,5 @@
 """What makes a request impossible for an engine; checked by `engine` before it queues anything."""
 
-import math
 from collections.abc import Sequence
 
 from engines.errors import ContextLengthExceeded, InvalidRequest
@@ -8,7 +7,9 @@ from engines.generation import SamplingParams
 from engines.manifest import Manifest
 from runtime.log_probs import MOST_TOP_LOG_PROBS
 
-# Wider than any use, and narrow enough that no logit overflows: OpenAI's penalties end at 2, its bias at 100.
+# Wider than any use, and narrow enough that no logit overflows and what is banned stays so: OpenAI's
+# temperatures and penalties end at 2, its bias at 100.
+_MOST_TEMPERATURE = 100.0
 _MOST_PENALTY = 100.0
 _REPETITION = (0.01, 100.0)
 _MOST_BIAS = 100.0
@@ -55,9 +56,9 @@ def _check_prompt(prompt_token_ids: Sequence[int], max_tokens: int, manifest: Ma
 
 
 def _check_sampling(sampling: SamplingParams) -> None:
-    if not (math.isfinite(sampling.temperature) and sampling.temperature >= 0):
+    if not 0 <= sampling.temperature <= _MOST_TEMPERATURE:
         raise InvalidRequest(
-            f"temperature is {sampling.temperature}, but must be 0 (greedy) or a positive number.",
+            f"temperature is {sampling.temperature}, but must be from 0 (greedy) to {_MOST_TEMPERATURE:g}.",
             param="temperature",
         )
     if not 0 < sampling.top_p <= 1:

@@ -35,6 +35,7 @@ def test_an_answer_over_the_limit_is_told_how_much_room_is_left() -> None:
         ((1,), replace(PARAMS, max_tokens=0), "max_tokens is 0"),
         ((1,), replace(PARAMS, temperature=-0.1), r"temperature is -0\.1"),
         ((1,), replace(PARAMS, temperature=float("nan")), "temperature is nan"),
+        ((1,), replace(PARAMS, temperature=1e31), r"temperature is 1e\+31.*to 100"),
         ((1,), replace(PARAMS, top_p=0.0), r"top_p is 0\.0"),
         ((1,), replace(PARAMS, top_p=1.1), r"top_p is 1\.1"),
         ((1,), replace(PARAMS, top_k=-1), "top_k is -1"),
