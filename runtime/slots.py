@@ -76,7 +76,7 @@ class Slots:
 
         def rank(slot: int) -> tuple[int, bool, int, int]:
             held = len(self._held[slot])
-            fits = cached > 0 and shared[slot] == cached and held < cached + _SHORTEST_PREFIX
+            fits = shared[slot] >= cached and held < cached + _SHORTEST_PREFIX
             ranges = spans(sorted({*self._reserved, slot}), [len(other) for other in self._held])
             rows = sum(stop - start for start, stop in ranges)
             return len(ranges), not fits, self._used[slot] if held else 0, rows

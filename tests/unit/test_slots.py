@@ -150,6 +150,15 @@ def test_running_slots_stay_neighbours_even_where_a_prefix_lies_far_away() -> No
     assert abs(place.slot - running.slot) <= 3, "both decode in one pass"
 
 
+def test_the_nearest_neighbour_is_taken_because_idle_slots_between_cost_too() -> None:
+    slots = Slots(4, MUCH, 0)
+    places = [slots.take(prompt(20, seed=row), 20) for row in range(4)]
+    for place in places[:3]:
+        assert place is not None
+        slots.leave(place.slot, 20)
+    assert slots.take(prompt(20), 20) == Place(2, 2, 0)
+
+
 @given(
     rows=st.sets(st.integers(0, 31), min_size=1).map(sorted), held=st.lists(st.integers(0, 300), min_size=32)
 )
