@@ -37,7 +37,7 @@ from runtime.stats import EngineStats
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _LOG = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds a worker has to end by itself before it is killed
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to start a worker that dies loading
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to start a worker again
 
 
 class EngineProcess:
@@ -154,26 +154,25 @@ class EngineProcess:
             raise EngineFailed(f"{sentence} before it had loaded; its last words are on standard error.")
 
     async def _watch(self) -> None:
-        """Start the worker again whenever it dies, unless its engine is refused by then."""
+        """Start the worker again whenever it dies."""
         while True:
             await self._ended.wait()
             sentence = await self._reap()
             _LOG.error("%s; starting it again.", sentence)
             self._fail_streams(f"{sentence} in the middle of an answer; it is being started again, so retry.")
-            try:
-                await self._relaunch()
-            except EngineRefused as error:
-                _LOG.error("%s", error)
-                self._unavailable = str(error)
-                return
+            await self._relaunch()
 
     async def _relaunch(self) -> None:
+        """Try until it runs, refused or not: memory gets free, and engines are built again."""
         pause = _FIRST_PAUSE
         while True:
             try:
                 return await self._launch()
             except EngineFailed as error:
                 _LOG.error("%s Next attempt in %d s.", error, pause)
+            except EngineRefused as error:
+                _LOG.error("%s Next attempt in %d s.", error, pause)
+                self._unavailable = str(error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -57,6 +57,15 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+def reason(engine: EngineProcess) -> str:
+    """Why no requests are taken, or nothing."""
+    try:
+        engine.check()
+    except ModelUnavailable as error:
+        return str(error)
+    return ""
+
+
 def worker() -> psutil.Process:
     """The engine process of this test process."""
     [found] = [child for child in psutil.Process().children() if "runtime.worker" in child.cmdline()]
@@ -93,6 +102,7 @@ async def test_a_request_that_cannot_be_served_is_refused_and_harms_nobody(engin
 
 async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine: EngineProcess) -> None:
     before = await answer(engine, "before")
+    held = psutil.Process().num_fds()
     listening = [asyncio.create_task(answer(engine, f"{index}", ENDLESS)) for index in range(3)]
     await until(lambda: engine.stats.running == 3)
     worker().kill()
@@ -104,6 +114,11 @@ async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine:
         await answer(engine, "meanwhile")
     await until(lambda: engine.ready)
     assert await answer(engine, "after") == before
+    assert psutil.Process().num_fds() == held, "nothing of the dead one is left"
+    assert sorted(thread.name for thread in threading.enumerate() if "engine" in thread.name) == [
+        "engine events",
+        "engine requests",
+    ]
 
 
 async def test_a_worker_that_stands_still_holds_up_nobody_but_its_own_streams(engine: EngineProcess) -> None:
@@ -136,6 +151,21 @@ async def test_a_worker_that_cannot_be_started_again_yet_is_tried_again(engine: 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     await until(lambda: engine.ready)
     assert len(await answer(engine, "after")) == 12
+
+
+async def test_an_engine_that_is_refused_when_its_worker_starts_again_is_tried_until_it_is_mended(
+    int8_engine_dir: Path, tmp_path: Path
+) -> None:
+    directory = altered(int8_engine_dir, tmp_path / "engine")
+    engine = await EngineProcess.start(directory)
+    there, away = directory / "engine.json", tmp_path / "engine.json"
+    there.rename(away)
+    worker().kill()
+    await until(lambda: "engine.json is missing" in reason(engine))
+    away.rename(there)
+    await until(lambda: engine.ready)
+    assert len(await answer(engine, "after")) == 12
+    await engine.close()
 
 
 async def test_an_engine_that_fails_in_a_step_is_replaced_like_one_that_died(
