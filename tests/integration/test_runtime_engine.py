@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from altered import altered
+from altered import altered, memory_for
 from answers import Answer, wait_until
 
 from engines.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest
 from engines.generation import Delta, Grammar, SamplingParams
 from runtime.engine import Engine
-from runtime.memory import available_bytes
 from runtime.sequence import Event
 from text.tokenizer import Tokenizer
 
@@ -34,7 +33,6 @@ GREEDY = SamplingParams(max_tokens=24, temperature=0.0)
 # Log-probabilities as well as tokens: a kernel that summed in another order would show in them long before it
 # flipped a token.
 EXACT = SamplingParams(max_tokens=12, temperature=0.0, log_probs=True)
-BYTES_PER_TOKEN = 2 * 30 * 3 * 64 * 4  # keys and values, layers, heads of 64, fp32
 ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
 
 
@@ -276,10 +274,3 @@ def test_an_engine_that_finds_no_memory_for_one_full_sequence_is_refused(
     small = altered(engine_dir, tmp_path / "small", **memory_for(150))
     with pytest.raises(EngineRefused, match=r"sequences of 300 tokens.*memory for .* 1\d\d: 46 kB each"):
         Engine(small)
-
-
-def memory_for(tokens: int) -> dict[str, object]:
-    """Changes to the manifest that leave memory for about so many tokens, and sequences of 300."""
-    share = tokens * BYTES_PER_TOKEN / available_bytes()
-    limits = {"max_batch_size": 16, "max_input_len": 299, "max_seq_len": 300}
-    return {"kv_cache": {"memory_share": share}, "limits": limits}

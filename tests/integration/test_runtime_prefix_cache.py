@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from altered import BYTES_PER_TOKEN, altered, memory_for
 from answers import Answer
 
 from engines.generation import SamplingParams
@@ -69,7 +70,6 @@ def test_what_a_client_that_left_had_read_serves_the_next_one(engine_dir: Path) 
 
 
 def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> None:
-    per_token = 30 * 2 * 3 * 64 * 4
     cache_bytes = 20 * MIB
     with closing(Engine(engine_dir, cache_bytes=cache_bytes)) as engine:
         # What onnxruntime keeps for itself, it keeps after the first prompt of this length, but for what
@@ -82,8 +82,8 @@ def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> Non
             answer.next()
         grown = kv_cache() - cached
         # The first goes on while the last is read; drafts are written beside the tokens.
-        in_use = (4 * LENGTH + sum(answer.heard() for answer in long)) * per_token
-        assert 0.9 * 4 * LENGTH * per_token < grown < 1.2 * in_use, (
+        in_use = (4 * LENGTH + sum(answer.heard() for answer in long)) * BYTES_PER_TOKEN
+        assert 0.9 * 4 * LENGTH * BYTES_PER_TOKEN < grown < 1.2 * in_use, (
             "16 slots of 8,192 would be fifty times it"
         )
         assert resident() - before < 1.1 * in_use + others
@@ -92,6 +92,23 @@ def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> Non
             answer.rest()
         assert kv_cache() - cached < 1.1 * cache_bytes, "it went back, but for the cache"
         assert resident() - before < cache_bytes + others
+
+
+def test_prompts_that_give_way_to_a_running_request_give_their_memory_back(
+    int8_engine_dir: Path, tmp_path: Path
+) -> None:
+    with closing(Engine(altered(int8_engine_dir, tmp_path / "small", **memory_for(560)))) as engine:
+        before = kv_cache()
+        for seed in range(3):
+            Answer(engine, "kept", prompt(180, seed), replace(EXACT, max_tokens=1)).rest()
+        kept = kv_cache() - before
+        assert kept > 3 * 176 * BYTES_PER_TOKEN
+        # 560 tokens less the 300 that this one may come to leave room for one of the three.
+        long = Answer(engine, "long", prompt(100, seed=9), replace(ENDLESS, max_tokens=200))
+        long.next()
+        assert kv_cache() - before < kept - 200 * BYTES_PER_TOKEN
+        engine.cancel("long")
+        long.rest()
 
 
 def resident() -> int:
