@@ -2,7 +2,7 @@
 
     python -m runtime.worker DIR [THREADS]
 
-SLIPWAY_SPECULATION=0 in the environment switches drafts off (see `engine`).
+SLIPWAY_SPECULATION=0 (or false, off, no) in the environment switches drafts off (see `engine`).
 `messages` come in on standard input and go out on standard output.
 """
 
@@ -15,6 +15,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
+
+from pydantic import TypeAdapter, ValidationError
 
 from engines.errors import EngineRefused, SlipwayError
 from runtime.engine import Engine
@@ -54,8 +56,7 @@ class Worker:
         self._asked, self._answers = asked, answers
         self._sending = threading.Lock()  # the main thread and the engine's both send
         self._outbox = Outbox()  # touched by the engine's thread only
-        speculation = os.environ.get("SLIPWAY_SPECULATION", "1") != "0"
-        self._engine = Engine(directory, threads, after_step=self._after_step, speculation=speculation)
+        self._engine = Engine(directory, threads, after_step=self._after_step, speculation=_speculation())
 
     def run(self) -> None:
         """Do what the parent asks until it is gone."""
@@ -93,6 +94,15 @@ class Worker:
         # When the parent died, `run` sees it too and ends the process.
         with self._sending, suppress(OSError):
             send(self._answers, message)
+
+
+def _speculation() -> bool:
+    value = os.environ.get("SLIPWAY_SPECULATION") or "1"
+    try:
+        # The words that the option of `python -m runtime generate` knows in the same variable.
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        raise EngineRefused(f"SLIPWAY_SPECULATION is {value!r} in the environment; set 1 or 0.") from None
 
 
 if __name__ == "__main__":

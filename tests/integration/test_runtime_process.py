@@ -198,6 +198,21 @@ async def test_closing_ends_running_answers_and_the_worker(engine_dir: Path) -> 
         await answer(engine, "after")
 
 
+async def test_the_environment_switches_drafts_off(
+    int8_engine_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_SPECULATION", "perhaps")
+    with pytest.raises(EngineRefused, match="SLIPWAY_SPECULATION is 'perhaps'"):
+        await EngineProcess.start(int8_engine_dir)
+    monkeypatch.setenv("SLIPWAY_SPECULATION", "off")
+    engine = await EngineProcess.start(int8_engine_dir)
+    async for _ in engine.generate("repeats itself", (5, 6) * 9, ENDLESS):
+        if engine.stats.generated_tokens > 40:
+            break
+    assert engine.stats.draft_tokens == 0
+    await engine.close()
+
+
 async def test_an_engine_that_is_refused_says_so_in_the_workers_words(tmp_path: Path) -> None:
     with pytest.raises(EngineRefused, match=r"engine\.json is missing"):
         await EngineProcess.start(tmp_path)
