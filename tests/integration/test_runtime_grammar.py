@@ -52,7 +52,6 @@ SCHEMAS = (
 )
 # Patterns whose intersection llguidance would still look for after a minute, in 4 kB.
 ENDLESS_SCHEMA = {"allOf": [{"type": "string", "pattern": f".*{number}.*"} for number in range(80)]}
-TRIAL = "runtime.grammar_trial"
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +71,12 @@ def prompt(tokenizer: Tokenizer, question: str) -> list[int]:
 
 def text(tokenizer: Tokenizer, deltas: list[Delta]) -> str:
     return tokenizer.decode([token for delta in deltas for token in delta.token_ids])
+
+
+def compiler() -> psutil.Process:
+    """The process in which this one tries grammars."""
+    [found] = [child for child in psutil.Process().children() if "runtime.grammar_trial" in child.cmdline()]
+    return found
 
 
 def following(kind: str, grammar: str, **sampling: object) -> SamplingParams:
@@ -154,15 +159,31 @@ def test_a_grammar_that_never_compiles_is_refused_and_nobody_waits_for_it(
     running.rest()
 
 
-def test_a_grammar_whose_compiler_is_killed_is_not_blamed_for_it(
+def test_a_client_that_leaves_while_its_grammar_compiles_hears_so_at_once(
     engine: Engine, tokenizer: Tokenizer
 ) -> None:
     ask = prompt(tokenizer, "Hi")
     Answer(engine, "before", ask, following("regex", "no")).rest()
+    sampling = following("json_schema", json.dumps(ENDLESS_SCHEMA))
+    leaver = Answer(engine, "leaver", ask, sampling)
+    with pytest.raises(InvalidRequest, match="leaver is in use"):
+        Answer(engine, "leaver", ask, sampling)
+    time.sleep(0.2)
+    start = time.perf_counter()
+    assert engine.cancel("leaver")
+    assert leaver.rest() == [Delta(finish_reason="cancelled")]
+    assert time.perf_counter() - start < PATIENCE_S / 2
+    compiler().kill()  # nobody waits for it
+
+
+def test_a_grammar_whose_compiler_is_killed_is_not_blamed_for_it(
+    engine: Engine, tokenizer: Tokenizer
+) -> None:
+    ask = prompt(tokenizer, "Hi")
+    Answer(engine, "before", ask, following("regex", "maybe")).rest()
     asked = Answer(engine, "endless", ask, following("json_schema", json.dumps(ENDLESS_SCHEMA)))
     time.sleep(0.2)
-    [compiler] = [child for child in psutil.Process().children() if TRIAL in child.cmdline()]
-    compiler.kill()
+    compiler().kill()
     with pytest.raises(EngineFailed, match="was killed; send the request again"):
         asked.rest()
     assert text(tokenizer, Answer(engine, "again", ask, following("regex", "yes")).rest()) == "yes"

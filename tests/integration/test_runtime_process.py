@@ -23,7 +23,7 @@ from engines.errors import (
     InvalidRequest,
     ModelUnavailable,
 )
-from engines.generation import SamplingParams
+from engines.generation import Grammar, SamplingParams
 from runtime.process import EngineProcess
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +98,8 @@ async def test_a_request_that_cannot_be_served_is_refused_and_harms_nobody(engin
     with pytest.raises(InvalidRequest, match="good is in use"):
         await answer(engine, "good")
     assert len(await listening) == 12
+    with pytest.raises(InvalidRequest, match="cannot be used"):
+        await answer(engine, "no grammar", SamplingParams(max_tokens=9, grammar=Grammar("regex", "(a")))
 
 
 async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine: EngineProcess) -> None:

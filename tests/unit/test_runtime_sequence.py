@@ -144,6 +144,27 @@ def test_the_answer_is_the_same_whatever_was_drafted(
     assert joined(deltas) == joined(expected)
 
 
+def repeating(**sampling: object) -> ActiveSequence:
+    """A sequence that has said 3 and 4 over and over."""
+    params = SamplingParams(**{"max_tokens": 12, "temperature": 0.0, **sampling})  # type: ignore[arg-type]
+    return ActiveSequence((3, 4) * 9, params, (EOS,), on_event=lambda event: None)
+
+
+def test_a_draft_is_taken_as_far_as_it_is_right_and_one_token_further() -> None:
+    rows = [np.eye(VOCAB, dtype=np.float32)[token] for token in (3, 4, 5, 6)]
+    delta, taken = repeating().follow((3, 4, 9), rows)
+    assert (delta.token_ids, taken) == ((3, 4, 5), 3)
+
+
+def test_no_step_goes_past_the_longest_answer_or_straddles_the_shortest() -> None:
+    sequence = repeating(min_tokens=5)
+    for token, most in ((3, 3), (4, 2), (3, 1), (4, 0), (3, 6), (4, 5)):
+        sequence.advance(np.eye(VOCAB, dtype=np.float32)[token])
+        assert len(sequence.chances(15)) == most
+        assert len(sequence.draft(most)) == most
+    assert len(sequence.chances(3)) == 3
+
+
 def model(tokens: list[int]) -> np.ndarray:
     """Logits that depend on all tokens so far, few enough of them likely that drafts often come true."""
     return np.random.default_rng(tokens).normal(0, 3, VOCAB).astype(np.float32)
