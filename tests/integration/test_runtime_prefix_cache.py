@@ -15,6 +15,7 @@ from answers import Answer
 from engines.generation import SamplingParams
 from runtime.engine import Engine
 from runtime.sequence import joined
+from runtime.slot_executor import SlotExecutor
 
 EXACT = SamplingParams(max_tokens=8, temperature=0.0, log_probs=True, ignore_eos=True)
 ENDLESS = SamplingParams(max_tokens=2000, temperature=0.0, ignore_eos=True)
@@ -94,6 +95,16 @@ def test_memory_follows_the_tokens_in_use_and_goes_back(engine_dir: Path) -> Non
         assert resident() - before < cache_bytes + others
 
 
+def test_a_slot_that_takes_over_a_prefix_gives_back_what_it_held(int8_engine_dir: Path) -> None:
+    before = kv_cache()
+    executor = SlotExecutor(int8_engine_dir, slots=2, max_len=512, threads=2)
+    executor.prefill(0, prompt(20, seed=1))
+    executor.prefill(1, prompt(400, seed=2))
+    assert kv_cache() - before > 400 * BYTES_PER_TOKEN
+    executor.copy(0, 1, 16)
+    assert kv_cache() - before < 100 * BYTES_PER_TOKEN
+
+
 def test_prompts_that_give_way_to_a_running_request_give_their_memory_back(
     int8_engine_dir: Path, tmp_path: Path
 ) -> None:
@@ -119,5 +130,6 @@ def resident() -> int:
 
 def kv_cache() -> int:
     """What keys and values take of it."""
+    gc.collect()
     mapped = psutil.Process().memory_maps(grouped=True)
     return sum(each.pss for each in mapped if "slipway-kv-cache" in each.path)

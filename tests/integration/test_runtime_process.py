@@ -112,6 +112,7 @@ async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine:
         assert isinstance(outcome, EngineFailed)
         assert "ended (SIGKILL) in the middle of an answer" in str(outcome)
     assert not engine.ready
+    assert engine.stats.running == 0
     with pytest.raises(ModelUnavailable, match="started again"):
         await answer(engine, "meanwhile")
     await until(lambda: engine.ready)

@@ -11,6 +11,8 @@ from answers import Answer
 
 from engines.generation import Delta, Grammar, SamplingParams
 from runtime.engine import Engine
+from runtime.executor import MOST_ROWS
+from runtime.slot_executor import SlotExecutor
 from text.tokenizer import Tokenizer
 
 TEXTS = (
@@ -68,6 +70,21 @@ def expected(directory: Path, prompts: list[list[int]]) -> dict[SamplingParams, 
 def engine(directory: Path) -> Iterator[Engine]:
     with closing(Engine(directory)) as engine:
         yield engine
+
+
+def test_several_tokens_in_one_pass_get_the_bits_of_one_by_one_however_many_they_are(
+    directory: Path, prompts: list[list[int]]
+) -> None:
+    executor = SlotExecutor(directory, slots=2, max_len=128, threads=2)
+    executor.prefill(1, prompts[1])
+    answer = prompts[2][:MOST_ROWS]
+    assert len(answer) == MOST_ROWS
+    one_by_one = [executor.decode([1], [token])[0].copy() for token in answer]
+    executor.rewind(1, MOST_ROWS)
+    for rows in (2, 3, 5, 6, 9, MOST_ROWS):
+        together = executor.extend(1, answer[:rows])
+        assert all((row == alone).all() for row, alone in zip(together, one_by_one, strict=False)), rows
+        executor.rewind(1, rows)
 
 
 def test_an_answer_is_the_same_to_the_bit_with_drafts_and_without(
