@@ -52,6 +52,12 @@ def test_the_first_token_and_the_end_wait_for_nobody() -> None:
     assert isinstance(error[1], EngineFailed)
 
 
+def test_an_error_without_a_token_before_it_is_told_too() -> None:
+    outbox = emptied(16)
+    outbox.put("refused", error := EngineFailed("broken"))
+    assert outbox.take(100, 16) == (("refused", error),)
+
+
 def test_what_may_not_wait_does_not() -> None:
     outbox = emptied(16)
     outbox.put("a", token(5), may_wait=False)
