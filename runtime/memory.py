@@ -34,14 +34,14 @@ def available_bytes() -> int:
     machine: int = psutil.virtual_memory().available
     try:
         limit, used = _read("memory.max"), _read("memory.current")
-        pages = dict(line.split() for line in _read("memory.stat").splitlines())
+        pages = {name: int(size) for name, size in map(str.split, _read("memory.stat").splitlines())}
     except OSError:  # not Linux, or no container
         return machine
     if limit == "max":
         return machine
     # Of what a container uses, the system takes back the pages of files that nobody has mapped: what was
     # read once, such as weights whose digests were checked, is no reason to refuse an engine.
-    cached = int(pages["active_file"]) + int(pages["inactive_file"]) - int(pages["file_mapped"])
+    cached = pages.get("active_file", 0) + pages.get("inactive_file", 0) - pages.get("file_mapped", 0)
     return min(machine, max(int(limit) - int(used) + max(cached, 0), 0))
 
 
