@@ -98,6 +98,7 @@ async def test_a_request_that_cannot_be_served_is_refused_and_harms_nobody(engin
     with pytest.raises(InvalidRequest, match="good is in use"):
         await answer(engine, "good")
     assert len(await listening) == 12
+    assert len(await answer(engine, "too long")) == 12, "its id is free again"
     with pytest.raises(InvalidRequest, match="cannot be used"):
         await answer(engine, "no grammar", SamplingParams(max_tokens=9, grammar=Grammar("regex", "(a")))
 
