@@ -34,12 +34,19 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
             "r.yaml:5: quantisation: unknown key; allowed here: name, checkpoint",
         ),
         (GOOD.replace("onnx-cpu", "tpu"), "r.yaml:3: target: Input should be 'onnx-cpu'"),
-        (GOOD.replace("name: a", "name: a/b"), "r.yaml:1: name: "),
+        (
+            GOOD.replace("name: a", "name: a/b"),
+            "r.yaml:1: name: 'a/b' must be up to 100 letters, digits and ._-, the first of them a letter or",
+        ),
+        (GOOD + "limits: 4\n", "r.yaml:5: limits: must be a mapping with the keys max_batch_size, max_input"),
+        (GOOD + "adapters: a\n", "r.yaml:5: adapters: must be a list, such as [first, second]."),
+        (GOOD + "quantization: int8\n", "r.yaml:5: quantization: is there twice; keep one."),
+        (GOOD + "chat:\n  stop: [a]\n  stop: [b]\n", "r.yaml:7: chat.stop: is there twice; keep one."),
         (GOOD + "limits:\n  max_batch: 4\n", "r.yaml:6: limits.max_batch: unknown key; allowed here: max_b"),
         (GOOD + "limits:\n  max_seq_len: 0\n", "r.yaml:6: limits.max_seq_len: Input should be greater"),
         (
             GOOD + "limits:\n  max_input_len: 8\n  max_seq_len: 8\n",
-            "r.yaml:5: limits: max_input_len 8 must be below max_seq_len 8",
+            "r.yaml:6: max_input_len 8 must be below max_seq_len 8",
         ),
         (GOOD + "chat:\n  stop: ['']\n", "r.yaml:6: chat.stop.0: "),
         (
@@ -48,7 +55,7 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         ),
         (
             GOOD.replace("cpu", "dml").replace("int4", "int8"),
-            "the recipe: quantization int8 is for target onnx-cpu, tensorrt-llm; give int4 for onnx-dml.",
+            "r.yaml:4: quantization int8 is for target onnx-cpu, tensorrt-llm; give int4 for onnx-dml.",
         ),
         (
             GOOD.replace("int4", "fp8"),
@@ -56,7 +63,7 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         ),
         (
             GOOD + "dtype: float16\n",
-            "dtype is for target tensorrt-llm, tensorrt-llm-llmapi; leave it out for onnx-cpu",
+            "r.yaml:5: dtype is for target tensorrt-llm, tensorrt-llm-llmapi; leave it out for onnx-cpu",
         ),
         (GOOD + "calibration: a.txt\n", "calibration is for target tensorrt-llm; leave it out for onnx-cpu"),
         (
@@ -70,13 +77,14 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         (LLMAPI.replace("none", "int8"), "give none for tensorrt-llm-llmapi"),
         (LLMAPI + "kv_cache:\n  quantization: int8\n", "give fp8 or none for tensorrt-llm-llmapi"),
         (LLMAPI + "calibration: a.txt\n", "calibration is for target tensorrt-llm; leave it out for"),
-        (GOOD + "limits:\n  max_num_tokens: 9\n", "limits.max_num_tokens is for target tensorrt-llm"),
+        (GOOD + "limits:\n  max_num_tokens: 9\n", "r.yaml:6: limits.max_num_tokens is for target tensorrt-"),
         (GOOD + "kv_cache:\n  quantization: int8\n", "kv_cache.quantization is for target tensorrt-llm"),
         (
             GOOD.replace("onnx-cpu", "tensorrt-llm") + "parallel:\n  data: 2\n",
             "r.yaml:6: parallel.data: unknown key; allowed here: tensor, pipeline, gpus.",
         ),
-        ("name: [", "is not YAML"),
+        ("name: a\nchat: [", "r.yaml:2 is not YAML: "),
+        (GOOD.replace("name: a", "name: 2024-13-45"), "is not YAML: month must be in 1..12; put quotes"),
         ("- a\n", "must be a mapping with the keys name, checkpoint"),
         ("", "must be a mapping"),
     ],
@@ -91,6 +99,12 @@ def test_every_fault_of_a_recipe_is_named_at_once(tmp_path: Path) -> None:
     message = _refusal(tmp_path, "name: a\ntarget: tpu\n")
     for key in ("checkpoint", "target", "quantization"):
         assert f" {key}: " in message
+
+
+def test_a_recipe_of_another_encoding_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes("name: 한국어".encode("euc-kr"))
+    with pytest.raises(RecipeError, match="it is not UTF-8"):
+        read_recipe(tmp_path / "r.yaml")
 
 
 def test_a_missing_recipe_is_one_sentence(tmp_path: Path) -> None:
