@@ -117,10 +117,7 @@ def run(
             "temperature": temperature,
         }
         if prompts_file:
-            given = prompts.from_file(prompts_file)
-            if not given:
-                raise RequestFailed(f"--prompts {prompts_file} has no prompt in it")
-            asked = prompts.endless(given, seed)
+            asked = prompts.endless(prompts.from_file(prompts_file), seed)
         else:
             with errors.status("Sizing the prompts with the model's tokenizer"):
                 asked = prompts.made(_words(server, body, prompt_tokens or 128, seed), seed)

@@ -19,8 +19,17 @@ PROBE_WORDS = (32, 160)
 
 
 def from_file(path: Path) -> list[str]:
-    """One prompt per line, empty lines left out."""
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """One prompt per line, empty lines left out.
+
+    Raises RequestFailed when there is none, or the file is no text.
+    """
+    try:
+        given = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise RequestFailed(f"--prompts {path} is not UTF-8 text; save it so") from None
+    if not given:
+        raise RequestFailed(f"--prompts {path} has no prompt in it")
+    return given
 
 
 def endless(prompts: list[str], seed: int) -> Iterator[str]:

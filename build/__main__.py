@@ -289,7 +289,7 @@ def perplexity(
     """
     from build import perplexity as checkpoint_perplexity
     from build import progress
-    from text.perplexity import read_text
+    from text.file import read_text
     from text.tokenizer import Tokenizer
 
     with _one_sentence():

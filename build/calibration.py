@@ -26,7 +26,7 @@ from build.trtllm_config import rotary_scaling
 from build.weights import ALL_DTYPES, Weights
 from engines.errors import BuildError
 from engines.recipe import CALIBRATED, CacheQuantization, Dtype, Quantization
-from text.perplexity import read_text
+from text.file import read_text
 from text.tokenizer import Tokenizer
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -13,11 +13,12 @@ from build.destination import Destination
 from build.maker import Facts, maker_of
 from build.merge import Merge
 from engines import manifest
-from engines.errors import BuildError, EngineRefused, RecipeError
+from engines.errors import BuildError, EngineRefused, InvalidRequest, RecipeError
 from engines.manifest import FileDigest, Manifest
 from engines.recipe import Chat, Recipe
 from engines.recipe_file import read_recipe
 from ensemble.repository import CHECKOUT, write_repository
+from text.file import read_text
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
 
@@ -146,11 +147,9 @@ def _chat_templates(recipe: Recipe, checkpoint: Checkpoint | Merge) -> tuple[str
     if recipe.chat.template is None:
         return checkpoint.tokenizer.chat_template, checkpoint.tokenizer.tool_template
     try:
-        return recipe.chat.template.read_text(encoding="utf-8"), None
-    except OSError as error:
-        raise RecipeError(
-            f"chat.template {recipe.chat.template} cannot be read: {error.strerror}; give a Jinja file."
-        ) from None
+        return read_text(recipe.chat.template), None
+    except InvalidRequest as error:
+        raise RecipeError(f"chat.template {error}") from None
 
 
 def _check_template(engine: Path) -> None:

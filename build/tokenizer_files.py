@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from build import json_file
-from engines.errors import CheckpointError, EngineRefused
+from engines.errors import CheckpointError, EngineRefused, InvalidRequest
 from text import template
+from text.file import read_text
 from text.tokenizer import FILES, Tokenizer
 
 DEFINITION, CONFIG = FILES
@@ -61,7 +62,7 @@ class TokenizerFiles:
         templates = _inline_templates(config.pop("chat_template", None))
         for name, file in (("default", template.FILE_NAME), ("tool_use", _TOOL_USE)):
             if (directory / file).is_file():
-                templates[name] = (directory / file).read_text(encoding="utf-8")
+                templates[name] = _text(directory / file)
                 sources.append(file)
         vocabulary = tokenizer.encoder.get_vocab(with_added_tokens=True)
         largest_token = max(vocabulary, key=lambda token: vocabulary[token])
@@ -122,6 +123,13 @@ def _check_token(value: Any, role: str, directory: Path) -> None:
         raise CheckpointError(
             f"{directory / CONFIG} has {role} {value!r}, which is no token; save the tokenizer again."
         )
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except InvalidRequest as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _inline_templates(inline: Any) -> dict[str, str]:

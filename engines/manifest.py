@@ -83,7 +83,7 @@ class Manifest(Frozen):
         """
         path = directory / FILE_NAME
         try:
-            content = path.read_text(encoding="utf-8")
+            content = path.read_bytes()
         except OSError:
             raise EngineRefused(
                 f"{directory} is not a built engine: {FILE_NAME} is missing; build one with `make engine`."

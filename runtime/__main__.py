@@ -19,7 +19,8 @@ from runtime.measure import replies
 from runtime.memory import DEFAULT_CACHE_BYTES
 from runtime.sequence import Event
 from text.detokenizer import Detokenizer
-from text.perplexity import Score, read_text
+from text.file import read_text
+from text.perplexity import Score
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
 

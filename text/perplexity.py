@@ -16,18 +16,6 @@ from engines.errors import InvalidRequest
 WINDOW = 512
 
 
-def read_text(path: Path) -> str:
-    """The text in a file.
-
-    Raises InvalidRequest when it cannot be read or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InvalidRequest(f"{path} cannot be read as UTF-8 text ({reason}); give another file.") from None
-
-
 def windows(token_ids: Sequence[int]) -> list[Sequence[int]]:
     """Pieces of WINDOW tokens (the last may be shorter), each read without what was before it.
 

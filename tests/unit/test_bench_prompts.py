@@ -28,6 +28,15 @@ def test_a_length_that_the_template_alone_fills_is_refused():
         words_for(20, lambda text: 31 + len(text.split()), seed=0)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"\n\n", "has no prompt in it"), (b"\xff", "is not UTF-8 text")]
+)
+def test_a_file_without_prompts_is_refused(tmp_path: Path, content: bytes, words: str):
+    (tmp_path / "prompts.txt").write_bytes(content)
+    with pytest.raises(RequestFailed, match=words):
+        from_file(tmp_path / "prompts.txt")
+
+
 def test_prompts_of_a_file_are_all_asked_before_any_is_asked_again(tmp_path: Path):
     path = tmp_path / "prompts.txt"
     path.write_text("안녕하세요\n\n  two  \nthree\n", encoding="utf-8")

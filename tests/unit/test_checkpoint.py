@@ -439,6 +439,11 @@ def test_the_template_for_tools_goes_to_the_engine_too(folder: Path, tmp_path: P
     assert Checkpoint.open(folder).tokenizer.tool_template == "c"
 
 
+def test_a_template_of_another_encoding_is_named(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_bytes("한국어".encode("euc-kr"))
+    assert "chat_template.jinja cannot be read as UTF-8 text" in _refusal(folder)
+
+
 def test_a_template_file_wins_over_the_inline_one(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("from the file")
     assert Checkpoint.open(folder).tokenizer.chat_template == "from the file"

@@ -82,8 +82,9 @@ def test_a_damaged_manifest_names_the_field(engine: Path) -> None:
         open_engine(engine)
 
 
-def test_a_manifest_that_is_not_json_is_refused(engine: Path) -> None:
-    (engine / FILE_NAME).write_text("{")
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe"])
+def test_a_manifest_that_is_not_json_is_refused(engine: Path, content: bytes) -> None:
+    (engine / FILE_NAME).write_bytes(content)
     with pytest.raises(EngineRefused, match="is damaged at"):
         open_engine(engine)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from engines.errors import InvalidRequest
-from text.perplexity import WINDOW, Score, read_text, windows
+from text.file import read_text
+from text.perplexity import WINDOW, Score, windows
 
 
 def _score(tokens: int, seed: int = 0) -> Score:
