@@ -169,7 +169,7 @@ def _wait(
                 f"{', '.join(sorted(missing))}: not served after {ready_within:.0f} s; {log} says why."
             )
         with suppress(httpx.TransportError, ValueError, KeyError):  # not there yet
-            listed = httpx.get(f"{url}/v1/models", timeout=_POLL_S * 4).json()["data"]
+            listed = httpx.get(f"{url}/v1/models", timeout=_POLL_S * 4, trust_env=False).json()["data"]
             missing = set(names) - {model["id"] for model in listed}
         time.sleep(_POLL_S)
 
@@ -211,7 +211,7 @@ def _checked(recipe: Recipe, theirs: list[str], max_tokens: int, duration: float
 
 def _answer(url: str, model: str, prompt: str, max_tokens: int) -> str:
     body = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0}
-    reply = httpx.post(f"{url}/v1/completions", json=body, timeout=_ANSWER_TIMEOUT_S)
+    reply = httpx.post(f"{url}/v1/completions", json=body, timeout=_ANSWER_TIMEOUT_S, trust_env=False)
     if reply.status_code != httpx.codes.OK:
         raise BuildError(f"{model} answered with status {reply.status_code}: {reply.text.strip()}")
     return str(reply.json()["choices"][0]["text"])

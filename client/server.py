@@ -1,5 +1,6 @@
 """An OpenAI-compatible server as the client sees it: its models, its streamed answers; used by `client`."""
 
+import ipaddress
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,9 @@ def _connected(url: str, api_key: str | None) -> Iterator[httpx.Client]:
     headers = _authorization(api_key) if api_key else None
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=timeout) as http:
+        # A proxy that the environment names is for other machines.
+        proxied = not _on_this_machine(httpx.URL(url).host)
+        with httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=proxied) as http:
             yield http
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise ServerError(f"--url {url} is not an address like http://127.0.0.1:9000.") from None
@@ -109,6 +112,13 @@ def _connected(url: str, api_key: str | None) -> Iterator[httpx.Client]:
         raise ServerError(
             f"{url} closed the connection before the answer was complete: see the server's log."
         ) from None
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check(response: httpx.Response) -> None:

@@ -121,7 +121,7 @@ def _wait(console: Console, what: str, url: str, children: list[Child], interrup
             for child in children:
                 child.check()
             with suppress(httpx.TransportError):  # Not listening yet.
-                answer = httpx.get(url, timeout=_PROBE_TIMEOUT_S)
+                answer = _ask("GET", url)
                 if answer.status_code == httpx.codes.OK:
                     return
                 why = _why_not(answer)
@@ -140,12 +140,17 @@ def _why_not(answer: httpx.Response) -> str:
         return ""
 
 
+def _ask(method: str, url: str) -> httpx.Response:
+    """Of a server on this machine, and so past a proxy that the environment names."""
+    return httpx.request(method, url, timeout=_PROBE_TIMEOUT_S, trust_env=False)
+
+
 def _ready_engines(console: Console, places: Places, triton: Child) -> list[str]:
     """The engines that are ready; says why for the models that are not.
 
     Raises ServerFailed when there is none.
     """
-    index = httpx.post(f"{places.triton_url}/v2/repository/index", timeout=_PROBE_TIMEOUT_S).json()
+    index = _ask("POST", f"{places.triton_url}/v2/repository/index").json()
     states = {model["name"]: model.get("state") for model in index}
     for model in index:
         if model.get("state") != "READY":

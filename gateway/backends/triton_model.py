@@ -23,8 +23,10 @@ _AWAY = ("unknown model", "is not found", "is not ready", "maximum queue size")
 _READY_TIMEOUT_S = 2.0
 # Asking before every request would add a round trip to each; what fails meanwhile says so itself.
 _READY_KNOWN_S = 1.0
-# gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start.
+# gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start; and
+# it would ask the proxy that http_proxy names, also for this machine's own Triton.
 _CHANNEL = [
+    ("grpc.enable_http_proxy", 0),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_send_message_length", -1),

@@ -28,10 +28,16 @@ def gateway(engine_dir: Path) -> Iterator[str]:
         yield url
 
 
-def client(*arguments: str, url: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "client", *arguments, "--url", url]
+def client(*arguments: str, url: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "client", *arguments, "--url", url],
+        cwd=ROOT,
+        env=os.environ | env,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -64,6 +70,13 @@ def test_the_question_can_come_from_a_pipe(gateway: str):
     bare = client(*options, url=gateway, stdin=FRANCE)
     assert "Paris" in dash.stdout
     assert bare.stdout == dash.stdout
+
+
+def test_a_proxy_is_for_other_machines():
+    with scripted(hello) as (url, _):
+        for address in (url, url.replace("127.0.0.1", "localhost")):
+            assert client("Hi", url=address, http_proxy="http://127.0.0.1:9").stdout == "안녕하세요\n"
+    assert "No server answers" in client("Hi", url="http://192.0.2.1", http_proxy="http://127.0.0.1:9").stderr
 
 
 @pytest.mark.parametrize("name", ["openai_stream.py", "openai_candidates.py", "curl.sh"])

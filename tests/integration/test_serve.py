@@ -40,10 +40,11 @@ def command(repository: Path, chosen: dict[str, int]) -> list[str]:
 
 @contextmanager
 def serving(repository: Path) -> Iterator[subprocess.Popen[str]]:
-    """`make serve` in the foreground of a terminal of its own."""
+    """`make serve` in the foreground of a terminal of its own, on a machine that has a proxy for the rest."""
     process = subprocess.Popen(
         command(repository, ports()),
         cwd=ROOT,
+        env=os.environ | dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY"), "http://127.0.0.1:9"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
