@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench import prompts, report
+from bench import environment, prompts, report
 from bench.answer import RequestFailed, Unreachable
 from bench.conversion import convert
 from bench.ended import ended
@@ -41,6 +41,7 @@ def bench() -> None:
     Also in process: what drafting gains on repetitive answers (`speculation`), what known prefixes save and
     long prompts cost (`latency`). And what converting for TensorRT-LLM takes (`convert`).
     """
+    environment.shed()
 
 
 app.command()(runtime)

@@ -1,4 +1,4 @@
-"""Where a run was made: machine, versions, command; written into every result by `bench.report`."""
+"""Where a run is made: what it inherits, and what its report says of machine, versions and command."""
 
 import os
 import platform
@@ -6,6 +6,19 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+
+# For `run`, and for finding the binary.
+_KEPT = ("SLIPWAY_API_KEY", "SLIPWAY_TRITONSERVER")
+
+
+def shed() -> None:
+    """Forget the proxies of this shell, and what it sets for servers of its own.
+
+    So both reach neither the servers that a measurement starts nor the way to the one that it asks.
+    """
+    for name in set(os.environ) - set(_KEPT):
+        if name.startswith("SLIPWAY_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
 
 
 def describe() -> dict[str, object]:

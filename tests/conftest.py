@@ -1,8 +1,14 @@
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# What the shell of whoever runs the tests sets for servers and clients of their own, and its proxies.
+_FOREIGN = ("SLIPWAY_", "OPENAI_", "ANTHROPIC_")
+for _name in set(os.environ) - {"SLIPWAY_TRITONSERVER"}:
+    if _name.startswith(_FOREIGN) or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """`python -m bench http` as a user runs it: it starts and ends every server by itself."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,21 @@ from pathlib import Path
 import psutil
 from servers import ROOT
 
+# What a shell may have for a server and a network of its own, and what is not measured.
+SHELL = {
+    "SLIPWAY_KEYS": "nowhere.yaml",
+    "SLIPWAY_WORKERS": "2",
+    "SLIPWAY_ENGINES": "nowhere",
+    "SLIPWAY_MAX_BODY_BYTES": "1",
+    "http_proxy": "http://127.0.0.1:9",
+}
+
 
 def bench(*options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", "http", *map(str, options)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | SHELL, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_the_three_ways_answer_the_same_prompts_and_no_server_stays(engine_dir: Path, tmp_path: Path):
