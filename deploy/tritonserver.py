@@ -5,6 +5,7 @@ NVIDIA's container has it under /opt/tritonserver; elsewhere the wheel nvidia-py
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -22,6 +23,8 @@ CACHE = CHECKOUT / ".cache"
 SETTING = "SLIPWAY_TRITONSERVER"
 _CONTAINER = Path("/opt/tritonserver/bin/tritonserver")
 _WHEEL = "nvidia-pytriton"
+# What Triton's Python backend can hand on; with a blank in the path it waits for its stages for ever.
+_PLAIN = re.compile(r"[A-Za-z0-9/._+@,:=~-]+")
 # How long running requests may take to end at shutdown, in seconds, before Triton leaves without them.
 EXIT_TIMEOUT_S = 10
 
@@ -65,6 +68,12 @@ def start(repository: Path, host: str, ports: Ports) -> Start:
     """
     if not any(repository.glob("*/config.pbtxt")):
         raise ServerFailed(f"{repository} holds no models; run `make engine` first.")
+    for path, way_out in ((repository, "--model-repository FOLDER"), (CACHE, "the checkout elsewhere")):
+        if not _PLAIN.fullmatch(str(path)):
+            raise ServerFailed(
+                f"Triton starts Python on {path} through a shell without quotes, so the path may have ASCII "
+                f"letters, digits and ._+@,:=~- alone; move it: {way_out}."
+            )
     environment = dict(os.environ)
     environment["PYTHONPATH"] = _prepended(CHECKOUT, environment.get("PYTHONPATH"))
     options = []

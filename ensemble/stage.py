@@ -1,6 +1,7 @@
 """What the stages have in common inside Triton: their engine, their tensors, their errors."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from ensemble.request import Array
 def engine_dir(args: Mapping[str, str]) -> Path:
     """The folder of the engine, from the arguments of a stage's `initialize`."""
     written: str = json.loads(args["model_config"])["parameters"][ENGINE_PARAMETER]["string_value"]
-    return CHECKOUT / written
+    # Triton's Python takes the names of files for ASCII, whatever the locale.
+    return CHECKOUT / os.fsdecode(written.encode())
 
 
 def tensors(request: Any) -> dict[str, Array]:

@@ -78,7 +78,10 @@ def gone(children: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(children, timeout=20)[1]
 
 
-def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(repository: Path) -> None:
+def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(engine_dir: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    # Where somebody keeps their engines need not be spelled in ASCII.
+    write_repository(Path(shutil.copytree(engine_dir, tmp_path / "내 엔진" / engine_dir.name)), repository)
     with serving(repository) as process:
         line = curl_line(process)
         reply = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=60)
@@ -173,7 +176,7 @@ def test_a_triton_that_cannot_start_is_told_with_the_end_of_its_log(repository: 
 
 
 def test_with_no_engine_that_loads_it_says_why_and_ends(engine_dir: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged"
+    damaged = tmp_path / "망가진 엔진"
     shutil.copytree(engine_dir, damaged)
     (damaged / "model.onnx.data").unlink()
     write_repository(damaged, tmp_path / "repository")
@@ -186,7 +189,7 @@ def test_with_no_engine_that_loads_it_says_why_and_ends(engine_dir: Path, tmp_pa
         timeout=60,
     )
     assert done.returncode == 1
-    assert "model.onnx.data is missing" in done.stderr
+    assert "망가진 엔진/model.onnx.data is missing" in done.stderr
     assert "Triton loaded no engine" in done.stderr
 
 
