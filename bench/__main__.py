@@ -11,16 +11,18 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
 from bench import environment, prompts, report
-from bench.answer import RequestFailed, Unreachable
+from bench.answer import RequestFailed
+from bench.api_key import ApiKey
 from bench.conversion import convert
 from bench.ended import ended
 from bench.frontend import frontend
 from bench.json_file import JsonFile
 from bench.latency import latency
 from bench.measurement import summarise
+from bench.progress import bar_of, interruptible
 from bench.server import Server
 from bench.serving import http
 from bench.side_by_side import runtime
@@ -28,7 +30,9 @@ from bench.speculation import speculation
 from bench.users import Load, Run, drive
 from bench.users import Progress as Stand
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
 
 
 @app.callback()
@@ -56,13 +60,7 @@ app.command()(convert)
 @app.command()
 def run(
     url: Annotated[str, typer.Option(help="Where the server is.")] = "http://127.0.0.1:9000",
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar=["SLIPWAY_API_KEY", "OPENAI_API_KEY"],
-            help="The key, where the server asks for one; others on this machine see options, not variables.",
-        ),
-    ] = None,
+    api_key: ApiKey = None,
     model: Annotated[
         str | None, typer.Option(help="Which model; the server's first one if not given.")
     ] = None,
@@ -113,14 +111,14 @@ def run(
     try:
         server = Server(url, timeout, api_key)
         body: dict[str, Any] = {
-            "model": model or _first_model(server),
+            "model": model or server.first_model(),
             "max_tokens": max_tokens,
             "temperature": temperature,
         }
         if prompts_file:
             asked = prompts.endless(prompts.from_file(prompts_file), seed)
         else:
-            with errors.status("Sizing the prompts with the model's tokenizer"):
+            with interruptible(), errors.status("Sizing the prompts with the model's tokenizer"):
                 asked = prompts.made(_words(server, body, prompt_tokens or 128, seed), seed)
     except RequestFailed as error:
         errors.print(f"{str(error).rstrip('.')}.", style="red", markup=False, highlight=False)
@@ -147,19 +145,6 @@ def run(
         raise typer.Exit(1)
 
 
-def _first_model(server: Server) -> str:
-    try:
-        served = server.models()
-    except Unreachable as error:
-        raise RequestFailed(
-            f"No server answers at {server.url} ({error}): start one with `make serve`, "
-            "or name another with --url"
-        ) from None
-    if not served:
-        raise RequestFailed(f"{server.url} serves no model: build one with `make engine`")
-    return served[0]
-
-
 def _words(server: Server, body: dict[str, Any], tokens: int, seed: int) -> int:
     def count(text: str) -> int:
         answer = server.chat({**body, "max_tokens": 1, "messages": [{"role": "user", "content": text}]})
@@ -169,14 +154,8 @@ def _words(server: Server, body: dict[str, Any], tokens: int, seed: int) -> int:
 
 
 def _drive_with_progress(load: Load) -> Run:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[requests]} requests"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    requests = TextColumn("{task.fields[requests]} requests")
+    with bar_of(requests) as progress:
         bar = progress.add_task("starting users", total=load.duration_s, requests=0)
 
         def show(stand: Stand) -> None:

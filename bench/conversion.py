@@ -13,6 +13,7 @@ Speeds are the median of the rounds, with the lowest and the highest; memory is 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,13 @@ class Row:
 
 def convert(
     config: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="A Llama's config.json, for its shapes.")
+        Path,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A Llama's config.json, for its shapes.",
+            show_default="those of Llama 3 8B",
+        ),
     ] = CONFIG,
     layers: Annotated[int | None, typer.Option(min=1, help="Another number of layers than in there.")] = None,
     tensor_parallel: Annotated[
@@ -86,9 +93,14 @@ def convert(
     - `python -m bench convert`
     - `python -m bench convert --layers 8 --modelopt`
     """
-    values = json.loads(config.read_text(encoding="utf-8"))
-    values["num_hidden_layers"] = layers or values["num_hidden_layers"]
-    size = random_checkpoint.size(values)
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+        values["num_hidden_layers"] = layers or values["num_hidden_layers"]
+        size = random_checkpoint.size(values)
+    except (ValueError, LookupError, TypeError) as error:
+        raise typer.BadParameter(
+            f"{config} is no Llama's config.json ({error!r}).", param_hint="--config"
+        ) from None
     if (free := shutil.disk_usage(folder).free) < 2.1 * size:
         raise typer.BadParameter(
             f"{2.1 * size / 1e9:.1f} GB are needed there and {free / 1e9:.1f} GB are free.",
@@ -199,10 +211,17 @@ def _forget(checkpoint: Path) -> None:
 
 def _run(name: str, number: int, command: list[str]) -> Sample:
     timed = [sys.executable, "-m", "bench.timed", *command]
-    done = subprocess.run(timed, cwd=ROOT, capture_output=True, text=True, check=False)
-    told = json.loads(done.stdout) if done.stdout else {"status": done.returncode}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(timed, cwd=ROOT, start_new_session=True, **pipes)
+    try:
+        out, errors = process.communicate()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()  # until the last of them is gone: the folder it writes to will be
+        raise
+    told = json.loads(out) if out else {"status": process.returncode}
     if told["status"]:
-        last = done.stderr.strip().rpartition("\n")[2] or f"it ended with status {told['status']}"
+        last = errors.strip().rpartition("\n")[2] or f"it ended with status {told['status']}"
         raise ContestantFailed(f"{name}: {last}")
     return Sample(name, number, told["seconds"], told["peak_bytes"])
 

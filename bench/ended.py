@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Annotated, Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import typer
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,8 +22,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench import api_key as key
 from bench import environment
 from bench.answer import RequestFailed
+from bench.api_key import ApiKey
 from bench.contest import Figure
 from bench.json_file import JsonFile
 from bench.progress import shown
@@ -69,6 +71,7 @@ def ended(
             help="Where its engine's figures are: Triton's metrics port; the server's own if not given."
         ),
     ] = None,
+    api_key: ApiKey = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is run.")] = 20,
     json_file: JsonFile = None,
 ) -> None:
@@ -81,8 +84,12 @@ def ended(
     errors = Console(stderr=True, soft_wrap=True)
     with shown(rounds) as report:
         try:
-            server = Server(url, SETTLED_S)
-            engine = Engine(metrics or f"{server.url}/metrics", server.models()[0])
+            server = Server(url, SETTLED_S, api_key)
+            # Triton's metrics ask for no key, and need not see one.
+            headers = {} if metrics else key.header(api_key)
+            engine = Engine(
+                Request(metrics or f"{server.url}/metrics", headers=headers), server.first_model()
+            )
             for number in range(rounds):
                 report(f"round {number + 1}")
                 samples += [_sample(server, engine, cause, number) for cause in CAUSES]
@@ -95,24 +102,26 @@ def ended(
     if json_file:
         document = {"environment": environment.describe(), "samples": [asdict(each) for each in samples]}
         json_file.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    if not samples:
+        raise typer.Exit(1)
 
 
 class Engine:
     """The engine's own counts, of one model."""
 
-    def __init__(self, metrics: str, model: str) -> None:
-        self._url = metrics
+    def __init__(self, metrics: Request, model: str) -> None:
+        self._metrics = metrics
         self.model = model
 
     def count(self, name: str) -> int:
         """Raises RequestFailed where it is not told."""
-        with urlopen(self._url, timeout=SETTLED_S) as response:
+        with urlopen(self._metrics, timeout=SETTLED_S) as response:
             families = text_string_to_metric_families(response.read().decode())
         for family in families:
             for sample in family.samples:
                 if sample.name == name and sample.labels.get("model") == self.model:
                     return int(sample.value)
-        raise RequestFailed(f"{name} of {self.model} is not on {self._url}; give --metrics")
+        raise RequestFailed(f"{name} of {self.model} is not on {self._metrics.full_url}; give --metrics")
 
     def free(self) -> float:
         """When it had no request. Raises RequestFailed when it goes on to have one."""

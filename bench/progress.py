@@ -1,12 +1,38 @@
-"""How far a measurement is, on standard error where somebody watches; used by the commands in process."""
+"""How far a measurement is, on standard error where somebody watches, and how Ctrl-C ends it."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import gevent
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+
+def bar_of(counted: ProgressColumn) -> Progress:
+    """A bar with its count beside it, gone at the end; nothing in CI and where stderr is not a terminal."""
+    console = Console(stderr=True)
+    watched = console.is_terminal and "CI" not in os.environ
+    columns = (TextColumn("{task.description}"), BarColumn(), counted, TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not watched)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt in the block; gevent's loop would print it first."""
+    on_ctrl_c = gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
+    try:
+        yield
+    finally:
+        on_ctrl_c.cancel()
 
 
 @contextmanager
@@ -15,13 +41,11 @@ def shown(total: int) -> Iterator[Callable[[str], None]]:
 
     Ctrl-C raises KeyboardInterrupt in the block.
     """
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bar_of(MofNCompleteColumn()) as progress, interruptible():
         bar = progress.add_task("starting", total=total, completed=-1)
-        # gevent's loop would print the interrupt before it raised it.
-        on_ctrl_c = gevent.signal_handler(signal.SIGINT, gevent.getcurrent().throw, KeyboardInterrupt)
-        try:
-            yield lambda name: progress.update(bar, description=name, advance=1)
-        finally:
-            on_ctrl_c.cancel()
+
+        def report(name: str) -> None:
+            progress.update(bar, description=name, advance=1)
+            gevent.sleep(0)  # where Ctrl-C is heard during work that never waits
+
+        yield report

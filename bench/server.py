@@ -16,10 +16,10 @@ from geventhttpclient import URL, HTTPClient
 from geventhttpclient.response import HTTPSocketPoolResponse
 from sseclient import SSEClient
 
+from bench import api_key as key
 from bench.answer import RequestFailed, Unreachable
 
 CONNECT_TIMEOUT_S = 5.0
-KEY_ADVICE = "Put a valid key into SLIPWAY_API_KEY (or OPENAI_API_KEY), or give --api-key."
 HEADERS = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
 
 
@@ -37,18 +37,27 @@ class Server:
         if address.scheme not in ("http", "https"):
             raise RequestFailed(f"--url {url} is not an address like http://127.0.0.1:9000")
         self.path = address.path.rstrip("/")
-        self.headers = {**HEADERS, **(_authorization(api_key) if api_key else {})}
+        self.headers = {**HEADERS, **key.header(api_key)}
         self.http = HTTPClient.from_url(
             address, concurrency=1, connection_timeout=CONNECT_TIMEOUT_S, network_timeout=timeout_s
         )
 
-    def models(self) -> list[str]:
-        """The names of the models it serves.
+    def first_model(self) -> str:
+        """The name of the first model that it serves.
 
-        Raises RequestFailed.
+        Raises RequestFailed, also when there is no server or no model.
         """
-        with self._answered("GET", "/v1/models") as response:
-            return [model["id"] for model in _parse(response.read())["data"]]
+        try:
+            with self._answered("GET", "/v1/models") as response:
+                served = _parse(response.read())["data"]
+        except Unreachable as error:
+            raise RequestFailed(
+                f"No server answers at {self.url} ({error}): start one with `make serve`, "
+                "or name another with --url"
+            ) from None
+        if not served:
+            raise RequestFailed(f"{self.url} serves no model: build one with `make engine`")
+        return str(served[0]["id"])
 
     def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """One chat completion, not streamed.
@@ -77,7 +86,7 @@ class Server:
         try:
             with self.http.request(method, self.path + path, content, self.headers) as response:
                 if response.status_code != 200:
-                    advice = f" {KEY_ADVICE}" if response.status_code == HTTPStatus.UNAUTHORIZED else ""
+                    advice = f" {key.ADVICE}" if response.status_code == HTTPStatus.UNAUTHORIZED else ""
                     reason = f"{_reason(response.read())}{advice}"
                     raise RequestFailed(f"HTTP {response.status_code}: {reason}")
                 yield response
@@ -87,12 +96,6 @@ class Server:
             raise Unreachable(f"connection: {error.strerror or error}") from None
         except HTTPException as error:
             raise Unreachable(f"connection: {error}") from None
-
-
-def _authorization(api_key: str) -> dict[str, str]:
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise RequestFailed(f"The API key has characters that no key has. {KEY_ADVICE}")
-    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _parse(content: bytes) -> Any:

@@ -1,8 +1,10 @@
 """`python -m bench convert` on a small random checkpoint."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from servers import ROOT
@@ -46,6 +48,26 @@ def test_it_compares_our_converter_with_cp_and_leaves_nothing_behind(tmp_path: P
         assert row["speed"]["median"] > 0, name
     assert 20e6 < told["figures"]["slipway, 1 GPU"]["peak_bytes"] < 200e6
     assert list(disk.iterdir()) == []
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "bench", "convert", "--layers", "1", "--folder", str(tmp_path))
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bench:
+        while not list(tmp_path.glob("*/checkpoint/*.safetensors")):
+            time.sleep(0.02)
+        bench.send_signal(signal.SIGINT)
+        _, told = bench.communicate(timeout=60)
+    assert b"Interrupted" in told
+    assert b"Traceback" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_that_is_none_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    done = _bench("--config", str(config))
+    assert done.returncode == 2
+    assert "is no Llama's config.json (KeyError(" in done.stderr
 
 
 def test_a_converter_that_refuses_is_named_with_its_sentence(tmp_path: Path) -> None:
