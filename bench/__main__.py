@@ -104,6 +104,9 @@ def run(
 
     TTFT is the time to the first text, TPOT the time per output token after it, E2E the time to the end;
     percentiles come from raw samples. Ctrl-C prints what was measured so far.
+
+    - `python -m bench run --users 4 --duration 10`
+    - `... --prompts questions.txt --no-ignore-eos` asks questions of your own and lets answers end
     """
     errors = Console(stderr=True, soft_wrap=True)
     if prompt_tokens and prompts_file:

@@ -60,6 +60,8 @@ def inspect(
 
     Reads everything but the numbers, so it is quick for any size; `engine` also looks for NaN in them.
     What is wrong is one sentence, with the way to mend it, and exit status 1.
+
+    - `python -m build inspect checkpoints/smollm2-135m-instruct`
     """
     from build import summary
     from build.checkpoint import Checkpoint
@@ -95,6 +97,9 @@ def engine(
     Engines for TensorRT-LLM are compiled in NVIDIA's container, on the GPU that serves them; elsewhere the
     line to paste is printed. `--dry-run` prints the commands that it takes. For its PyTorch backend (target
     tensorrt-llm-llmapi) nothing is compiled, and any machine builds.
+
+    - `python -m build engine engines/smollm2-135m-int8.yaml`
+    - `... engines/llama-3.2-3b-int4.yaml --config tests/configs/llama-3.2-3b.json --dry-run`
     """
     from build import engine as engine_build
     from build.trtllm_build import commands
@@ -124,6 +129,8 @@ def merge(
     Building an engine does it by itself when the recipe has `adapters`. It takes no GPU and little memory: a
     piece of a matrix at a time, summed in fp32 and rounded once. LoRA, rank-stabilised LoRA and DoRA, ranks
     and alphas by pattern, trained embeddings, biases and added tokens.
+
+    - `python -m build merge checkpoints/my-base checkpoints/merged --adapter checkpoints/my-adapter`
     """
     from build import merge as merging
 
@@ -171,9 +178,6 @@ def convert(
 ) -> None:
     """Write a checkpoint for `trtllm-build` of TensorRT-LLM 1.2.1: config.json and a file for each GPU.
 
-    One GPU: `python -m build convert checkpoints/my-model trtllm/my-model`. Two that share each matrix: add
-    `--tensor-parallel 2`.
-
     none, int8 and int4 need no GPU and little memory, whatever the model's size: the weights are written
     unquantised, and trtllm-build quantises them for the GPU it runs on. int4-awq, int8-sq, fp8 and a
     quantised KV cache are calibrated first, by NVIDIA's modelopt (`make setup-modelopt`): it holds the whole
@@ -182,6 +186,10 @@ def convert(
 
     What cannot be shared or quantised is refused before anything is written or calibrated; a checkpoint
     converted before takes its place only when this one is whole.
+
+    - `python -m build convert checkpoints/my-model trtllm/my-model` for one GPU
+    - `... --tensor-parallel 2` for two that share each matrix
+    - `... --quantization fp8 --calibration my-chats.txt`
     """
     from build import convert as conversion
     from build.calibration import DEFAULT_TEXT, Calibration, needed
@@ -214,6 +222,9 @@ def plan(
 
     Takes a second and no GPU: of the checkpoint only config.json is read. When the engine cannot be, the
     reason is one sentence on stderr with the numbers, the exit status is 1, and a recipe that fits is shown.
+
+    - `python -m build plan engines/llama-3.2-1b.yaml --config tests/configs/llama-3.2-1b.json --gpu 4050`
+    - `... --gpu-memory 5.5GB` is what a desktop leaves free
     """
     import json
 
@@ -241,6 +252,8 @@ def repository(
     """Lay out the Triton models of an engine that is built already, say on another machine.
 
     Its files are checked; whether this machine can serve it, whoever loads it finds out.
+
+    - `python -m build repository engines/smollm2-135m-int4`
     """
     from engines.manifest import Manifest
     from ensemble.repository import write_repository
@@ -261,7 +274,9 @@ def gpu_check(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each answer that is compared.")] = 64,
     duration: Annotated[float, typer.Option(min=0.1, help="Seconds to measure each engine.")] = 30.0,
     url: Annotated[str, typer.Option(help="Where compose publishes the gateway.")] = "http://127.0.0.1:9000",
-    ready_within: Annotated[float, typer.Option(help="Seconds that the servers may take to load.")] = 600.0,
+    ready_within: Annotated[
+        float, typer.Option(min=1, help="Seconds that the servers may take to load.")
+    ] = 600.0,
     report: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/gpu-check.md"),
 ) -> None:
     """Build TensorRT-LLM engines on this machine's GPU, serve them, compare, measure and report.
@@ -286,6 +301,8 @@ def perplexity(
     """Say how well a checkpoint foretells a text, in fp32: what `python -m runtime perplexity` compares with.
 
     Loads the whole model, 4 bytes a weight.
+
+    - `python -m build perplexity checkpoints/smollm2-135m-instruct TEXT --output reference.npz`
     """
     from build import perplexity as checkpoint_perplexity
     from build import progress

@@ -10,7 +10,7 @@ from client.answer import stream_answer
 from client.chat import Chat
 from client.server import Server, ServerError
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
 @app.command()

@@ -11,7 +11,13 @@ from deploy import serve as serving
 from deploy import tritonserver
 from engines.errors import SlipwayError
 
-app = typer.Typer(help="Start Slipway's servers on this machine.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Start Slipway's servers on this machine: `serve` both, as `make serve` does, `triton` that alone.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
 
 Repository = Annotated[
     Path,
@@ -44,6 +50,8 @@ def triton(
 
     This process becomes Triton: Ctrl-C, signals and the exit status are Triton's own. Where an engine takes
     several GPUs it becomes mpirun, with a process for each.
+
+    - `python -m deploy triton --dry-run` prints the line.
     """
     ports = tritonserver.Ports(http_port, grpc_port, metrics_port)
     start = tritonserver.start(model_repository.resolve(), host, ports)
@@ -91,9 +99,11 @@ def serve(
     """Run Triton and the gateway together, until Ctrl-C.
 
     Triton listens on this machine's loopback only; the gateway speaks OpenAI's API. Its options that are not
-    here are taken from their variables, such as SLIPWAY_ACCESS_LOG=1 (python -m gateway --help).
+    here are taken from their variables, such as SLIPWAY_ACCESS_LOG=1 (`python -m gateway --help`). Their logs
+    are in .cache/logs.
 
-    Their logs are in .cache/logs.
+    - `python -m deploy serve --port 9001 --triton-http-port 9002 --triton-grpc-port 9003
+      --triton-metrics-port 9004` is a second one beside the first.
     """
     places = serving.Places(
         host,

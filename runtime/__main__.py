@@ -24,7 +24,13 @@ from text.perplexity import Score
 from text.template import ChatTemplate
 from text.tokenizer import Tokenizer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(
+    help="Run an ONNX engine in this process, without a server: try it, ask it, measure it.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
 
 _CHECK_PROMPT = "The capital of France is"
 _CHECK_TOKENS = 8
