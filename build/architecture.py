@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from build import json_file
 from build.rope import Rope
-from engines.errors import CheckpointError
+from engines.errors import CheckpointError, RecipeError
 
 FILE_NAME = "config.json"
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
@@ -75,6 +75,19 @@ class Architecture:
         the engines would compute differently.
         """
         return cls.read_file(directory / FILE_NAME)
+
+    @classmethod
+    def of(cls, checkpoint: Path, config: Path | None) -> Self:
+        """What `config` says, or else the config.json of a checkpoint that is here.
+
+        Raises RecipeError when there is none, and CheckpointError as `read` does.
+        """
+        path = config or checkpoint / FILE_NAME
+        if config is None and not path.is_file():
+            raise RecipeError(
+                f"{path} is not there; give --config with the model's {FILE_NAME}, all that is read."
+            )
+        return cls.read_file(path)
 
     @classmethod
     def read_file(cls, path: Path) -> Self:

@@ -107,6 +107,19 @@ def find(query: str) -> Gpu:
     return nearest[0]
 
 
+def chosen(name: str | None, memory: str | None) -> Gpu:
+    """The GPU that --gpu and --gpu-memory mean together: of a known one, the memory may be less.
+
+    Raises RecipeError when neither is given, or one cannot be made out.
+    """
+    if name:
+        found = find(name)
+        return found.with_memory(memory_size(memory)) if memory else found
+    if memory:
+        return Gpu(f"a GPU of {memory}", memory_size(memory), None)
+    raise RecipeError("Which GPU? Give --gpu with its name, such as 4050 or H200, or --gpu-memory 6GB.")
+
+
 def memory_size(text: str) -> int:
     """Bytes of "6GB" or "5.5 GiB", as GPUs are sold: a GB has 1,024 MiB.
 
