@@ -35,12 +35,7 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Hand the requests to the engine and return; the answers go out as they come."""
-        for request in requests:
-            sender = request.get_response_sender()
-            try:
-                self._accept(stage.tensors(request), request.request_id(), sender)
-            except SlipwayError as error:
-                stage.refuse(sender, error)
+        stage.accept_each(requests, self._accept)
 
     def finalize(self) -> None:
         """Stop the engine: whatever still runs ends as cancelled, and hears so before this returns."""

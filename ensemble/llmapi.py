@@ -12,7 +12,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from engines.errors import EngineFailed, SlipwayError
+from engines.errors import EngineFailed
 from engines.manifest import Manifest, open_engine
 from ensemble import llmapi_arguments, stage
 from ensemble.answers import Answers
@@ -56,12 +56,7 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> None:
         """Hand the requests to the engine and return; the answers go out as they come."""
-        for request in requests:
-            sender = request.get_response_sender()
-            try:
-                self._accept(stage.tensors(request), request.request_id(), sender)
-            except SlipwayError as error:
-                stage.refuse(sender, error)
+        stage.accept_each(requests, self._accept)
 
     def finalize(self) -> None:
         """End what still runs, which hears so, and let go of the GPUs."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from engines.errors import ContextLengthExceeded, InvalidRequest
 from engines.recipe import Limits
-from ensemble.request import Array, scalar
+from ensemble.request import Array, decoded, scalar
 from text.tokenizer import Tokenizer
 
 # Upstream's SamplingParams.
@@ -60,7 +60,7 @@ def parse(tensors: Mapping[str, Array], tokenizer: Tokenizer, limits: Limits) ->
         value = scalar(tensors, name, None)
         if value is not None and asks(value):
             raise InvalidRequest(f"{name} is {value}: {advice}.", name)
-    ids = tokenizer.encode(_text(scalar(tensors, "text_input", b""), "text_input"))
+    ids = tokenizer.encode(decoded(scalar(tensors, "text_input", b""), "text_input"))
     if not ids:
         raise InvalidRequest("text_input is empty; send at least one token.", "text_input")
     sampling = _sampling(tensors)
@@ -69,7 +69,7 @@ def parse(tensors: Mapping[str, Array], tokenizer: Tokenizer, limits: Limits) ->
     return TextRequest(
         prompt_token_ids=ids,
         sampling=sampling,
-        stop=tuple(_text(word, "sampling_param_stop") for word in stop if word),
+        stop=tuple(decoded(word, "sampling_param_stop") for word in stop if word),
         streaming=scalar(tensors, "streaming", False),
         finish_reason=scalar(tensors, "return_finish_reason", False),
     )
@@ -102,10 +102,3 @@ def _check_length(prompt: int, answer: int, limits: Limits) -> None:
             f"{limits.max_seq_len - prompt} of {limits.max_seq_len}; ask for fewer.",
             "sampling_param_max_tokens",
         )
-
-
-def _text(value: bytes, name: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{name} is not UTF-8 at byte {error.start}; send text.", name) from None

@@ -8,7 +8,7 @@ import numpy as np
 from engines.errors import InvalidRequest
 from engines.manifest import Manifest
 from ensemble import words
-from ensemble.request import Array
+from ensemble.request import Array, decoded
 from text.tokenizer import Tokenizer
 
 
@@ -55,7 +55,7 @@ def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer) -> list[int]
             "(requests run in one batch anyway).",
             "text_input",
         )
-    text = _text(tensors["QUERY"].item(), "text_input")
+    text = decoded(tensors["QUERY"].item(), "text_input")
     given: list[int] = _values(tensors, "PROMPT_TOKEN_IDS")
     if given and text:
         raise InvalidRequest(
@@ -118,11 +118,4 @@ def _other_ends(tensors: Mapping[str, Array], manifest: Manifest) -> list[list[i
 def _word_ids(tensors: Mapping[str, Array], name: str, client: str, tokenizer: Tokenizer) -> list[list[int]]:
     # Words stand inside an answer, so nothing that opens a text (BOS) belongs to them.
     given = _values(tensors, name)
-    return [tokenizer.encoder.encode(_text(word, client), add_special_tokens=False).ids for word in given]
-
-
-def _text(value: bytes, client: str) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{client} is not UTF-8 at byte {error.start}; send text.", client) from None
+    return [tokenizer.encoder.encode(decoded(word, client), add_special_tokens=False).ids for word in given]

@@ -253,6 +253,14 @@ def scalar(tensors: Mapping[str, Array], name: str, default: Any) -> Any:
     return tensors[name].item()
 
 
+def decoded(text: bytes, name: str) -> str:
+    """A text of the input that its client calls `name`. Raises InvalidRequest when it is not UTF-8."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{name} is not UTF-8 at byte {error.start}; send text.", name) from None
+
+
 def _named(name: str) -> str:
     client = CLIENT_NAMES.get(name, name)
     return name if client == name else f"{name} ({client} of the ensemble)"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,19 @@ def engine_dir(args: Mapping[str, str]) -> Path:
 def tensors(request: Any) -> dict[str, Array]:
     """The inputs that the request brought, by name."""
     return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+
+
+def accept_each(requests: Sequence[Any], accept: Callable[[Mapping[str, Array], str, Any], None]) -> None:
+    """Hand on what each request of a decoupled stage brought, its id, and where its answers go.
+
+    A SlipwayError of `accept` ends that request with its sentence.
+    """
+    for request in requests:
+        sender = request.get_response_sender()
+        try:
+            accept(tensors(request), request.request_id(), sender)
+        except SlipwayError as error:
+            refuse(sender, error)
 
 
 def response(**outputs: Array) -> Any:
