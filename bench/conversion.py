@@ -211,8 +211,14 @@ def _forget(checkpoint: Path) -> None:
 
 def _run(name: str, number: int, command: list[str]) -> Sample:
     timed = [sys.executable, "-m", "bench.timed", *command]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(timed, cwd=ROOT, start_new_session=True, **pipes)
+    process = subprocess.Popen(
+        timed,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         out, errors = process.communicate()
     except KeyboardInterrupt:
