@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from servers import ROOT
 
 
@@ -47,8 +48,8 @@ def test_latency_reads_a_known_prefix_once_and_prompts_beside_streams(engine_dir
         assert each["ttft_s"]
 
 
-def test_an_engine_that_is_not_there_is_named():
-    for command in ("speculation", "latency"):
-        done = bench(command, "engines/nothing")
-        assert done.returncode == 2
-        assert "engines/nothing/tokenizer.json is missing" in " ".join(done.stderr.split())
+@pytest.mark.parametrize("command", ["runtime", "http", "frontend", "speculation", "latency"])
+def test_an_engine_that_is_not_there_is_named(command: str):
+    done = bench(command, "engines/nothing")
+    assert done.returncode == 2
+    assert "engines/nothing/tokenizer.json is missing" in " ".join(done.stderr.split())

@@ -119,12 +119,6 @@ def test_ctrl_c_prints_what_was_measured(engine_dir: Path, tmp_path: Path):
     assert json.loads(result.read_text())["samples"]
 
 
-def test_an_engine_that_is_not_there_is_named():
-    done = bench("engines/nothing")
-    assert done.returncode == 2
-    assert "engines/nothing/tokenizer.json is missing" in " ".join(done.stderr.split())
-
-
 def test_options_for_peers_without_peers_are_refused(engine_dir: Path):
     done = bench(engine_dir, "--without", "transformers")
     assert done.returncode == 2
