@@ -10,8 +10,19 @@ from engines.generation import SamplingParams
 from runtime.log_probs import log_probability, top_log_probs
 from runtime.sampling import Sampler, largest
 
-logits_of_any_kind = arrays.arrays(
-    np.float32, st.integers(2, 200), elements=st.floats(-60, 60, width=32), unique=True
+
+def _among_others(told: list[float], others: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    values = np.concatenate([np.float32(told), random.uniform(-60, 60, others).astype(np.float32)])
+    return random.permutation(np.unique(values))
+
+
+# A few numbers of any kind among many drawn at once: 200 told one by one would take most of a test's time.
+logits_of_any_kind = st.builds(
+    _among_others,
+    st.lists(st.floats(-60, 60, width=32), min_size=2, max_size=8, unique=True),
+    st.integers(0, 192),
+    st.integers(0, 2**32),
 )
 
 
@@ -64,12 +75,12 @@ def test_draws_follow_the_softmax_at_the_given_temperature() -> None:
     for temperature in (0.5, 1.0, 2.0):
         expected = np.exp(logits / temperature)
         expected /= expected.sum()
-        assert shares(drawn(logits, 20_000, temperature=temperature), 5) == pytest.approx(expected, abs=0.015)
+        assert shares(drawn(logits, 5_000, temperature=temperature), 5) == pytest.approx(expected, abs=0.02)
 
 
 def test_draws_in_the_nucleus_keep_their_proportions() -> None:
     logits = np.log(np.array([0.05, 0.4, 0.15, 0.3, 0.1], dtype=np.float32))
-    assert shares(drawn(logits, 20_000, top_p=0.7), 5) == pytest.approx([0, 4 / 7, 0, 3 / 7, 0], abs=0.015)
+    assert shares(drawn(logits, 5_000, top_p=0.7), 5) == pytest.approx([0, 4 / 7, 0, 3 / 7, 0], abs=0.02)
 
 
 def test_top_k_comes_before_top_p() -> None:
@@ -134,9 +145,9 @@ def test_min_p_draws_only_what_is_at_least_that_fraction_of_the_likeliest(
 def test_draws_over_a_whole_vocabulary_reach_every_part_of_it_in_proportion() -> None:
     logits = np.zeros(5000, dtype=np.float32)
     logits[2500:] = np.log(3)
-    draws = np.array(drawn(logits, 20_000))
-    assert np.mean(draws >= 2500) == pytest.approx(0.75, abs=0.015)
-    assert np.mean(draws % 2500 < 256) == pytest.approx(256 / 2500, abs=0.015)
+    draws = np.array(drawn(logits, 5_000))
+    assert np.mean(draws >= 2500) == pytest.approx(0.75, abs=0.02)
+    assert np.mean(draws % 2500 < 256) == pytest.approx(256 / 2500, abs=0.02)
     assert draws.max() > 4900
 
 
