@@ -1,15 +1,14 @@
 import io
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_checkpoints as tiny
+from command import called
 from rich.console import Console
-from servers import ROOT
 
 from build import memory, summary
+from build.__main__ import app
 from build.architecture import Architecture
 from build.checkpoint import Checkpoint
 
@@ -65,14 +64,8 @@ def test_the_summary_has_what_a_person_asks_for(tmp_path: Path, width: int) -> N
 def test_a_refusal_is_one_sentence_on_stderr_and_status_1(tmp_path: Path) -> None:
     tiny.write(tmp_path / "model")
     (tmp_path / "model" / "tokenizer.json").unlink()
-    ran = subprocess.run(
-        [sys.executable, "-m", "build", "inspect", str(tmp_path / "model")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 1
+    ran = called(app, "inspect", str(tmp_path / "model"))
+    assert ran.exit_code == 1
     assert ran.stdout == ""
     assert len(ran.stderr.splitlines()) == 1
     assert "tokenizer.json is missing" in ran.stderr

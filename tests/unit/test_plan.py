@@ -1,19 +1,19 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command import called
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import ROOT
 
 from build import gpu, plan, plan_page
+from build.__main__ import app
 from build.architecture import Architecture
 from engines.errors import BuildError, RecipeError
 from engines.recipe import Recipe
@@ -37,11 +37,6 @@ def recipe(**fields: Any) -> Recipe:
     return Recipe.model_validate(values | fields)
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "build", "plan", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize(("name", "model", "card", "length", "count"), CASES)
 def test_the_recipes_that_ship_fit_the_gpus_they_are_for(
     name: str, model: str, card: str, length: int, count: int
@@ -53,8 +48,9 @@ def test_the_recipes_that_ship_fit_the_gpus_they_are_for(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_works(command: str) -> None:
-    ran = subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=ROOT, check=False)
-    assert ran.returncode == 0
+    room, *words = shlex.split(command)
+    assert room == "build"
+    assert called(app, *words).exit_code == 0
 
 
 def test_the_page_walks_every_case() -> None:
@@ -183,14 +179,14 @@ def test_the_command_shows_the_plan_and_the_recipe_that_fits(tmp_path: Path) -> 
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\ncheckpoint: c\ntarget: tensorrt-llm\nquantization: none\n")
     config = str(CONFIGS / "llama-3.2-3b.json")
-    ran = _run(str(path), "--config", config, "--gpu", "4050")
-    assert ran.returncode == 1
+    ran = called(app, "plan", str(path), "--config", config, "--gpu", "4050")
+    assert ran.exit_code == 1
     assert len(ran.stderr.splitlines()) == 1
     assert "about" in ran.stdout
     suggested = tmp_path / "fits.yaml"
     suggested.write_text(ran.stdout.split("a recipe that fits\n")[1])
-    again = _run(str(suggested), "--config", config, "--gpu", "4050", "--json")
-    assert again.returncode == 0, again.stderr
+    again = called(app, "plan", str(suggested), "--config", config, "--gpu", "4050", "--json")
+    assert again.exit_code == 0, again.stderr
     answer = json.loads(again.stdout)
     assert answer["fits"]
     assert answer["gpu"]["capability"] == "8.9"
@@ -207,6 +203,6 @@ def test_the_command_shows_the_plan_and_the_recipe_that_fits(tmp_path: Path) -> 
     ],
 )
 def test_the_command_says_what_it_needs(arguments: tuple[str, ...], words: str) -> None:
-    ran = _run("engines/llama-2-7b-chat.yaml", *arguments)
-    assert (ran.returncode, ran.stdout) == (1, "")
+    ran = called(app, "plan", "engines/llama-2-7b-chat.yaml", *arguments)
+    assert (ran.exit_code, ran.stdout) == (1, "")
     assert words in ran.stderr

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import called
 from manifests import manifest
 from servers import ROOT
 
 from deploy import process_groups, tritonserver
+from deploy.__main__ import app
 from deploy.process_groups import Alone
 from engines.errors import ServerFailed
 from engines.manifest import FILE_NAME, Manifest
@@ -56,10 +58,8 @@ def _repository(directory: Path, *engines: Manifest) -> Path:
 
 def _line(repository: Path) -> str:
     """What --dry-run prints, without what differs from machine to machine."""
-    command = [sys.executable, "-m", "deploy", "triton", "--dry-run"]
-    command += ["--model-repository", str(repository)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = called(app, "triton", "--dry-run", "--model-repository", str(repository))
+    assert done.exit_code == 0, done.stderr
     of_the_machine = re.compile("(PYTHONPATH|LD_LIBRARY_PATH|PATH|--backend-directory)=")
     kept = [word for word in shlex.split(done.stdout) if not of_the_machine.match(word)]
     line = shlex.join(kept).replace(str(repository), "REPOSITORY")

@@ -7,13 +7,12 @@ tensorrt_llm/commands/build.py and tensorrt_llm/plugin/plugin.py give trtllm-bui
 import argparse
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from command import called
 from servers import ROOT
 
 from build import trtllm_engine
@@ -161,13 +160,13 @@ def test_what_no_command_makes_is_refused(fields: dict[str, Any], words: str) ->
 
 
 def test_the_command_prints_them_and_touches_nothing() -> None:
-    command = [sys.executable, "-m", "build", "engine", "engines/llama-2-7b-chat.yaml"]
-    dry = [*command, "--dry-run", "--config", "tests/configs/llama-2-7b-chat.json"]
-    ran = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
+    command = ("engine", "engines/llama-2-7b-chat.yaml")
+    config = ("--config", "tests/configs/llama-2-7b-chat.json")
+    ran = called(app, *command, "--dry-run", *config)
+    assert ran.exit_code == 0, ran.stderr
     assert f"## llama-2-7b-chat\n{ran.stdout}" in (GOLDEN / "trtllm_commands.txt").read_text()
     assert not (ROOT / "engines" / "llama-2-7b-chat").exists()
-    ran = subprocess.run(dry[:-2], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = called(app, *command, "--dry-run")
     assert "checkpoints/llama-2-7b-chat/config.json is not there; give --config" in ran.stderr
-    ran = subprocess.run([*command, *dry[-2:]], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ran.returncode, "--config is for --dry-run" in ran.stderr) == (1, True)
+    ran = called(app, *command, *config)
+    assert (ran.exit_code, "--config is for --dry-run" in ran.stderr) == (1, True)
