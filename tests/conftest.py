@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from text.tokenizer import Tokenizer
+
 ROOT = Path(__file__).parent.parent
 # What the shell of whoever runs the tests sets for servers and clients of their own, and its proxies.
 _FOREIGN = ("SLIPWAY_", "OPENAI_", "ANTHROPIC_")
@@ -14,6 +16,12 @@ for _name in set(os.environ) - {"SLIPWAY_TRITONSERVER"}:
 @pytest.fixture(scope="session")
 def checkpoint_dir() -> Path:
     return _made(ROOT / "checkpoints" / "smollm2-135m-instruct", "make sample")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(checkpoint_dir: Path) -> Tokenizer:
+    """The sample's: half a second to load, and nothing changes it."""
+    return Tokenizer.load(checkpoint_dir)
 
 
 @pytest.fixture(scope="session")

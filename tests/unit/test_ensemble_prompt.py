@@ -1,6 +1,5 @@
 """What preprocessing makes of a request."""
 
-from pathlib import Path
 from typing import Any
 
 import manifests
@@ -14,11 +13,6 @@ from ensemble.prompt import prepare
 from text.tokenizer import Tokenizer
 
 LIMITS = Limits(max_batch_size=4, max_input_len=63, max_seq_len=64)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(checkpoint_dir: Path) -> Tokenizer:
-    return Tokenizer.load(checkpoint_dir)
 
 
 def prepared(tokenizer: Tokenizer, target: str, **inputs: Any) -> dict[str, Any]:

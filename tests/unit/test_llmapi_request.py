@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +25,6 @@ HONOURED = {
     "return_finish_reason",
     "stop",
 }
-
-
-@pytest.fixture(scope="module")
-def tokenizer(checkpoint_dir: Path) -> Tokenizer:
-    return Tokenizer.load(checkpoint_dir)
 
 
 def asked(tokenizer: Tokenizer, text: str = "Say hello", **inputs: Any) -> TextRequest:

@@ -3,9 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Sequence
 from math import inf, nan
-from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from turns import turn
@@ -23,11 +21,6 @@ from text.tokenizer import Tokenizer
 
 TEXT = "한국어 and emoji 😀, <|im_end|> then more."
 HEAD = Head(id="x", model="m", created=1)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(checkpoint_dir: Path) -> Tokenizer:
-    return Tokenizer.load(checkpoint_dir)
 
 
 class Scripted:

@@ -1,6 +1,3 @@
-from pathlib import Path
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,11 +5,6 @@ from ensemble.streams import Streams
 from text.tokenizer import Tokenizer
 
 KOREAN = "서울은 대한민국의 수도입니다. 😀👩‍💻🇰🇷"
-
-
-@pytest.fixture(scope="module")
-def tokenizer(checkpoint_dir: Path) -> Tokenizer:
-    return Tokenizer.load(checkpoint_dir)
 
 
 def told(streams: Streams, name: int, ids: list[int]) -> list[str]:
