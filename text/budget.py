@@ -150,11 +150,11 @@ def check_operator(operator: str, left: Any, right: Any) -> None:
 
 def check_format(text: str, *values: Any) -> None:
     """Refuse a format that fills up, or that shows much often."""
-    if _WIDTH_IN_FORMAT.search(text):
-        raise OverLimit("it formats with a width of its own making")
     shown = text.count("%") + text.count("{")
     if shown > _WIDEST:
         raise _too_much()
+    if shown and _WIDTH_IN_FORMAT.search(text):
+        raise OverLimit("it formats with a width of its own making")
     widest = max(map(int, _NUMBER.findall(text)), default=0) if shown else 0
     ask_for(len(text) + shown * (widest + weight(values)))
 
