@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ PEERS = set((ROOT / "bench" / "peers").glob("*.py"))
 GENERATORS = ROOT / "runtime" / "generator_executor.py"
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
