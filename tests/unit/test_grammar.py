@@ -93,7 +93,7 @@ def walk(grammar: Grammar, tokenizer: LLTokenizer, masks: Masks, seed: int) -> s
     return tokenizer.decode_bytes(tokens).decode()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(schemas, st.integers(0, 1000))
 def test_whatever_is_drawn_of_what_a_schema_allows_is_valid_under_it(
     tokenizer: LLTokenizer, masks: Masks, schema: dict[str, object], seed: int
@@ -106,7 +106,7 @@ def test_whatever_is_drawn_of_what_a_schema_allows_is_valid_under_it(
     "expression", ["[a-z]{2,5}-[0-9]+", "(yes|no)", "[0-9]{4}년 [0-9]{1,2}월", "(a|b)*c?"]
 )
 @given(seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_whatever_is_drawn_of_what_a_regular_expression_allows_matches_it(
     tokenizer: LLTokenizer, masks: Masks, expression: str, seed: int
 ) -> None:
@@ -195,7 +195,7 @@ TOOLS = [
 
 @pytest.mark.parametrize(("choice", "parallel"), [(None, False), (None, True), ("plant", False)])
 @given(seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_enforced_calls_are_calls_of_the_tools_with_valid_arguments(
     tokenizer: LLTokenizer, masks: Masks, choice: str | None, parallel: bool, seed: int
 ) -> None:

@@ -18,7 +18,7 @@ def spelled(schema: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(-1000, 1000), st.integers(-1000, 1000), st.booleans())
 def test_a_range_up_to_a_thousand_is_accepted_and_means_the_same(
     low: int, high: int, open_ends: bool

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -78,7 +78,6 @@ def test_outputs_err_less_than_with_weights_rounded_to_the_nearest(seed: int) ->
     assert error(_restored(weight, power)) < 0.8 * error(_restored(weight, even))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(-8, 3))
 def test_no_matrix_is_further_off_than_rounded_to_the_nearest(seed: int, magnitude: float) -> None:
     random = np.random.default_rng(seed)

@@ -45,7 +45,7 @@ def without_ids(message: anthropic.types.Message) -> dict[str, Any]:
     return shown
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(answers())
 def test_the_events_fold_to_the_message_that_comes_whole(pieces: list[Piece]) -> None:
     told = anthropic_client(whole(reply(), pieces)).messages.create(**ASKED)

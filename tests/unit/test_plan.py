@@ -147,7 +147,7 @@ def test_a_recipe_for_onnx_is_sent_to_inspect() -> None:
         plan.make(recipe(target="onnx-cpu", quantization="int4"), MODELS["llama-3-8b"], gpu.find("H200"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(MODELS)),
     size=st.integers(2, 40),

@@ -17,7 +17,7 @@ def test_a_korean_stream_is_whole_and_never_shows_a_broken_character(tokenizer: 
     assert "�" not in "".join(pieces)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_streams_that_interleave_do_not_mix(tokenizer: Tokenizer, data: st.DataObject) -> None:
     ids = st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=20)

@@ -67,7 +67,7 @@ def without_ids(response: Response) -> dict[str, Any]:
     return shown
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(answers())
 def test_a_stream_ends_with_the_response_that_comes_whole_and_its_events_fold_to_it(
     pieces: list[Piece],

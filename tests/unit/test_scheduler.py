@@ -149,9 +149,9 @@ class AnyTrafficOfWholePrompts(AnyTraffic):
     in_chunks = False
 
 
-AnyTraffic.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+AnyTraffic.TestCase.settings = settings(max_examples=300, stateful_step_count=30)
 for _fewer in (AnyTrafficWithoutCopies, AnyTrafficOfWholePrompts):
-    _fewer.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    _fewer.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestAnyTraffic = AnyTraffic.TestCase
 TestAnyTrafficWithoutCopies = AnyTrafficWithoutCopies.TestCase
 TestAnyTrafficOfWholePrompts = AnyTrafficOfWholePrompts.TestCase
