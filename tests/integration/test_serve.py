@@ -27,10 +27,7 @@ def repository(engine_dir: Path, tmp_path: Path) -> Path:
 
 
 def ports() -> dict[str, int]:
-    different: set[int] = set()
-    while len(different) < len(OPTIONS):
-        different.add(free_port())
-    return dict(zip(OPTIONS, different, strict=True))
+    return {option: free_port() for option in OPTIONS}
 
 
 def command(repository: Path, chosen: dict[str, int]) -> list[str]:
