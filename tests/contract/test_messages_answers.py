@@ -72,7 +72,7 @@ def test_system_and_an_earlier_answer_given_back_reach_the_model(claude: Anthrop
         return claude.messages.count_tokens(model=gateway.model, **fields).input_tokens
 
     alone = prompt(messages=PARIS)
-    answer = claude.messages.create(model=gateway.model, max_tokens=5, messages=PARIS)
+    answer = claude.messages.create(model=gateway.model, max_tokens=5, messages=PARIS, extra_body=GREEDY)
     why = [{"type": "text", "text": "Why?", "cache_control": {"type": "ephemeral"}}]
     turns = [{"role": "assistant", "content": answer.content}, {"role": "user", "content": why}]
     assert prompt(messages=[*PARIS, *turns]) > alone + answer.usage.output_tokens

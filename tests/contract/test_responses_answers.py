@@ -71,10 +71,11 @@ def test_a_pydantic_model_is_parsed_from_a_response(client: OpenAI, gateway: Gat
 
 
 def test_a_response_that_is_cut_says_so(client: OpenAI, gateway: Gateway) -> None:
-    response = client.responses.create(model=gateway.model, input=PARIS, max_output_tokens=3)
+    asked = {"model": gateway.model, "input": PARIS, "max_output_tokens": 3, "temperature": 0}
+    response = client.responses.create(**asked)
     assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     assert response.usage.output_tokens == 3
-    *_, last = client.responses.create(model=gateway.model, input=PARIS, max_output_tokens=3, stream=True)
+    *_, last = client.responses.create(**asked, stream=True)
     assert (last.type, last.response.status) == ("response.incomplete", "incomplete")
 
 

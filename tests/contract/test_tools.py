@@ -149,7 +149,7 @@ def test_the_messages_api_calls_and_takes_the_result(gateway: Gateway, streamed:
     }
 
     def told(client: Anthropic, **fields: Any) -> Message:
-        asked = {"model": gateway.model, "tools": [tool], **fields}
+        asked = {"model": gateway.model, "tools": [tool], "extra_body": {"temperature": 0}, **fields}
         if not streamed:
             return client.messages.create(**asked)
         with client.messages.stream(**asked) as stream:
@@ -190,6 +190,7 @@ def test_anthropics_tool_runner_goes_on_without_a_thread_of_the_servers(gateway:
                 tools=[weather],
                 tool_choice=choice,
                 max_iterations=2,
+                extra_body={"temperature": 0},
             )
         )
     assert [turn.stop_reason for turn in turns] == ["tool_use", "tool_use"]
