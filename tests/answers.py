@@ -41,6 +41,10 @@ class Answer:
     def tokens(self) -> list[int]:
         return [token for delta in self.rest() for token in delta.token_ids]
 
+    def waiting(self) -> int:
+        """How many events are there that nobody has taken yet."""
+        return self._events.qsize()
+
     def heard(self) -> int:
         """Take the events that are there already; how many tokens they bring."""
         count = 0

@@ -91,13 +91,13 @@ async def test_a_client_that_leaves_frees_its_slot(engine: EngineProcess) -> Non
 
 
 async def test_a_request_that_cannot_be_served_is_refused_and_harms_nobody(engine: EngineProcess) -> None:
-    listening = asyncio.create_task(answer(engine, "good"))
-    with pytest.raises(ContextLengthExceeded, match="9000 tokens"):
-        [delta async for delta in engine.generate("too long", [5] * 9000, SHORT)]
-    await until(lambda: engine.stats.running == 1)
-    with pytest.raises(InvalidRequest, match="good is in use"):
-        await answer(engine, "good")
-    assert len(await listening) == 12
+    async with aclosing(engine.generate("good", PROMPT, ENDLESS)) as good:
+        await anext(good)
+        with pytest.raises(ContextLengthExceeded, match="9000 tokens"):
+            [delta async for delta in engine.generate("too long", [5] * 9000, SHORT)]
+        with pytest.raises(InvalidRequest, match="good is in use"):
+            await answer(engine, "good")
+        assert (await anext(good)).token_ids
     assert len(await answer(engine, "too long")) == 12, "its id is free again"
     with pytest.raises(InvalidRequest, match="cannot be used"):
         await answer(engine, "no grammar", SamplingParams(max_tokens=9, grammar=Grammar("regex", "(a")))
@@ -193,10 +193,10 @@ async def test_ctrl_c_for_the_whole_group_leaves_the_worker_to_its_parent(engine
 async def test_closing_ends_running_answers_and_the_worker(engine_dir: Path) -> None:
     engine = await EngineProcess.start(engine_dir)
     process = worker()
-    listening = asyncio.create_task(answer(engine, "running", ENDLESS))
-    await until(lambda: engine.stats.running == 1)
+    running = engine.generate("running", PROMPT, ENDLESS)
+    await anext(running)
     await engine.close()
-    assert 0 < len(await listening) < 4000
+    assert sum([delta.token_count async for delta in running]) < 3900
     assert not process.is_running()
     with pytest.raises(ModelUnavailable, match="shutting down"):
         await answer(engine, "after")
