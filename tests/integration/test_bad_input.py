@@ -13,7 +13,8 @@ import httpx
 import pytest
 from instant_gateway import InstantGateway, instant_gateway
 
-ARRIVAL_S = 0.3
+# How long a request may take to arrive, and when a busy machine has noticed at the latest.
+ARRIVAL_S, PATIENCE_S = 0.3, 4.0
 CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -179,7 +180,7 @@ def test_a_request_that_does_not_arrive_is_given_up(gateway: InstantGateway, dat
     started = time.monotonic()
     status, content = talk(gateway, data)
     assert (status, refused(status, content)) == (408, "request_timeout")
-    assert ARRIVAL_S * 0.9 < time.monotonic() - started < 3 * ARRIVAL_S
+    assert ARRIVAL_S * 0.9 < time.monotonic() - started < PATIENCE_S
 
 
 async def test_drops_of_head_or_body_win_no_time(gateway: InstantGateway) -> None:
@@ -202,12 +203,12 @@ async def test_drops_of_head_or_body_win_no_time(gateway: InstantGateway) -> Non
     endless = b"Content-Length: 1000000\r\n\r\n"
     # The last is answered at once, but the rest of it goes on arriving.
     heads = [GET + b"X: ", POST + endless, b"POST /v1/nothing HTTP/1.1\r\nHost: x\r\n" + endless]
-    assert max(await asyncio.gather(*map(drip, heads))) < 3 * ARRIVAL_S
+    assert max(await asyncio.gather(*map(drip, heads))) < PATIENCE_S
 
 
 def test_a_connection_that_says_nothing_is_closed(gateway: InstantGateway) -> None:
     with socket.create_connection(("127.0.0.1", gateway.port)) as client:
-        client.settimeout(3 * ARRIVAL_S)
+        client.settimeout(PATIENCE_S)
         assert client.recv(1) == b""
 
 

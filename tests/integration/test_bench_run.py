@@ -40,6 +40,10 @@ def obedient(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
     return 200, answered(body, body["max_tokens"])
 
 
+def slow(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
+    return (200, answered(body, body["max_tokens"], pace=0.04)) if body.get("stream") else obedient(body)
+
+
 def test_a_run_against_the_gateway_measures_what_it_says(engine_dir: Path, tmp_path: Path):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -65,14 +69,14 @@ def test_a_run_against_the_gateway_measures_what_it_says(engine_dir: Path, tmp_p
 
 
 def test_times_and_rates_are_those_of_the_server():
-    with scripted(obedient) as (url, received):
+    with scripted(slow) as (url, received):
         done = bench("--users", "2", "--duration", "2", "--max-tokens", "20", url=url)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "nothing but the table where nobody watches"
     mean, *_ = row(done.stdout, "TPOT")
-    assert 10 <= float(mean) <= 20, "one token every 10 ms, and what a busy machine adds"
+    assert 40 <= float(mean) <= 80, "one token every 40 ms, and what a busy machine adds"
     per_second = float(row(done.stdout, "output tokens/s")[0])
-    assert 80 <= per_second <= 200, "two users, at most 100 tokens/s each"
+    assert 20 <= per_second <= 50, "two users, at most 25 tokens/s each"
     asked = [body for body in received if body.get("stream")]
     assert all(body["ignore_eos"] and body["max_tokens"] == 20 for body in asked)
     assert len({body["messages"][0]["content"] for body in asked}) == len(asked), "no two prompts are alike"

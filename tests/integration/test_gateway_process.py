@@ -173,10 +173,10 @@ def test_a_signal_ends_the_server_quickly_and_tells_the_open_streams(
     with pytest.raises(openai.APIError, match="stopping"):
         for _ in stream:
             pass
-    assert local.process.wait(10) == 0
-    assert time.monotonic() - asked < 4
+    assert local.process.wait(20) == 0
+    assert time.monotonic() - asked < 10, "the unfinished request would have had half a minute to arrive"
     unfinished.close()
-    _, left = psutil.wait_procs(engines, timeout=2)
+    _, left = psutil.wait_procs(engines, timeout=10)
     assert not left
 
 

@@ -64,7 +64,7 @@ def test_the_workers_end_with_the_server(engine_dir: Path, how: signal.Signals) 
         workers = gateway.server.children()
         assert len(workers) == 2
         os.kill(gateway.server.pid, how)
-        assert not psutil.wait_procs(workers, timeout=5)[1]
+        assert not psutil.wait_procs(workers, timeout=20)[1]
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{gateway.url}/health/live")
 
