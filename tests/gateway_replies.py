@@ -30,7 +30,8 @@ def streamed(reply: httpx.Response) -> tuple[list[str], str, int]:
     return pieces, choices[-1]["finish_reason"], chunks[-1]["usage"]["completion_tokens"]
 
 
-def comes_true(claim: Callable[[], bool], within: float) -> bool:
+def comes_true(claim: Callable[[], bool], within: float = 10) -> bool:
+    """Whether it does while a busy machine gets round to it; what is to end by then has to last longer."""
     deadline = time.monotonic() + within
     while not claim():
         if time.monotonic() > deadline:

@@ -39,7 +39,7 @@ def leave(client: OpenAI, model: str) -> int:
 
 
 def wait_too_long(client: OpenAI, model: str) -> int:
-    asked = {"model": model, "extra_body": ENDLESS | {"timeout": 0.5}, **STORY}
+    asked = {"model": model, "extra_body": ENDLESS | {"timeout": 1}, **STORY}
     stream = client.completions.create(**asked, stream=True)
     had: list[Completion] = []
     with pytest.raises(openai.APIError) as caught:
@@ -60,7 +60,7 @@ def test_the_engine_goes_on_for_a_few_tokens_at_most(
 ) -> None:
     before = gateway.metric("slipway_generated_tokens_total")
     had = end(client, gateway.model)
-    assert comes_true(lambda: gateway.running_requests() == 0, within=10)
+    assert comes_true(lambda: gateway.running_requests() == 0)
     made = gateway.metric("slipway_generated_tokens_total") - before
     assert 0 < had <= made <= had + MOST_FURTHER
 
@@ -84,4 +84,4 @@ def test_a_client_that_leaves_before_the_answer_frees_its_slot(gateway: Gateway)
     body = {"model": gateway.model, "prompt": "1, 2, 3,", "temperature": 0} | ENDLESS
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{gateway.url}/v1/completions", json=body, timeout=0.3)
-    assert comes_true(lambda: gateway.running_requests() == 0, within=10)
+    assert comes_true(lambda: gateway.running_requests() == 0)

@@ -3,10 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
 
 import httpx
 import pytest
+from gateway_replies import comes_true
 from gateways import Gateway, of_the_runtime
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,15 +25,6 @@ UNCACHED = {"prompt_tokens_details": None}
 def counted(client: OpenAI, model: str, **options: object) -> str:
     """A greedy answer to COUNT."""
     return client.completions.create(model=model, prompt=COUNT, temperature=0, **options).choices[0].text
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def test_the_capital_of_france(client: OpenAI, gateway: Gateway) -> None:
@@ -293,7 +284,7 @@ async def test_many_clients_that_leave_free_all_slots(gateway: Gateway) -> None:
             await stream.close()
 
         await asyncio.gather(*(leave_after_a_word() for _ in range(24)))
-    assert within(3, lambda: gateway.running_requests() == 0)
+    assert comes_true(lambda: gateway.running_requests() == 0)
 
 
 def test_the_models_that_are_ready_are_listed(client: OpenAI, gateway: Gateway) -> None:
@@ -380,6 +371,6 @@ def test_tokens_guessed_ahead_are_counted_with_those_that_were_right(
     client.completions.create(
         model=gateway.model, prompt=prompt, max_tokens=100, temperature=0, extra_body={"ignore_eos": True}
     )
-    assert within(5, lambda: gateway.metric(names[1]) > before[1])
+    assert comes_true(lambda: gateway.metric(names[1]) > before[1])
     drafted, accepted = (gateway.metric(name) - old for name, old in zip(names, before, strict=True))
     assert 0 < accepted <= drafted

@@ -1,11 +1,10 @@
 """n and best_of with the official openai client, on every backend."""
 
-import time
 from collections import defaultdict
-from collections.abc import Callable
 
 import httpx
 import pytest
+from gateway_replies import comes_true
 from gateways import Gateway
 from openai import OpenAI
 
@@ -106,16 +105,9 @@ def test_a_client_that_leaves_frees_the_slots_of_all_choices(client: OpenAI, gat
     asked = {"model": gateway.model, "prompt": ONCE, "n": slots + 4}
     stream = client.completions.create(**asked, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
-    assert within(5, lambda: gateway.running_requests() == slots)
+    assert comes_true(lambda: gateway.running_requests() == slots)
     stream.close()
-    assert within(5, lambda: gateway.running_requests() == 0)
+    assert comes_true(lambda: gateway.running_requests() == 0)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{gateway.url}/v1/completions", json=asked | {"ignore_eos": True}, timeout=1)
-    assert within(5, lambda: gateway.running_requests() == 0)
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
+    assert comes_true(lambda: gateway.running_requests() == 0)
