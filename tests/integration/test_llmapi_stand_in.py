@@ -171,17 +171,17 @@ def test_what_the_contract_cannot_do_is_refused_by_name(triton: Triton, field: s
 
 
 def test_a_client_of_the_gateway_that_leaves_frees_the_engine(triton: Triton) -> None:
-    body = {"model": NAME, "prompt": ENDLESS, "temperature": 0, "max_tokens": 2000, "stream": True}
+    body = {"model": NAME, "prompt": ENDLESS, "temperature": 0, "max_tokens": 8000, "stream": True}
     with httpx.stream("POST", f"{triton.gateway}/v1/completions", json=body, timeout=60) as reply:
         next(reply.iter_lines())
-        assert comes_true(lambda: triton.running() == 1, within=5)
-    assert comes_true(lambda: triton.running() == 0, within=1.5)
+        assert comes_true(lambda: triton.running() == 1)
+    assert comes_true(lambda: triton.running() == 0)
 
 
 def test_a_stop_string_frees_the_engine(triton: Triton) -> None:
-    body = asked("Count from 1 to 100.", max_tokens=2000, stop=["5"])
-    assert whole(triton.reply(NAME, "chat/completions", body))[0][0][1] == "stop"
-    assert comes_true(lambda: triton.running() == 0, within=1.5)
+    body = {"prompt": ENDLESS, "temperature": 0, "max_tokens": 8000, "stop": ["15"]}
+    assert whole(triton.reply(NAME, "completions", body))[0] == [(" 11, 12, 13, 14, ", "stop")]
+    assert comes_true(lambda: triton.running() == 0)
 
 
 def test_a_client_of_triton_gets_upstreams_whole_text_so_far(triton: Triton) -> None:
@@ -204,7 +204,7 @@ def test_a_client_of_triton_gives_stop_strings_as_text(triton: Triton) -> None:
 def test_a_request_is_stopped_by_its_id(triton: Triton) -> None:
     endless = {
         "text_input": np.array([ENDLESS.encode()], object),
-        "sampling_param_max_tokens": np.array([2000], np.int32),
+        "sampling_param_max_tokens": np.array([8000], np.int32),
         "streaming": np.array([True]),
     }
     stream = Stream(triton.grpc, NAME, "mine", **endless)
@@ -212,7 +212,7 @@ def test_a_request_is_stopped_by_its_id(triton: Triton) -> None:
     stop = {"text_input": np.array([b""], object), "stop": np.array([True])}
     assert not list(Stream(triton.grpc, NAME, "mine", **stop))
     assert len(list(stream)) < 2000
-    assert comes_true(lambda: triton.running() == 0, within=1)
+    assert comes_true(lambda: triton.running() == 0)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from gateway_replies import comes_true
 from servers import ROOT, free_port, running, stop, wait_until_ready
 from triton_calls import Stream, ask, chat, gauge
 from tritonclient.utils import InferenceServerException
@@ -23,7 +23,7 @@ from text.tokenizer import Tokenizer
 QUESTION = chat("What is the capital of France?")
 KOREAN = chat("한국의 수도는 어디인가요? 한국어로 답하세요.")
 EMOJI = "Repeat emojis: 😀 😃 😄 😁 😆 😅 😂 🤣 😀 😃 😄 😁"
-ENDLESS = {"max_tokens": 2000, "end_id": -1, "stream": True, "text_input": "Once upon a time"}
+ENDLESS = {"max_tokens": 8000, "end_id": -1, "stream": True, "text_input": "Once upon a time"}
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,6 @@ def triton(
 @pytest.fixture(scope="session")
 def tokenizer(engine_dir: Path) -> Tokenizer:
     return Tokenizer.load(engine_dir)
-
-
-def comes_true(claim: Callable[[], bool], within: float) -> bool:
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if claim():
-            return True
-        time.sleep(0.01)
-    return claim()
 
 
 def test_a_stream_brings_the_answer_token_by_token(triton: Triton) -> None:
@@ -255,11 +246,11 @@ def test_a_stop_request_ends_the_stream_and_frees_its_row(triton: Triton) -> Non
     pieces = iter(stream)
     for _ in range(5):
         next(pieces)
-    assert triton.running() == 1
+    assert comes_true(lambda: triton.running() == 1)
     stop_it = {"input_lengths": 1, "request_output_len": 1, "stop": True}
     assert list(Stream(triton.grpc, f"{triton.model}.engine", "to be stopped", **stop_it)) == []
     assert len(list(pieces)) < ENDLESS["max_tokens"] / 4
-    assert comes_true(lambda: triton.running() == 0, within=1)
+    assert comes_true(lambda: triton.running() == 0)
 
 
 def test_a_stop_request_for_an_unknown_id_does_nothing_and_one_without_an_id_is_refused(
@@ -274,9 +265,9 @@ def test_a_stop_request_for_an_unknown_id_does_nothing_and_one_without_an_id_is_
 def test_a_client_that_leaves_the_ensemble_in_the_middle_of_a_stream_frees_its_row(triton: Triton) -> None:
     stream = Stream(triton.grpc, triton.model, **ENDLESS)
     next(iter(stream))
-    assert triton.running() == 1
+    assert comes_true(lambda: triton.running() == 1)
     stream.leave()
-    assert comes_true(lambda: triton.running() == 0, within=2)
+    assert comes_true(lambda: triton.running() == 0)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -286,21 +277,21 @@ def test_a_client_that_leaves_the_engine_stage_frees_its_row(triton: Triton, str
         f"{triton.model}.engine",
         input_ids=[5, 6, 7],
         input_lengths=3,
-        request_output_len=2000,
+        request_output_len=8000,
         end_id=-1,
         streaming=streaming,
     )
-    assert comes_true(lambda: triton.running() == 1, within=5)
+    assert comes_true(lambda: triton.running() == 1)
     stream.leave()
-    assert comes_true(lambda: triton.running() == 0, within=2)
+    assert comes_true(lambda: triton.running() == 0)
 
 
 def test_requests_past_the_slots_wait_and_are_counted(triton: Triton) -> None:
     streams = [Stream(triton.grpc, triton.model, str(row), **ENDLESS) for row in range(18)]
-    assert comes_true(lambda: (triton.running(), triton.waiting()) == (16, 2), within=20)
+    assert comes_true(lambda: (triton.running(), triton.waiting()) == (16, 2))
     for stream in streams:
         stream.leave()
-    assert comes_true(lambda: (triton.running(), triton.waiting()) == (0, 0), within=20)
+    assert comes_true(lambda: (triton.running(), triton.waiting()) == (0, 0))
 
 
 @pytest.mark.parametrize(
@@ -374,10 +365,10 @@ def test_an_interrupt_unloads_cleanly_also_when_many_clients_left(engine_dir: Pa
     try:
         wait_until_ready(process, f"{server.http}/v2/health/ready", 60)
         streams = [Stream(server.grpc, server.model, **ENDLESS) for _ in range(18)]
-        assert comes_true(lambda: server.running() == 16, within=20)
+        assert comes_true(lambda: server.running() == 16)
         for stream in streams:
             stream.leave()
-        assert comes_true(lambda: (server.running(), server.waiting()) == (0, 0), within=20)
+        assert comes_true(lambda: (server.running(), server.waiting()) == (0, 0))
         process.send_signal(signal.SIGINT)
         _, log = process.communicate(timeout=20)
         assert process.returncode == 0
