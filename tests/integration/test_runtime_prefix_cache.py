@@ -1,7 +1,6 @@
 """Prompts that were read before: reused, with the same answer to the bit, within a bound of memory."""
 
 import gc
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 from altered import BYTES_PER_TOKEN, altered, memory_for
-from answers import Answer
+from answers import Answer, wait_until
 
 from engines.generation import SamplingParams
 from runtime.engine import Engine
@@ -60,11 +59,14 @@ def test_an_answer_from_the_cache_is_the_same_to_the_bit(
 
 def test_what_a_client_that_left_had_read_serves_the_next_one(engine_dir: Path) -> None:
     with closing(Engine(engine_dir)) as engine:
+        beside = Answer(engine, "beside", prompt(20, seed=6), ENDLESS)
+        beside.next()
         leaver = Answer(engine, "leaver", [*HEADER, *prompt(1200, seed=5)], EXACT)
-        while engine.stats.running == 0:
-            time.sleep(0.01)
-        time.sleep(0.3)
+        wait_until(lambda: engine.stats.running == 2)
+        for _ in range(20):  # steps, each of which reads 8 tokens or more of the prompt
+            beside.next()
         engine.cancel("leaver")
+        engine.cancel("beside")
         leaver.rest()
         again = Answer(engine, "again", [*HEADER, *prompt(1200, seed=5)], EXACT).rest()
         assert again[0].cached_tokens >= 128
