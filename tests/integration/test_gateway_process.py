@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -190,10 +191,11 @@ def test_a_long_prompt_does_not_hold_up_the_streams_of_others(local: Local) -> N
         other.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         gaps = []
         asked = time.monotonic()
-        while time.monotonic() - asked < 2:
+        while not select.select([other], [], [], 0)[0]:
             before = time.monotonic()
             next(stream)
             gaps.append(time.monotonic() - before)
+        took = time.monotonic() - asked
         assert b" 400 " in other.recv(100)
-    assert max(gaps) < 0.8, "tokenising alone takes longer"
+    assert max(gaps) < took / 2, "as long as the prompt takes, where it holds them up"
     stream.close()
