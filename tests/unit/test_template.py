@@ -363,6 +363,10 @@ def test_a_template_without_end_or_measure_is_stopped(
     assert time.thread_time() - started < 1.5
 
 
+def test_a_number_in_a_text_that_is_formatted_is_no_width(tmp_path: Path) -> None:
+    assert _template(tmp_path, "{{ 'Room 12345'.format(1) }}").render([USER]) == "Room 12345"
+
+
 def test_a_long_conversation_is_within_the_bounds(folder: Path) -> None:
     messages = [
         {"role": role, "content": "날씨 " * 500} for _ in range(500) for role in ("user", "assistant")
