@@ -18,20 +18,20 @@ help: ## list the targets
 
 setup: .venv/.ready ## create .venv with everything (about two minutes; nothing when nothing changed)
 
-.venv/.ready: $(wildcard requirements/*.txt)
+.venv/.ready: pyproject.toml $(wildcard requirements/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "Slipway needs Python 3.11 or 3.12; point to one: make setup PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
-	@echo "Installing the packages of requirements/ into .venv"
-	@.venv/bin/pip install $(if $(or $(CI),$(wildcard .venv/bin/ruff)),-qq) -r requirements/development.txt -c requirements/constraints.txt
+	@echo "Installing the packages of pyproject.toml into .venv"
+	@.venv/bin/pip install $(if $(or $(CI),$(wildcard .venv/bin/ruff)),-qq) -e .[dev] -c requirements/constraints.txt
 	@touch $@
 
 setup-dml: $(GENAI_OF_DIRECTML)/.ready ## install what a Windows laptop has for DirectML, for the CPU, beside .venv
 
-$(GENAI_OF_DIRECTML)/.ready: requirements/directml-check.txt requirements/common.txt
+$(GENAI_OF_DIRECTML)/.ready: requirements/directml-check.txt pyproject.toml
 	@test -x $(GENAI_OF_DIRECTML)/bin/python || $(PYTHON) -m venv $(GENAI_OF_DIRECTML)
 	@echo "Installing the packages of requirements/directml-check.txt into $(GENAI_OF_DIRECTML)"
-	@$(GENAI_OF_DIRECTML)/bin/pip install -qq -r requirements/directml-check.txt -c <(grep -v ^onnxruntime requirements/constraints.txt)
+	@$(GENAI_OF_DIRECTML)/bin/pip install -qq -e . -r requirements/directml-check.txt -c <(grep -v ^onnxruntime requirements/constraints.txt)
 	@touch $@
 
 setup-peers: setup ## install what `python -m bench runtime --peers` measures against, beside .venv
@@ -61,7 +61,7 @@ gpu-check: setup ## on a machine with an NVIDIA GPU and Docker: build, serve, co
 
 serve: setup ## start Triton and the OpenAI-compatible gateway; builds the sample engine if there is none
 	@ls model_repository/*/config.pbtxt >/dev/null 2>&1 || $(MAKE) --no-print-directory engine
-	@exec $(RUN) -m deploy serve
+	@exec .venv/bin/slipway serve
 
 chat: setup ## talk to the running server in the terminal
 	@exec $(RUN) -m client

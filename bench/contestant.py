@@ -1,7 +1,7 @@
 """One engine under measurement: a child process that runs batches and says how long they took.
 
 Used by `bench.contest`, `bench.speculation` and `bench.latency`. The lines are described in
-`bench.peers.child`; our own engine speaks the same and tells more (`python -m runtime measure`).
+`bench.peers.child`; our own engine speaks the same and tells more (`slipway measure`).
 """
 
 import json

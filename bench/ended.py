@@ -78,7 +78,7 @@ def ended(
     """Count the tokens that an engine makes for a client that left, after a deadline, after a stop string.
 
     Of a running server that nobody else asks, `make serve` with --metrics http://127.0.0.1:8002/metrics, or
-    `python -m gateway --engine engines/NAME` without.
+    `slipway gateway --engine engines/NAME` without.
     """
     samples: list[Sample] = []
     errors = Console(stderr=True, soft_wrap=True)

@@ -106,7 +106,7 @@ def ours(checkout: Path, engine: Path) -> Gateway:
     """The gateway of a checkout of this repository."""
     asks = ("--backend", "triton", "--triton-url", f"{HOST}:{{triton}}", "--port", "{port}")
     engines = ("--engines", str(engine.parent))
-    return Gateway((sys.executable, "-m", "gateway", *asks, *engines), checkout)
+    return Gateway((sys.executable, "-m", "slipway", "gateway", *asks, *engines), checkout)
 
 
 def vllms(python: Path, checkpoint: Path, engine: Path) -> Gateway:

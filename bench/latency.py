@@ -118,7 +118,7 @@ def latency(
     with shown(1 + rounds * (1 + len(sizes))) as report:
         try:
             report("loading")
-            command = (sys.executable, "-m", "runtime", "measure", str(engine.resolve()))
+            command = (sys.executable, "-m", "slipway", "measure", str(engine.resolve()))
             entry = Entry(engine.name, (*command, "--no-speculation", "--prefix-cache"), ours=True)
             with closing(Contestant(entry)) as ours:
                 ours.run(make(max(sizes), STREAM_PROMPT_TOKENS), WARM_UP_TOKENS)

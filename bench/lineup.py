@@ -41,7 +41,7 @@ def ours(materials: Materials) -> list[Entry]:
     """Our runtime on each engine."""
     threads = str(materials.threads)
     # Peers draft nothing, and what is made of random words repeats itself more than answers do.
-    command = (sys.executable, "-m", "runtime", "measure", "--no-speculation")
+    command = (sys.executable, "-m", "slipway", "measure", "--no-speculation")
     return [
         Entry(
             f"slipway {engine.name}",

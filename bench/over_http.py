@@ -148,7 +148,7 @@ def _cpu_seconds(server: "subprocess.Popen[bytes]") -> Counter[str]:
 
 
 def _part(command: list[str]) -> str:
-    if "runtime.worker" in command:
+    if "slipway.runtime.worker" in command:
         return "engine"
     if "gateway" in command:
         return "gateway"

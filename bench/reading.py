@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from bench.contestant import ROOT, Entry
 
-# As in `python -m runtime perplexity`.
+# As in `slipway perplexity`.
 WINDOW = 512
 # Enough to tell a loss of 0.5 % from one of 1 %, in a tenth of the time of the rounds.
 DOCS_WINDOWS = 8

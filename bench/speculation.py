@@ -136,7 +136,7 @@ def _rounds(
         running: dict[str, Contestant] = {}
         for way, option in zip(WAYS, ("--no-speculation", "--speculation"), strict=True):
             report(f"loading with speculation {way}")
-            command = (sys.executable, "-m", "runtime", "measure", str(engine), option)
+            command = (sys.executable, "-m", "slipway", "measure", str(engine), option)
             running[way] = stack.enter_context(closing(Contestant(Entry(way, command, ours=True))))
             running[way].run(prompts[:1], WARM_UP_TOKENS)
         for number in range(rounds):

@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 
 from build.one_sentence import one_sentence
-from build.trtllm_commands import convert, gpu_check, plan
-from engines.errors import RecipeError
+from build.trtllm.commands import convert, gpu_check, plan
+from slipway.contract.errors import RecipeError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -58,8 +58,8 @@ def inspect(
 
     - `python -m build inspect checkpoints/smollm2-135m-instruct`
     """
-    from build import summary
-    from build.checkpoint import Checkpoint
+    from build.checkpoint import summary
+    from build.checkpoint.checkpoint import Checkpoint
 
     with one_sentence():
         summary.show(Checkpoint.open(directory), Console())
@@ -97,9 +97,9 @@ def engine(
     - `... engines/llama-3.2-3b-int4.yaml --config tests/configs/llama-3.2-3b.json --dry-run`
     """
     from build import engine as engine_build
-    from build.architecture import Architecture
-    from build.trtllm_build import commands
-    from engines.recipe_file import read_recipe
+    from build.checkpoint.architecture import Architecture
+    from build.trtllm.compile_commands import commands
+    from slipway.contract.recipe_file import read_recipe
 
     with one_sentence():
         if dry_run:
@@ -128,7 +128,7 @@ def merge(
 
     - `python -m build merge checkpoints/my-base checkpoints/merged --adapter checkpoints/my-adapter`
     """
-    from build import merge as merging
+    from build.checkpoint import merge as merging
 
     with one_sentence():
         print(merging.merge(checkpoint, adapter, output))
@@ -149,8 +149,8 @@ def repository(
 
     - `python -m build repository engines/smollm2-135m-int4`
     """
-    from engines.manifest import Manifest
-    from ensemble.repository import write_repository
+    from slipway.contract.manifest import Manifest
+    from slipway.triton.repository import write_repository
 
     with one_sentence():
         manifest = Manifest.read(engine)
@@ -170,7 +170,7 @@ def perplexity(
         Path | None, typer.Option(help="Write the score here, to hold engines against it.")
     ] = None,
 ) -> None:
-    """Say how well a checkpoint foretells a text, in fp32: what `python -m runtime perplexity` compares with.
+    """Say how well a checkpoint foretells a text, in fp32: what `slipway perplexity` compares with.
 
     Loads the whole model, 4 bytes a weight.
 
@@ -178,8 +178,8 @@ def perplexity(
     """
     from build import perplexity as checkpoint_perplexity
     from build import progress
-    from text.file import read_text
-    from text.tokenizer import Tokenizer
+    from slipway.text.file import read_text
+    from slipway.text.tokenizer import Tokenizer
 
     with one_sentence():
         token_ids = Tokenizer.load(directory).encode(read_text(text))

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from build import progress
-from engines.errors import BuildError
+from slipway.contract.errors import BuildError
 
 
 @dataclass(frozen=True, slots=True)

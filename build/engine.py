@@ -3,24 +3,24 @@
 import hashlib
 import json
 import platform
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
 from build import progress
-from build.checkpoint import Checkpoint
+from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.merge import Merge
 from build.destination import Destination
 from build.maker import Facts, maker_of
-from build.merge import Merge
-from engines import manifest
-from engines.errors import BuildError, EngineRefused, InvalidRequest, RecipeError
-from engines.manifest import FileDigest, Manifest
-from engines.recipe import Chat, Recipe
-from engines.recipe_file import read_recipe
-from ensemble.repository import CHECKOUT, write_repository
-from text.file import read_text
-from text.template import ChatTemplate
-from text.tokenizer import Tokenizer
+from slipway.contract import manifest
+from slipway.contract.errors import BuildError, EngineRefused, InvalidRequest, RecipeError
+from slipway.contract.manifest import FileDigest, Manifest
+from slipway.contract.recipe import Chat, Recipe
+from slipway.contract.recipe_file import read_recipe
+from slipway.contract.version import version
+from slipway.text.file import read_text
+from slipway.text.template import ChatTemplate
+from slipway.text.tokenizer import Tokenizer
+from slipway.triton.repository import write_repository
 
 
 def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: Path, force: bool) -> str:
@@ -46,7 +46,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
             size = _build(recipe, opened, planned, destination)
             done = f"{destination.directory} is ready: {size / 1e6:.0f} MB, {recipe.quantization}."
         if recipe.target == "onnx-dml":
-            return f"{done}\nIt is served on Windows: python -m gateway --engine {destination.directory}"
+            return f"{done}\nIt is served on Windows: slipway gateway --engine {destination.directory}"
         write_repository(destination.directory, repository)
     return f"{done}\nIts Triton models are in {repository}."
 
@@ -65,7 +65,6 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manif
         "method": facts.method,
         **facts.settings,
     }
-    pyproject = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     return Manifest(
         name=recipe.name,
         target=recipe.target,
@@ -79,7 +78,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manif
         source=checkpoint.digests(),
         recipe_sha256=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
         versions={
-            "slipway": pyproject["project"]["version"],
+            "slipway": version(),
             "python": ".".join(platform.python_version_tuple()[:2]),
             **facts.versions,
         },

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from build.checkpoint import Checkpoint
-from engines.manifest import Manifest
-from engines.recipe import Recipe, Target
+from build.checkpoint.checkpoint import Checkpoint
+from slipway.contract.manifest import Manifest
+from slipway.contract.recipe import Recipe, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,13 @@ class Maker(Protocol):
 def maker_of(target: Target) -> Maker:
     """Imported only now: where TensorRT-LLM is compiled, nothing of ONNX is installed."""
     if target == "tensorrt-llm":
-        from build import trtllm_engine
+        from build.trtllm import engine as trtllm_engine
 
         return trtllm_engine
     if target == "tensorrt-llm-llmapi":
-        from build import llmapi_engine
+        from build.trtllm import llmapi_engine
 
         return llmapi_engine
-    from build import onnx_engine
+    from build.onnx import engine as onnx_engine
 
     return onnx_engine

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-from engines.errors import SlipwayError
+from slipway.contract.errors import SlipwayError
 
 
 @contextmanager

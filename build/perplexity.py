@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from build.checkpoint import Checkpoint
-from text.perplexity import Score, windows
+from build.checkpoint.checkpoint import Checkpoint
+from slipway.text.perplexity import Score, windows
 
 
 def measure(directory: Path, token_ids: Sequence[int], advance: Callable[[float], None]) -> Score:

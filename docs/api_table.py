@@ -16,12 +16,12 @@ from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from pydantic.fields import FieldInfo
 
-from engines.recipe import Target
-from gateway.api.body import IGNORED, Body, GenerationBody, Only
-from gateway.api.chat import ChatCompletionRequest
-from gateway.api.completions import CompletionRequest
-from gateway.api.tokens import DetokenizeRequest, TokenizeRequest
-from gateway.capabilities import MOST, REFUSED, WITH_SEVERAL_ENDS, named
+from slipway.contract.recipe import Target
+from slipway.gateway.api.body import IGNORED, Body, GenerationBody, Only
+from slipway.gateway.api.chat import ChatCompletionRequest
+from slipway.gateway.api.completions import CompletionRequest
+from slipway.gateway.api.tokens import DetokenizeRequest, TokenizeRequest
+from slipway.gateway.capabilities import MOST, REFUSED, WITH_SEVERAL_ENDS, named
 
 PAGE = Path(__file__).parent / "api.md"
 OTHERS: dict[str, Any] = yaml.safe_load(

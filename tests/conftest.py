@@ -4,10 +4,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-from text.tokenizer import Tokenizer
+from slipway.text.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parent.parent
 # What the shell of whoever runs the tests sets for servers and clients of their own, and its proxies.
 _FOREIGN = ("SLIPWAY_", "OPENAI_", "ANTHROPIC_")
 for _name in set(os.environ) - {"SLIPWAY_TRITONSERVER"}:

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import trtllm_repository
-from gateways import Gateway
 from openai import OpenAI
-from servers import free_port, running
+from support import trtllm_repository
+from support.gateways import Gateway
+from support.servers import free_port, running
 
-from engines.manifest import Manifest
-from ensemble.repository import write_repository
+from slipway.contract.manifest import Manifest
+from slipway.triton.repository import write_repository
 
 # By what the gateway calls it in a chat; the same as gateway.capabilities says, for whoever reads a test.
 LACKS = {"local": (), "triton": (), "trtllm": ("min_p", "top_logprobs")}
@@ -29,7 +29,7 @@ def gateway(
     backend = request.param
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    start = [sys.executable, "-m", "gateway", "--port", str(port)]
+    start = [sys.executable, "-m", "slipway", "gateway", "--port", str(port)]
     ready = f"{url}/health/ready"
     limits = Manifest.read(engine_dir).limits
     with ExitStack() as servers:
@@ -40,7 +40,7 @@ def gateway(
         place = tmp_path_factory.mktemp(backend)
         engine, repository = _laid_out(backend, engine_dir, place)
         http, grpc, metrics = free_port(), free_port(), free_port()
-        triton = [sys.executable, "-m", "deploy", "triton", "--model-repository", str(repository)]
+        triton = [sys.executable, "-m", "slipway", "triton", "--model-repository", str(repository)]
         ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
         # The gateway first: it becomes ready when Triton is.
         behind = [*start, "--backend", "triton", "--triton-url", f"127.0.0.1:{grpc}"]

@@ -16,13 +16,13 @@ import anthropic
 import httpx
 import openai
 import pytest
-from altered import altered
-from gateways import Gateway
 from openai import OpenAI, Stream
 from openai.types import Completion
-from servers import free_port, running
+from support.altered import altered
+from support.gateways import Gateway
+from support.servers import free_port, running
 
-from engines.manifest import Manifest
+from slipway.contract.manifest import Manifest
 
 SLOTS, QUEUE = 2, 4
 PLACES = SLOTS + 1
@@ -53,7 +53,17 @@ def gateway(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     engine = altered(engine_dir, folder / "engine", limits=limits.model_dump())
     log, port = folder / "log", free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "gateway", "--engine", str(engine), "--port", str(port), "--access-log"]
+    command = [
+        sys.executable,
+        "-m",
+        "slipway",
+        "gateway",
+        "--engine",
+        str(engine),
+        "--port",
+        str(port),
+        "--access-log",
+    ]
     options = ["--max-queue", str(QUEUE), "--timeout", "30", "--max-request-tokens", "40000"]
     with running([*command, *options], f"{url}/health/ready", log=log) as server:
         yield Busy(url, f"{url}/metrics", engine_dir.name, limits, server.pid, log)

@@ -16,9 +16,10 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
-from servers import ROOT, free_port, running
+from support.paths import ROOT
+from support.servers import free_port, running
 
-COMMAND = [sys.executable, "-m", "gateway"]
+COMMAND = [sys.executable, "-m", "slipway", "gateway"]
 PAGE = "http://localhost:3000"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 

@@ -9,24 +9,24 @@ import lzma
 from pathlib import Path
 from typing import Any
 
-import converted
 import ml_dtypes
 import numpy as np
 import pytest
-import trtllm_stand_in
-from architectures import CALIBRATED, coarse_numbers
+from support import converted, trtllm_stand_in
+from support.architectures import CALIBRATED, coarse_numbers
+from support.paths import GOLDEN
 
-from build import calibration
-from build.calibration import Calibration, Run
-from build.checkpoint import Checkpoint
-from build.convert import convert
+from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.weights import ALL_DTYPES
 from build.engine import build
-from build.mapping import Mapping
-from build.weights import ALL_DTYPES
-from engines.manifest import Manifest
+from build.trtllm import calibration
+from build.trtllm.calibration import Calibration, Run
+from build.trtllm.convert import convert
+from build.trtllm.mapping import Mapping
+from slipway.contract.manifest import Manifest
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "modelopt_calibrated"
-EXPORTS = {name: json.loads((GOLDEN / f"{name}.json").read_text()) for name in CALIBRATED}
+FOLDER = GOLDEN / "modelopt_calibrated"
+EXPORTS = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in CALIBRATED}
 NAMES = {"BF16": "bfloat16", "F32": "float32", "I8": "int8", "F8_E4M3": "float8_e4m3fn"}
 SPLITS = [(name, split) for name, exports in EXPORTS.items() for split in exports]
 
@@ -40,7 +40,7 @@ def _calibrated(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dic
     checkpoint = Checkpoint.open(folder / "checkpoint")
     kept = Run.of(checkpoint, form, cache, "bfloat16", Calibration()).directory  # type: ignore[arg-type]
     kept.mkdir(parents=True)
-    packed = (GOLDEN / f"{name}.safetensors.xz").read_bytes()
+    packed = (FOLDER / f"{name}.safetensors.xz").read_bytes()
     (kept / "calibrated.safetensors").write_bytes(lzma.decompress(packed))
     return tensors
 

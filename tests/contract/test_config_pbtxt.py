@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf import text_format
+from support.paths import GOLDEN
 from tritonclient.grpc import model_config_pb2
 
-from engines.manifest import Manifest
-from engines.recipe import KVCache, Limits, Parallel
-from ensemble import config, interface, llmapi_arguments, llmapi_interface, models
-from ensemble.config import Ensemble, PythonModel, Tensor
-from ensemble.repository import write_repository
+from slipway.contract.manifest import Manifest
+from slipway.contract.recipe import KVCache, Limits, Parallel
+from slipway.triton import config, interface, llmapi_arguments, llmapi_interface, models
+from slipway.triton.config import Ensemble, PythonModel, Tensor
+from slipway.triton.repository import write_repository
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "triton_tensors.txt"
+TENSORS = GOLDEN / "triton_tensors.txt"
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_every_input_of_the_ensemble_goes_somewhere(made: Any) -> None:
 
 
 def golden(model: str, kind: str) -> dict[str, tuple[str, str, frozenset[str]]]:
-    lines = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
+    lines = [line.split() for line in TENSORS.read_text().splitlines() if not line.startswith("#")]
     return {
         name: (dtype, dims, frozenset(flags))
         for owner, what, name, dtype, dims, *flags in lines

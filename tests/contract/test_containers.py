@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from servers import ROOT
+from support.paths import ROOT
 
 BIN = Path(sys.executable).parent
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -40,19 +41,6 @@ def command(dockerfile: Path) -> list[str]:
 
 def dockerfile_of(service: dict[str, Any]) -> Path:
     return ROOT / service["build"]["context"] / service["build"]["dockerfile"]
-
-
-def imported_rooms(room: str) -> set[str]:
-    """The packages of this checkout that a room's modules import."""
-    found: set[str] = set()
-    for path in (ROOT / room).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            match node:
-                case ast.Import(names=names):
-                    found |= {alias.name.partition(".")[0] for alias in names}
-                case ast.ImportFrom(module=str(module), level=0):
-                    found.add(module.partition(".")[0])
-    return {name for name in found if (ROOT / name / "__init__.py").is_file()} - {room}
 
 
 def test_compose_files_are_valid():
@@ -136,17 +124,19 @@ def test_compiling_needs_nothing_that_the_image_lacks():
     absent = "'torch', 'transformers', 'onnx', 'onnx_ir', 'onnxruntime_genai', 'accelerate', 'gguf'"
     code = f"import sys; sys.modules.update(dict.fromkeys([{absent}])); import build.__main__, build.engine"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}, build.trtllm_engine, build.plan"],
+        [sys.executable, "-c", f"{code}, build.trtllm.engine, build.trtllm.plan"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    [installed] = [line for name, line in instructions(ROOT / "docker/triton.Dockerfile") if "pip" in line]
-    assert "-r requirements/compile.txt" in installed
-    lines = (ROOT / "requirements" / "compile.txt").read_text().splitlines()
-    named = {line.partition("==")[0] for line in lines if not line.startswith("#")}
+    installed = instructions(ROOT / "docker/triton.Dockerfile")
+    assert any('".[${EXTRAS}]"' in line for _, line in installed)
+    [extras] = re.findall(r"^ARG EXTRAS=(.*)", (ROOT / "docker/triton.Dockerfile").read_text(), re.MULTILINE)
+    assert extras == "serving,compile"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {line.partition("==")[0] for line in project["optional-dependencies"]["compile"]}
     assert {"filelock", "ml_dtypes", "safetensors"} == named
 
 
@@ -184,9 +174,8 @@ def walk(path: Path) -> Iterator[Path]:
 
 
 @each_dockerfile
-def test_every_room_that_the_code_imports_is_copied(dockerfile: Path):
-    rooms = {Path(source).parts[0] for source in copied(dockerfile)} - {"requirements"}
-    assert set().union(*(imported_rooms(room) for room in rooms)) <= rooms
+def test_the_package_is_copied(dockerfile: Path):
+    assert "slipway" in copied(dockerfile)
 
 
 @each_dockerfile
@@ -198,10 +187,9 @@ def test_the_process_is_not_root_and_is_watched(dockerfile: Path):
 
 @each_dockerfile
 def test_the_command_names_options_that_exist(dockerfile: Path):
-    python, dash_m, module, *rest = command(dockerfile)
-    assert (python, dash_m) == ("python3", "-m")
-    subcommands = [word for word in rest if re.fullmatch("[a-z]+", word)][:1] if module == "deploy" else []
-    asked = [sys.executable, "-m", module, *subcommands, "--help"]
+    slipway, subcommand, *rest = command(dockerfile)
+    assert slipway == "slipway"
+    asked = [BIN / slipway, subcommand, "--help"]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     for option in rest:
         if option.startswith("--"):

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from gateway_replies import comes_true
-from gateways import Gateway
 from openai import OpenAI
 from openai.types import Completion
-from servers import ROOT
+from support.gateway_replies import comes_true
+from support.gateways import Gateway
+from support.paths import ROOT
 
 # Of the 8,000 that the engine would go on to. `python -m bench ended` counts on a free machine what a step
 # makes and what is on its way meanwhile; a busy one may have more on its way.

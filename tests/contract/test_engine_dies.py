@@ -5,8 +5,8 @@ import time
 import httpx
 import openai
 import pytest
-from gateways import Gateway, of_the_runtime
 from openai import OpenAI
+from support.gateways import Gateway, of_the_runtime
 
 ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
 WITHIN_S = 30

@@ -7,9 +7,9 @@ import anthropic
 import httpx
 import pytest
 from anthropic import Anthropic
-from gateway_replies import comes_true
-from gateways import Gateway
 from pydantic import BaseModel
+from support.gateway_replies import comes_true
+from support.gateways import Gateway
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 GREEDY = {"temperature": 0}

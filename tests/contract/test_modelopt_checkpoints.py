@@ -4,15 +4,16 @@ import hashlib
 import json
 from pathlib import Path
 
-import converted
 import pytest
-from architectures import CONFIGS
 from safetensors.numpy import load_file
+from support import converted
+from support.architectures import CONFIGS
+from support.paths import GOLDEN
 
-from build.convert import convert
-from build.mapping import Mapping
+from build.trtllm.convert import convert
+from build.trtllm.mapping import Mapping
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "modelopt"
+EXPORTED = GOLDEN / "modelopt"
 
 
 def _described(path: Path) -> dict[str, str]:
@@ -25,7 +26,7 @@ def _described(path: Path) -> dict[str, str]:
 @pytest.mark.parametrize("split", [f"tp{tensor}-pp{stages}" for stages in (1, 2) for tensor in (1, 2, 4)])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_every_rank_is_the_one_that_nvidias_exporter_writes(kind: str, split: str, tmp_path: Path) -> None:
-    exported = json.loads((GOLDEN / f"{kind}.json").read_text())[split]
+    exported = json.loads((EXPORTED / f"{kind}.json").read_text())[split]
     converted.write_checkpoint(tmp_path / "checkpoint", CONFIGS[kind])
     output = tmp_path / "output"
     convert(tmp_path / "checkpoint", output, "none", "bfloat16", Mapping(int(split[2]), int(split[-1])))

@@ -6,10 +6,10 @@ import time
 
 import httpx
 import pytest
-from gateway_replies import comes_true
-from gateways import Gateway, of_the_runtime
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
+from support.gateway_replies import comes_true
+from support.gateways import Gateway, of_the_runtime
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"

@@ -4,9 +4,9 @@ from collections import defaultdict
 
 import httpx
 import pytest
-from gateway_replies import comes_true
-from gateways import Gateway
 from openai import OpenAI
+from support.gateway_replies import comes_true
+from support.gateways import Gateway
 
 SEA = [{"role": "user", "content": "Write one sentence about the sea."}]
 ONCE = "Once upon a time there was a"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import httpx
 import openai
 import pytest
-from gateways import Gateway
 from openai import OpenAI
+from support.gateways import Gateway
 
 HI = [{"role": "user", "content": "Hi"}]
 

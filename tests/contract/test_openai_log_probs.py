@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from gateways import Gateway
 from openai import OpenAI
+from support.gateways import Gateway
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"

@@ -4,8 +4,8 @@ from collections import defaultdict
 
 import openai
 import pytest
-from gateways import Gateway
 from openai import OpenAI
+from support.gateways import Gateway
 
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
 ONCE = "Once upon a time there was a"

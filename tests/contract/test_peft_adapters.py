@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adapters import CASES, GOLDEN, PROMPT, write_base
+from support.adapters import ADAPTERS, CASES, PROMPT, write_base
 
-from build.checkpoint import Checkpoint
-from build.merge import merge
+from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.merge import merge
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -15,7 +15,7 @@ def test_a_merged_checkpoint_answers_as_the_model_that_was_trained(name: str, tm
     import torch
     from transformers import LlamaForCausalLM
 
-    golden = GOLDEN / name.replace(" ", "-")
+    golden = ADAPTERS / name.replace(" ", "-")
     base = write_base(CASES[name], tmp_path / "base")
 
     merge(base, [golden], tmp_path / "merged")

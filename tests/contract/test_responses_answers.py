@@ -5,11 +5,11 @@ import time
 import httpx
 import openai
 import pytest
-from gateway_replies import comes_true
-from gateways import Gateway
 from openai import OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel, Field
+from support.gateway_replies import comes_true
+from support.gateways import Gateway
 
 PARIS = "What is the capital of France?"
 

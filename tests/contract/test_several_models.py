@@ -12,11 +12,11 @@ import openai
 import psutil
 import pytest
 from openai import OpenAI
-from servers import free_port, running
-from trtllm_repository import renamed
+from support.servers import free_port, running
+from support.trtllm_repository import renamed
 
-from ensemble.repository import write_repository
-from gateway.keys import file as key_file
+from slipway.gateway.keys import file as key_file
+from slipway.triton.repository import write_repository
 
 ASKED = {"prompt": "The capital of France is", "max_tokens": 4, "temperature": 0}
 LONG = {
@@ -46,7 +46,7 @@ class Served:
     def loaded(self) -> int:
         """How many engines hold memory."""
         family = self.triton.children(recursive=True)
-        return sum("runtime.worker" in process.cmdline() for process in family)
+        return sum("slipway.runtime.worker" in process.cmdline() for process in family)
 
     def change(self, verb: str, model: str) -> None:
         self.admin.post(f"{self.url}/models/{verb}", body={"model": model}, cast_to=object)
@@ -63,9 +63,9 @@ def served(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     user = key_file.add(keys, "user", {})
     port, http, grpc, metrics = (free_port() for _ in range(4))
     url = f"http://127.0.0.1:{port}"
-    triton = [sys.executable, "-m", "deploy", "triton", "--model-repository", str(repository)]
+    triton = [sys.executable, "-m", "slipway", "triton", "--model-repository", str(repository)]
     triton += ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-    gateway = [sys.executable, "-m", "gateway", "--backend", "triton", "--engines", str(engines)]
+    gateway = [sys.executable, "-m", "slipway", "gateway", "--backend", "triton", "--engines", str(engines)]
     gateway += ["--triton-url", f"127.0.0.1:{grpc}", "--port", str(port), "--keys", str(keys)]
     with ExitStack() as servers:
         servers.enter_context(running(gateway, f"{url}/health/live"))

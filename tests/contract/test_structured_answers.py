@@ -7,9 +7,9 @@ from typing import Literal
 import jsonschema
 import openai
 import pytest
-from gateways import Gateway
 from openai import OpenAI
 from pydantic import BaseModel, Field
+from support.gateways import Gateway
 
 ASK = [{"role": "user", "content": "Describe a person in JSON."}]
 SCHEMA = {

@@ -6,11 +6,11 @@ from typing import Any, Literal
 import pytest
 from anthropic import Anthropic, beta_tool
 from anthropic.types import Message
-from gateways import Gateway
 from openai import BadRequestError, OpenAI
 from openai.types.chat import ParsedChatCompletionMessage
 from openai.types.responses import Response
 from pydantic import BaseModel
+from support.gateways import Gateway
 
 CITIES = ["Seoul", "Paris", "Oslo"]
 WEATHER: dict[str, Any] = {

@@ -7,22 +7,22 @@ from typing import Any, get_type_hints
 
 import pytest
 import tokenizers
-from servers import ROOT
+from support.paths import GOLDEN, ROOT
+from support.trtllm_repository import NAME, compiled_engine, read_config, stand_in
 from transformers import AutoTokenizer
 from tritonclient.grpc import model_config_pb2
-from trtllm_repository import NAME, compiled_engine, read_config, stand_in
 
-from build import trtllm_config
-from build.architecture import Architecture
-from build.mapping import Mapping
-from engines.recipe import KVCache, Parallel
-from ensemble.repository import write_repository
-from ensemble.trtllm_parameters import TrtllmParameters
-from text.tokenizer import Tokenizer
-from text.tokenizer_info import FILE_NAME, tokenizer_info
-from text.vocabulary import Vocabulary
+from build.checkpoint.architecture import Architecture
+from build.trtllm import config as trtllm_config
+from build.trtllm.mapping import Mapping
+from slipway.contract.recipe import KVCache, Parallel
+from slipway.text.tokenizer import Tokenizer
+from slipway.text.tokenizer_info import FILE_NAME, tokenizer_info
+from slipway.text.vocabulary import Vocabulary
+from slipway.triton.repository import write_repository
+from slipway.triton.trtllm_parameters import TrtllmParameters
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "trtllm_parameters.txt"
+PARAMETERS = GOLDEN / "trtllm_parameters.txt"
 # `GetParameter` of these is not caught in model_instance_state.cc: the model does not load without them.
 READ_WITHOUT_A_DEFAULT = {
     "gpt_model_type",
@@ -43,7 +43,7 @@ def texts(config: Any) -> dict[str, str]:
 
 
 def test_every_parameter_of_upstreams_template_is_there_with_a_reason() -> None:
-    names = [line for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
+    names = [line for line in PARAMETERS.read_text().splitlines() if not line.startswith("#")]
     assert {field.name for field in fields(TrtllmParameters)} == set(names)
     hints = get_type_hints(TrtllmParameters, include_extras=True)
     for name, hint in hints.items():

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 import transformers
-from architectures import CALIBRATED, coarse_numbers
 from modelopt.torch.export import export_tensorrt_llm_checkpoint, model_config_export
 from safetensors import safe_open
 from safetensors.torch import save
+from support.architectures import CALIBRATED, coarse_numbers
 
-from build import nvidia_modelopt
+from build.trtllm import nvidia_modelopt
 
 GOLDEN = Path(__file__).with_name("modelopt_calibrated")
 SAMPLES = [[(7 * sample + 31 * place) % 250 for place in range(32)] for sample in range(4)]

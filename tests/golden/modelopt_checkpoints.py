@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 import transformers
-from architectures import CONFIGS, numbers
 from modelopt.torch.export import export_tensorrt_llm_checkpoint, model_config_export
 from safetensors import safe_open
+from support.architectures import CONFIGS, numbers
 
 SPLITS = [(tensor, pipeline) for pipeline in (1, 2) for tensor in (1, 2, 4)]
 GOLDEN = Path(__file__).with_name("modelopt")

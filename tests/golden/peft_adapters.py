@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from adapters import CASES, GOLDEN, PROMPT, write_base
 from peft import LoraConfig, get_peft_model
+from support.adapters import ADAPTERS, CASES, PROMPT, write_base
 from transformers import LlamaForCausalLM
 
 
 def main() -> None:
-    shutil.rmtree(GOLDEN, ignore_errors=True)
+    shutil.rmtree(ADAPTERS, ignore_errors=True)
     for name, case in CASES.items():
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as folder:
@@ -31,7 +31,7 @@ def main() -> None:
                 if parameter.requires_grad:  # as training would: B starts at zero
                     parameter.add_(torch.randn_like(parameter) * 0.1)
             logits = tuned(torch.tensor([PROMPT])).logits[0, -1]
-        directory = GOLDEN / name.replace(" ", "-")
+        directory = ADAPTERS / name.replace(" ", "-")
         tuned.peft_config["default"].base_model_name_or_path = "base"
         tuned.save_pretrained(directory)
         (directory / "README.md").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from instant_gateway import InstantGateway, instant_gateway
+from support.instant_gateway import InstantGateway, instant_gateway
 
 # How long a request may take to arrive, and when a busy machine has noticed at the latest.
 ARRIVAL_S, PATIENCE_S = 0.3, 4.0

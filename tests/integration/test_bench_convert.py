@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from servers import ROOT
+from support.paths import ROOT
 
 SHAPES = {
     "architectures": ["LlamaForCausalLM"],

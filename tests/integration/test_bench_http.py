@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from servers import ROOT
+from support.paths import ROOT
 
 # What a shell may have for a server and a network of its own, and what is not measured.
 SHELL = {

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import ROOT
+from support.paths import ROOT
 
 
 def bench(*options: object) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import DONE, content, finish, scripted, usage
-from servers import ROOT, free_port, running
+from support.paths import ROOT
+from support.scripted_server import DONE, content, finish, scripted, usage
+from support.servers import free_port, running
 
 
 def bench(*options: str, url: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
@@ -48,7 +49,7 @@ def test_a_run_against_the_gateway_measures_what_it_says(engine_dir: Path, tmp_p
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     result = tmp_path / "result.json"
-    gateway = [sys.executable, "-m", "gateway", "--engine", str(engine_dir), "--port", str(port)]
+    gateway = [sys.executable, "-m", "slipway", "gateway", "--engine", str(engine_dir), "--port", str(port)]
     with running(gateway, f"{url}/health/ready"):
         options = ("--users", "3", "--duration", "2", "--prompt-tokens", "64", "--max-tokens", "16")
         done = bench(*options, "--json", str(result), url=url)
@@ -96,7 +97,7 @@ def test_a_server_that_ignores_ignore_eos_is_found_out():
 def test_failed_requests_are_counted_by_reason_and_not_hammered():
     full = json.dumps({"error": {"message": "The queue is full."}})
     with scripted(lambda _: (429, iter([full]))) as (url, received):
-        done = bench("--users", "2", "--duration", "1.5", "--prompts", "requirements/bench.txt", url=url)
+        done = bench("--users", "2", "--duration", "1.5", "--prompts", "requirements/modelopt.txt", url=url)
     assert done.returncode == 1
     assert "failed: HTTP 429: The queue is full." in done.stdout
     assert 0 < len(received) <= 8
@@ -104,7 +105,7 @@ def test_failed_requests_are_counted_by_reason_and_not_hammered():
 
 def test_a_stream_that_breaks_off_is_a_failure():
     with scripted(lambda _: (200, iter([content("a"), content("b")]))) as (url, _):
-        done = bench("--duration", "0.4", "--prompts", "requirements/bench.txt", url=url)
+        done = bench("--duration", "0.4", "--prompts", "requirements/modelopt.txt", url=url)
     assert "failed: the stream ended without [DONE]" in done.stdout
 
 

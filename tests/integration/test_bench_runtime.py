@@ -10,7 +10,7 @@ from math import exp
 from pathlib import Path
 
 import pytest
-from servers import ROOT
+from support.paths import ROOT
 
 from bench.contest import Point, hold
 from bench.contestant import Entry

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-import tiny_checkpoints as tiny
+from support import tiny_checkpoints as tiny
 
-from build import genai, graph, int4, int8
-from build.checkpoint import Checkpoint
+from build.checkpoint.checkpoint import Checkpoint
+from build.onnx import builder as genai
+from build.onnx import graph, int4, int8
 
 os.environ["TQDM_DISABLE"] = "1"
 import torch

@@ -15,10 +15,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-import tiny_checkpoints as tiny
-from servers import ROOT
+from support import tiny_checkpoints as tiny
+from support.paths import ROOT
 
-from engines.manifest import FileDigest, open_engine
+from slipway.contract.manifest import FileDigest, open_engine
 
 
 @dataclass

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_checkpoints as tiny
 import yaml
+from support import tiny_checkpoints as tiny
 
-from build.checkpoint import Checkpoint
+from build.checkpoint.checkpoint import Checkpoint
 from build.engine import build
-from engines.errors import BuildError, CheckpointError, EngineRefused
-from engines.manifest import Manifest, open_engine
+from slipway.contract.errors import BuildError, CheckpointError, EngineRefused
+from slipway.contract.manifest import Manifest, open_engine
 
 
 def built(root: Path, **changes: Any) -> Path:

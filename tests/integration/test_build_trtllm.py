@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_checkpoints as tiny
-import trtllm_stand_in
 import yaml
-from servers import ROOT
+from support import tiny_checkpoints as tiny
+from support import trtllm_stand_in
+from support.paths import ROOT
 
-from engines.manifest import Manifest
+from slipway.contract.manifest import Manifest
 
 
 @dataclass

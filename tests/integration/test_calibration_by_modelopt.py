@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
-import converted
 import numpy as np
 import pytest
-from architectures import CONFIGS
 from safetensors.numpy import load_file
+from support import converted
+from support.architectures import CONFIGS
 
-from build import calibration
-from build.calibration import Calibration
-from build.convert import convert
-from build.mapping import Mapping
+from build.trtllm import calibration
+from build.trtllm.calibration import Calibration
+from build.trtllm.convert import convert
+from build.trtllm.mapping import Mapping
 
 pytestmark = pytest.mark.skipif(
     not (calibration.ENVIRONMENT / ".ready").is_file(),

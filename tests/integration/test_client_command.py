@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import DONE, content, finish, scripted, usage
-from servers import ROOT, free_port, running
+from support.paths import ROOT
+from support.scripted_server import DONE, content, finish, scripted, usage
+from support.servers import free_port, running
 
 FRANCE = "What is the capital of France?"
 PROMPT = "\x1b[?2004h"  # The terminal is told that a line is being edited from here on.
@@ -23,7 +24,7 @@ PROMPT = "\x1b[?2004h"  # The terminal is told that a line is being edited from 
 def gateway(engine_dir: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "gateway", "--engine", str(engine_dir), "--port", str(port)]
+    command = [sys.executable, "-m", "slipway", "gateway", "--engine", str(engine_dir), "--port", str(port)]
     with running(command, f"{url}/health/ready"):
         yield url
 

@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import converted
 import numpy as np
-from servers import ROOT
+from support import converted
+from support.paths import ROOT
 
-from build.weights import Weights
+from build.checkpoint.weights import Weights
 
 COMMAND = (sys.executable, "-m", "build", "convert")
 # A process counts what its parent had resident when it was started, so a small one comes in between.

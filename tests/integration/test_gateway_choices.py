@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from turns import turn
+from support.turns import turn
 
-from engines.generation import Delta, GenerationRequest, SamplingParams
-from gateway.answers.answer import answer
-from gateway.answers.choices import best, candidates, merged, wholes
-from gateway.backends.local import LocalBackend
-from text.tokenizer import Tokenizer
+from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
+from slipway.gateway.answers.answer import answer
+from slipway.gateway.answers.choices import best, candidates, merged, wholes
+from slipway.gateway.backends.local import LocalBackend
+from slipway.text.tokenizer import Tokenizer
 
 PROMPT = "The lighthouse keeper wrote in the log of the station, as every evening, that the sea was " * 20
 EXACT = SamplingParams(max_tokens=12, temperature=1.0, seed=5, ignore_eos=True)

@@ -17,9 +17,10 @@ import httpx
 import openai
 import psutil
 import pytest
-from servers import ROOT, free_port, running
+from support.paths import ROOT
+from support.servers import free_port, running
 
-COMMAND = [sys.executable, "-m", "gateway"]
+COMMAND = [sys.executable, "-m", "slipway", "gateway"]
 ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
 
 

@@ -1,4 +1,4 @@
-"""`python -m gateway --workers`: several processes on one port, as an operator sees them."""
+"""`slipway gateway --workers`: several processes on one port, as an operator sees them."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from instant_gateway import InstantGateway, instant_gateway
-from servers import ROOT
+from support.instant_gateway import InstantGateway, instant_gateway
+from support.paths import ROOT
 
 WORKERS = 3
 
@@ -70,7 +70,7 @@ def test_the_workers_end_with_the_server(engine_dir: Path, how: signal.Signals) 
 
 
 def test_a_local_engine_is_one_process(engine_dir: Path) -> None:
-    command = [sys.executable, "-m", "gateway", "--engine", str(engine_dir), "--workers", "2"]
+    command = [sys.executable, "-m", "slipway", "gateway", "--engine", str(engine_dir), "--workers", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "--workers is 2" in done.stderr
@@ -79,7 +79,7 @@ def test_a_local_engine_is_one_process(engine_dir: Path) -> None:
 
 def test_a_taken_port_is_not_shared_with_who_has_it(gateway: InstantGateway, engine_dir: Path) -> None:
     options = ["--backend", "triton", "--engines", str(engine_dir.parent), "--workers", "2"]
-    command = [sys.executable, "-m", "gateway", *options, "--port", str(gateway.port)]
+    command = [sys.executable, "-m", "slipway", "gateway", *options, "--port", str(gateway.port)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert f"Port {gateway.port}" in done.stderr

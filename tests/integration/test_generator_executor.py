@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from altered import altered
-from answers import Answer, wait_until
+from support.altered import altered
+from support.answers import Answer, wait_until
 
-from engines.errors import EngineRefused
-from engines.generation import Delta, SamplingParams
-from engines.manifest import open_engine
-from runtime.engine import Engine
-from runtime.executor import Executor
-from runtime.executors import open_executor
-from runtime.sequence import joined
+from slipway.contract.errors import EngineRefused
+from slipway.contract.generation import Delta, SamplingParams
+from slipway.contract.manifest import open_engine
+from slipway.runtime.engine import Engine
+from slipway.runtime.executors.base import Executor
+from slipway.runtime.executors.choice import open_executor
+from slipway.runtime.sequence import joined
 
 TARGETS = ("onnx-dml", "onnx-cuda")
 LIMITS = {"max_batch_size": 8, "max_input_len": 500, "max_seq_len": 1000}
@@ -134,7 +134,7 @@ def test_many_requests_do_not_grow_resident_memory(engine: Engine) -> None:
 def test_without_its_gpu_an_engine_is_refused_with_what_to_install(directory: Path) -> None:
     target = open_engine(directory).target
     device, packages = {"onnx-dml": ("DirectML", "directml"), "onnx-cuda": ("CUDA", "cuda")}[target]
-    with pytest.raises(EngineRefused, match=rf"built for {device}.*requirements/{packages}.txt.*onnx-cpu"):
+    with pytest.raises(EngineRefused, match=rf"built for {device}.*slipway\[{packages}\].*onnx-cpu"):
         Engine(directory)
 
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import tiny_checkpoints as tiny
-import trtllm_stand_in
-from servers import ROOT, free_port
+from support import tiny_checkpoints as tiny
+from support import trtllm_stand_in
+from support.paths import ROOT
+from support.servers import free_port
 
-from build import container, greedy
-from engines.recipe_file import read_recipe
+from build.trtllm import container, greedy
+from slipway.contract.recipe_file import read_recipe
 
 COMMAND = (sys.executable, "-m", "build", "gpu-check")
 # `up` serves an ONNX engine of the same name as the recipe's, which is all that the check sees of it.
@@ -23,7 +24,7 @@ with open({asked!r}, "a") as asked:
 if "run" in sys.argv and {fails!r}:
     sys.exit(3)
 if "up" in sys.argv:
-    os.execv({python!r}, [{python!r}, "-m", "gateway", "--engine", {engine!r}, "--port", {port!r}])
+    os.execv({python!r}, [{python!r}, "-m", "slipway", "gateway", "--engine", {engine!r}, "--port", {port!r}])
 """
 
 

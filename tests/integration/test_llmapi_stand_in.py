@@ -15,18 +15,19 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import trtllm_stand_in
 import yaml
-from gateway_replies import asked, comes_true, streamed, whole
-from servers import ROOT, free_port, running
-from triton_calls import Stream, chat, gauge
+from support import trtllm_stand_in
+from support.gateway_replies import asked, comes_true, streamed, whole
+from support.paths import ROOT
+from support.servers import free_port, running
+from support.triton_calls import Stream, chat, gauge
+from support.trtllm_repository import renamed
 from tritonclient.utils import InferenceServerException
-from trtllm_repository import renamed
 
 from build import engine as engine_build
-from engines.manifest import FILE_NAME, Manifest
-from ensemble.repository import write_repository
-from text.tokenizer import Tokenizer
+from slipway.contract.manifest import FILE_NAME, Manifest
+from slipway.text.tokenizer import Tokenizer
+from slipway.triton.repository import write_repository
 
 NAME, TWIN, BEHIND = "llmapi", "twin", "behind"
 ENDLESS = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10,"
@@ -95,9 +96,9 @@ def triton(
         "FAKE_LLM_ARGUMENTS": str(directory / "arguments"),
         "OMPI_COMM_WORLD_SIZE": "2",
     }
-    command = [sys.executable, "-m", "deploy", "triton", f"--model-repository={repository}"]
+    command = [sys.executable, "-m", "slipway", "triton", f"--model-repository={repository}"]
     command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
-    before = [sys.executable, "-m", "gateway", "--port", str(gateway), "--backend", "triton"]
+    before = [sys.executable, "-m", "slipway", "gateway", "--port", str(gateway), "--backend", "triton"]
     before += ["--triton-url", f"127.0.0.1:{grpc}", "--engines", str(engines)]
     with (
         running(command, f"http://127.0.0.1:{http}/v2/models/{NAME}/ready", env=environment),

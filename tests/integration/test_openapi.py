@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from instant_gateway import InstantGateway, instant_gateway
-from servers import ROOT
+from support.instant_gateway import InstantGateway, instant_gateway
+from support.paths import ROOT
 
-from gateway.api.error import ErrorBody
-from gateway.http.examples import EXAMPLES
+from slipway.gateway.api.error import ErrorBody
+from slipway.gateway.http.examples import EXAMPLES
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import ROOT
+from support.paths import ROOT
 
 # 331 tokens, and the same whatever becomes of the docs.
 TEXT = (ROOT / "tests" / "prose.txt").read_text()[:1200]

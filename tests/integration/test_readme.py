@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from servers import ROOT, running, stop, wait_until_ready
+from support.paths import ROOT
+from support.servers import running, stop, wait_until_ready
 
 README = (ROOT / "README.md").read_text()
 SERVERS = {
     "make serve": "http://127.0.0.1:9000/health/ready",
-    ".venv/bin/python -m gateway --engine engines/smollm2-135m-int4 --port 9001": (
+    ".venv/bin/slipway gateway --engine engines/smollm2-135m-int4 --port 9001": (
         "http://127.0.0.1:9001/health/ready"
     ),
 }

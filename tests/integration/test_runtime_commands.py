@@ -1,4 +1,4 @@
-"""`python -m runtime` as a person or `build` calls it."""
+"""`slipway` as a person or `build` calls it."""
 
 import json
 import shutil
@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
 
 
 def runtime(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "runtime", *map(str, arguments)]
+    command = [sys.executable, "-m", "slipway", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=120)
 
 
@@ -75,4 +75,4 @@ def test_generate_refuses_what_the_engine_cannot_do_in_one_sentence(engine_dir: 
 
 
 def test_help_teaches_with_a_command_to_try() -> None:
-    assert "python -m runtime generate engines/" in " ".join(runtime("generate", "--help").stdout.split())
+    assert "slipway generate engines/" in " ".join(runtime("generate", "--help").stdout.split())

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from altered import altered, memory_for
-from answers import Answer, wait_until
+from support.altered import altered, memory_for
+from support.answers import Answer, wait_until
 
-from engines.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest
-from engines.generation import Delta, Grammar, SamplingParams
-from runtime.engine import Engine
-from runtime.sequence import Event
-from text.tokenizer import Tokenizer
+from slipway.contract.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest
+from slipway.contract.generation import Delta, Grammar, SamplingParams
+from slipway.runtime.engine import Engine
+from slipway.runtime.sequence import Event
+from slipway.text.tokenizer import Tokenizer
 
 QUESTIONS = (
     "What is the capital of France?",

@@ -10,13 +10,13 @@ from pathlib import Path
 import jsonschema
 import psutil
 import pytest
-from answers import Answer, wait_until
+from support.answers import Answer, wait_until
 
-from engines.errors import EngineFailed, InvalidRequest
-from engines.generation import Delta, Grammar, SamplingParams
-from runtime.engine import Engine
-from runtime.grammar_trial import PATIENCE_S
-from text.tokenizer import Tokenizer
+from slipway.contract.errors import EngineFailed, InvalidRequest
+from slipway.contract.generation import Delta, Grammar, SamplingParams
+from slipway.runtime.engine import Engine
+from slipway.runtime.grammar.trial import PATIENCE_S
+from slipway.text.tokenizer import Tokenizer
 
 SHORT = {"type": "string", "maxLength": 12}
 INTEGER = {"type": "integer", "minimum": 0, "maximum": 999}
@@ -75,7 +75,9 @@ def text(tokenizer: Tokenizer, deltas: list[Delta]) -> str:
 
 def compilers() -> list[psutil.Process]:
     """The process in which this one tries grammars, while it lives."""
-    return [child for child in psutil.Process().children() if "runtime.grammar_trial" in child.cmdline()]
+    return [
+        child for child in psutil.Process().children() if "slipway.runtime.grammar.trial" in child.cmdline()
+    ]
 
 
 def following(kind: str, grammar: str, **sampling: object) -> SamplingParams:

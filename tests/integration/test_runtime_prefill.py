@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from answers import Answer, wait_until
+from support.answers import Answer, wait_until
 
-from engines.generation import Delta, SamplingParams
-from runtime.engine import Engine
-from runtime.slot_executor import SlotExecutor
+from slipway.contract.generation import Delta, SamplingParams
+from slipway.runtime.engine import Engine
+from slipway.runtime.executors.onnxruntime import SlotExecutor
 
 EXACT = SamplingParams(max_tokens=12, temperature=0.0, log_probs=True)
 ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from altered import BYTES_PER_TOKEN, altered, memory_for
-from answers import Answer, wait_until
+from support.altered import BYTES_PER_TOKEN, altered, memory_for
+from support.answers import Answer, wait_until
 
-from engines.generation import SamplingParams
-from runtime.engine import Engine
-from runtime.sequence import joined
-from runtime.slot_executor import SlotExecutor
+from slipway.contract.generation import SamplingParams
+from slipway.runtime.engine import Engine
+from slipway.runtime.executors.onnxruntime import SlotExecutor
+from slipway.runtime.sequence import joined
 
 EXACT = SamplingParams(max_tokens=8, temperature=0.0, log_probs=True, ignore_eos=True)
 ENDLESS = SamplingParams(max_tokens=2000, temperature=0.0, ignore_eos=True)

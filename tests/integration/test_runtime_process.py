@@ -14,19 +14,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from altered import altered
+from support.altered import altered
+from support.paths import ROOT
 
-from engines.errors import (
+from slipway.contract.errors import (
     ContextLengthExceeded,
     EngineFailed,
     EngineRefused,
     InvalidRequest,
     ModelUnavailable,
 )
-from engines.generation import Grammar, SamplingParams
-from runtime.process import EngineProcess
+from slipway.contract.generation import Grammar, SamplingParams
+from slipway.runtime.worker.process import EngineProcess
 
-ROOT = Path(__file__).parents[2]
 PROMPT = tuple(range(5, 25))
 SHORT = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
@@ -68,7 +68,7 @@ def reason(engine: EngineProcess) -> str:
 
 def worker() -> psutil.Process:
     """The engine process of this test process."""
-    [found] = [child for child in psutil.Process().children() if "runtime.worker" in child.cmdline()]
+    [found] = [child for child in psutil.Process().children() if "slipway.runtime.worker" in child.cmdline()]
     return found
 
 

@@ -6,12 +6,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from answers import Answer
+from support.answers import Answer
 
-from engines.errors import InvalidRequest
-from engines.generation import SamplingParams
-from runtime.engine import Engine
-from text.tokenizer import Tokenizer
+from slipway.contract.errors import InvalidRequest
+from slipway.contract.generation import SamplingParams
+from slipway.runtime.engine import Engine
+from slipway.text.tokenizer import Tokenizer
 
 EVERYTHING = SamplingParams(
     max_tokens=32,

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from answers import Answer
+from support.answers import Answer
 
-from engines.generation import Delta, Grammar, SamplingParams
-from runtime.engine import Engine
-from runtime.executor import MOST_ROWS
-from runtime.slot_executor import SlotExecutor
-from text.tokenizer import Tokenizer
+from slipway.contract.generation import Delta, Grammar, SamplingParams
+from slipway.runtime.engine import Engine
+from slipway.runtime.executors.base import MOST_ROWS
+from slipway.runtime.executors.onnxruntime import SlotExecutor
+from slipway.text.tokenizer import Tokenizer
 
 TEXTS = (
     '{"id": 1, "shape": "circle", "x": 10}\n{"id": 2, "shape": "square", "x": 20}\n{"id": 3,',

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from engines.generation import SamplingParams
-from runtime.log_probs import log_probability
-from runtime.sampling import Sampler
+from slipway.contract.generation import SamplingParams
+from slipway.runtime.sampling.log_probs import log_probability
+from slipway.runtime.sampling.sampler import Sampler
 
 VOCAB, EOS = 400, 7
 PROMPT = [3, 11, 11, 200, 42, 5]

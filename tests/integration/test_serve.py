@@ -12,10 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from altered import altered
-from servers import ROOT, free_port
+from support.altered import altered
+from support.paths import ROOT
+from support.servers import free_port
 
-from ensemble.repository import write_repository
+from slipway.triton.repository import write_repository
 
 OPTIONS = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
 
@@ -32,7 +33,7 @@ def ports() -> dict[str, int]:
 
 def command(repository: Path, chosen: dict[str, int]) -> list[str]:
     options = [f"{option}={port}" for option, port in chosen.items()]
-    return [sys.executable, "-m", "deploy", "serve", f"--model-repository={repository}", *options]
+    return [sys.executable, "-m", "slipway", "serve", f"--model-repository={repository}", *options]
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from gateway_replies import comes_true
-from servers import ROOT, free_port, running, stop, wait_until_ready
-from triton_calls import Stream, ask, chat, gauge
+from support.gateway_replies import comes_true
+from support.paths import ROOT
+from support.servers import free_port, running, stop, wait_until_ready
+from support.triton_calls import Stream, ask, chat, gauge
 from tritonclient.utils import InferenceServerException
 
-from ensemble.repository import write_repository
-from text.tokenizer import Tokenizer
+from slipway.text.tokenizer import Tokenizer
+from slipway.triton.repository import write_repository
 
 QUESTION = chat("What is the capital of France?")
 KOREAN = chat("한국의 수도는 어디인가요? 한국어로 답하세요.")
@@ -37,7 +38,7 @@ class Triton:
     def command(self) -> list[str]:
         ports = {"http": self.http, "grpc": self.grpc, "metrics": self.metrics}
         options = [f"--{service}-port={url.rsplit(':', 1)[1]}" for service, url in ports.items()]
-        return [sys.executable, "-m", "deploy", "triton", f"--model-repository={self.repository}", *options]
+        return [sys.executable, "-m", "slipway", "triton", f"--model-repository={self.repository}", *options]
 
     def running(self) -> float:
         return gauge(self.metrics, "slipway_running_requests", self.model)
@@ -380,7 +381,7 @@ def test_an_interrupt_unloads_cleanly_also_when_many_clients_left(engine_dir: Pa
 
 
 def test_an_empty_repository_is_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "deploy", "triton", f"--model-repository={tmp_path}"]
+    command = [sys.executable, "-m", "slipway", "triton", f"--model-repository={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path} holds no models; run `make engine` first.\n"

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gateway_replies import asked, comes_true, streamed, whole
-from servers import free_port, running
-from triton_calls import Stream, ask, chat, gauge
-from trtllm_repository import NAME, compiled_engine, renamed, stand_in
+from support.gateway_replies import asked, comes_true, streamed, whole
+from support.servers import free_port, running
+from support.triton_calls import Stream, ask, chat, gauge
+from support.trtllm_repository import NAME, compiled_engine, renamed, stand_in
 
-from engines.errors import ModelUnavailable
-from engines.generation import GenerationRequest, SamplingParams
-from ensemble.repository import write_repository
-from gateway.backends.triton import TritonBackend
-from text.tokenizer import Tokenizer
+from slipway.contract.errors import ModelUnavailable
+from slipway.contract.generation import GenerationRequest, SamplingParams
+from slipway.gateway.backends.triton import TritonBackend
+from slipway.text.tokenizer import Tokenizer
+from slipway.triton.repository import write_repository
 
 QUESTION = chat("What is the capital of France?")
 KOREAN = chat("한국의 수도는 어디인가요? 한국어로 답하세요.")
@@ -55,9 +55,9 @@ def triton(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     twin = renamed(engine_dir, directory / "engines", TWIN, eos_token_ids=ends)
     write_repository(twin, directory / "repository")
     http, grpc, metrics, gateway = (free_port() for _ in range(4))
-    command = [sys.executable, "-m", "deploy", "triton", f"--model-repository={directory / 'repository'}"]
+    command = [sys.executable, "-m", "slipway", "triton", f"--model-repository={directory / 'repository'}"]
     command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
-    before = [sys.executable, "-m", "gateway", "--port", str(gateway), "--backend", "triton"]
+    before = [sys.executable, "-m", "slipway", "gateway", "--port", str(gateway), "--backend", "triton"]
     before += ["--triton-url", f"127.0.0.1:{grpc}", "--engines", str(directory / "engines")]
     with (
         running(command, f"http://127.0.0.1:{http}/v2/models/{NAME}/ready"),

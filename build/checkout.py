@@ -1,0 +1,6 @@
+"""The checkout that the commands of `build` run from, and its cache."""
+
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+CACHE = CHECKOUT / ".cache"

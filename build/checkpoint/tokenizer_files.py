@@ -1,0 +1,142 @@
+"""A checkpoint's tokenizer and chat template as files: checked by `checkpoint`, copied by `engine`.
+
+They are copied, not saved anew by transformers: for some classes (Qwen2, in 5.23) that replaces the
+pre-tokenizer the model was trained with by the class's own.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from build.checkpoint import json_file
+from slipway.contract.errors import CheckpointError, EngineRefused, InvalidRequest
+from slipway.text import template
+from slipway.text.file import read_text
+from slipway.text.tokenizer import FILES, Tokenizer
+
+DEFINITION, CONFIG = FILES
+SPECIAL_TOKENS = "special_tokens_map.json"
+# Where newer versions of transformers save named templates.
+_TOOL_USE = "additional_chat_templates/tool_use.jinja"
+_SLOW = ("tokenizer.model", "spiece.model", "vocab.json")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """config: tokenizer_config.json with the roles that only special_tokens_map.json has, without template.
+
+    chat_template: Jinja, or None for a base model. tool_template: what some checkpoints have in its place for
+    conversations with tools. sources: the files all this was read from.
+    """
+
+    directory: Path
+    config: dict[str, Any]
+    chat_template: str | None
+    tool_template: str | None
+    largest_id: int
+    largest_token: str
+    eos_token_id: int | None
+    sources: tuple[str, ...]
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Raises CheckpointError when a file is missing or damaged, or the decoder is of an unknown kind."""
+        _check_present(directory)
+        if "model" not in json_file.read(directory / DEFINITION):
+            raise CheckpointError(
+                f"{directory / DEFINITION} describes no tokenizer (it has no model); copy or save it again."
+            )
+        config = json_file.read(directory / CONFIG)
+        for role in ("bos_token", "eos_token"):
+            _check_token(config.get(role), role, directory)
+        try:
+            tokenizer = Tokenizer.load(directory)
+        except EngineRefused as error:
+            raise CheckpointError(f"{directory}: {error}") from None
+        sources = [DEFINITION, CONFIG]
+        if (directory / SPECIAL_TOKENS).is_file():
+            config = {**json_file.read(directory / SPECIAL_TOKENS), **config}
+            sources.append(SPECIAL_TOKENS)
+        templates = _inline_templates(config.pop("chat_template", None))
+        for name, file in (("default", template.FILE_NAME), ("tool_use", _TOOL_USE)):
+            if (directory / file).is_file():
+                templates[name] = _text(directory / file)
+                sources.append(file)
+        vocabulary = tokenizer.encoder.get_vocab(with_added_tokens=True)
+        largest_token = max(vocabulary, key=lambda token: vocabulary[token])
+        eos = config.get("eos_token")
+        return cls(
+            directory=directory,
+            config=config,
+            chat_template=templates.get("default"),
+            tool_template=templates.get("tool_use"),
+            largest_id=vocabulary[largest_token],
+            largest_token=largest_token,
+            eos_token_id=vocabulary.get(eos["content"] if isinstance(eos, dict) else eos or ""),
+            sources=tuple(sources),
+        )
+
+    def special_tokens(self) -> dict[str, str]:
+        """Text of each special token, by role ("bos_token", …)."""
+        return {
+            role: value if isinstance(value, str) else value["content"]
+            for role, value in self.config.items()
+            if role.endswith("_token") and isinstance(value, str | dict)
+        }
+
+    def write(self, directory: Path, chat_template: str | None, tool_template: str | None) -> None:
+        """Put tokenizer.json, tokenizer_config.json and the templates that there are into `directory`."""
+        shutil.copyfile(self.directory / DEFINITION, directory / DEFINITION)
+        (directory / CONFIG).write_text(
+            json.dumps(self.config, ensure_ascii=False, indent=2), encoding="utf-8"
+        )
+        named = {template.FILE_NAME: chat_template, template.TOOL_USE_FILE_NAME: tool_template}
+        for name, source in named.items():
+            if source is not None:
+                (directory / name).write_text(source, encoding="utf-8")
+
+
+def _check_present(directory: Path) -> None:
+    if not (directory / DEFINITION).is_file():
+        slow = next((name for name in _SLOW if (directory / name).is_file()), None)
+        if slow:
+            raise CheckpointError(
+                f"{directory} has {slow} but no {DEFINITION}, which serving needs; write it where "
+                "transformers is installed: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)."
+            )
+        raise CheckpointError(
+            f"{directory / DEFINITION} is missing; save the tokenizer of the training run beside the "
+            "weights: tokenizer.save_pretrained(DIR)."
+        )
+    if not (directory / CONFIG).is_file():
+        raise CheckpointError(
+            f"{directory / CONFIG} is missing; save the tokenizer of the training run beside the weights: "
+            "tokenizer.save_pretrained(DIR)."
+        )
+
+
+def _check_token(value: Any, role: str, directory: Path) -> None:
+    text = value.get("content", value) if isinstance(value, dict) else value
+    if not isinstance(text, str | None):
+        raise CheckpointError(
+            f"{directory / CONFIG} has {role} {value!r}, which is no token; save the tokenizer again."
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except InvalidRequest as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _inline_templates(inline: Any) -> dict[str, str]:
+    """Templates by name; tokenizer_config.json has one alone, or a list with a `default` among them."""
+    if isinstance(inline, list):
+        entries = (
+            entry for entry in inline if isinstance(entry, dict) and {"name", "template"} <= entry.keys()
+        )
+        return {entry["name"]: entry["template"] for entry in entries}
+    return {"default": inline} if isinstance(inline, str) else {}

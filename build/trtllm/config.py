@@ -1,0 +1,97 @@
+"""config.json of a TensorRT-LLM checkpoint, as trtllm-build 1.2.1 reads it; called by `convert`.
+
+Keys and defaults: tensorrt_llm/models/modeling_utils.py, models/llama/config.py, models/qwen/config.py.
+"""
+
+from typing import Any
+
+from build.checkpoint.architecture import Architecture
+from build.checkpoint.rope import Rope
+from build.trtllm.mapping import Mapping
+from build.trtllm.rank_tensors import GROUP_SIZE
+from slipway.contract.recipe import CALIBRATED, CacheQuantization, Quantization
+
+FILE_NAME = "config.json"
+# With int8 and int4 weights stay unquantised in the file: trtllm-build quantises them for the GPU it runs on.
+_ALGORITHMS: dict[Quantization, str | None] = {
+    "none": None,
+    "int8": "W8A16",
+    "int4": "W4A16",
+    "int4-awq": "W4A16_AWQ",
+    "int8-sq": "W8A8_SQ_PER_CHANNEL",
+    "fp8": "FP8",
+}
+_CACHE_ALGORITHMS: dict[CacheQuantization, str | None] = {"none": None, "int8": "INT8", "fp8": "FP8"}
+
+
+def config(
+    model: Architecture, mapping: Mapping, form: Quantization, cache: CacheQuantization, dtype: str
+) -> dict[str, Any]:
+    """What config.json says.
+
+    form: of the projections. cache: of keys and values. dtype: of the other weights, as TensorRT-LLM names
+    it.
+    max_position_embeddings is the model's context, so that an engine of which nobody gave the length does
+    not outgrow a sliding window, which engines do not have.
+    """
+    values: dict[str, Any] = {
+        "producer": {"name": "slipway"},
+        "architecture": model.name,
+        "dtype": dtype,
+        # As NVIDIA's exporter has it: logits are no more exact than the weights, and half as large.
+        "logits_dtype": "float16",
+        "vocab_size": model.vocab_size,
+        "hidden_size": model.hidden_size,
+        "intermediate_size": model.intermediate_size,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "num_key_value_heads": model.kv_heads,
+        "head_size": model.head_dim,
+        "hidden_act": "silu",
+        "norm_epsilon": model.norm_epsilon,
+        "position_embedding_type": "rope_gpt_neox",
+        "max_position_embeddings": model.context,
+        "rotary_base": model.rope.theta,
+        "rotary_scaling": rotary_scaling(model.rope),
+        "use_parallel_embedding": True,
+        "embedding_sharding_dim": 0,
+        "attn_bias": model.qkv_bias,
+        "mlp_bias": model.mlp_bias,
+        "mapping": {
+            "world_size": mapping.world_size,
+            "tp_size": mapping.tensor,
+            "pp_size": mapping.pipeline,
+        },
+        "quantization": _quantization(form, cache),
+    }
+    if model.name == "Qwen2ForCausalLM":
+        # seq_length belongs to the first Qwen's attention, which Qwen2 does not use; the key must be there.
+        values |= {"qwen_type": "qwen2", "seq_length": 8192}
+    return values
+
+
+def _quantization(form: Quantization, cache: CacheQuantization) -> dict[str, Any]:
+    """As NVIDIA's exporter has it (process_layer_quant_config in modelopt/torch/export/quant_utils.py)."""
+    values: dict[str, Any] = {
+        "quant_algo": _ALGORITHMS[form],
+        "kv_cache_quant_algo": _CACHE_ALGORITHMS[cache],
+    }
+    if form == "int4-awq":
+        values |= {"group_size": GROUP_SIZE, "has_zero_point": False, "pre_quant_scale": True}
+    if form in CALIBRATED:  # of the others trtllm-build leaves the embedding and the lm_head by itself
+        values["exclude_modules"] = ["lm_head"]
+    return values
+
+
+def rotary_scaling(rope: Rope) -> dict[str, Any] | None:
+    """The stretch of the positions, as transformers 4 and TensorRT-LLM have it."""
+    if rope.kind == "default":
+        return None  # TensorRT-LLM knows no kind of that name
+    values: dict[str, Any] = {"rope_type": rope.kind, "factor": rope.factor}
+    if rope.llama3 is not None:
+        values |= {
+            "low_freq_factor": rope.llama3.low_freq_factor,
+            "high_freq_factor": rope.llama3.high_freq_factor,
+            "original_max_position_embeddings": rope.llama3.original_context,
+        }
+    return values

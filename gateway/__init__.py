@@ -1,1 +1,0 @@
-"""The OpenAI-compatible HTTP server: one front for every engine, started with `python -m gateway`."""

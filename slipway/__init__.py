@@ -1,0 +1,1 @@
+"""From a built engine to an OpenAI-compatible endpoint: everything that serves."""

@@ -1,0 +1,62 @@
+"""The command `slipway`: start servers, try an engine, manage keys."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from slipway.contract.errors import SlipwayError
+from slipway.contract.version import version
+from slipway.gateway import command as gateway
+from slipway.gateway.keys import command as keys
+from slipway.runtime import commands as runtime
+from slipway.serve import commands as serve
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"slipway {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _describe(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end."),
+    ] = False,
+) -> None:
+    """Serve built engines under OpenAI's API, and try them without a server.
+
+    - `slipway serve` starts Triton and the gateway on this machine.
+    - `slipway gateway --engine engines/smollm2-135m-int4` serves one engine without Triton.
+    - `slipway generate engines/smollm2-135m-int4 "Hello!"` asks one engine without a server.
+
+    Engines are built by `python -m build`, in the checkout.
+    """
+
+
+app.command()(serve.serve)
+app.command()(serve.triton)
+app.command("gateway")(gateway.main)
+app.add_typer(keys.app, name="keys")
+app.command()(runtime.check)
+app.command()(runtime.generate)
+app.command()(runtime.perplexity)
+app.command("measure")(runtime.measure_batches)
+
+
+def main() -> None:
+    """Run the command. An error that a user can mend is printed as one sentence, with exit status 1."""
+    try:
+        app()
+    except SlipwayError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""engine.json: what was built, from what, for what; written by `build`, read first by whoever serves."""
+
+import hashlib
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from slipway.contract import devices
+from slipway.contract.errors import EngineRefused, NoGpu, RecipeError
+from slipway.contract.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target
+from slipway.contract.recipe_file import read_recipe
+
+FORMAT = 1
+FILE_NAME = "engine.json"
+_HASH_CHUNK = 1 << 20
+# Where a package comes from that `make setup` does not install.
+_SOURCES = {"tensorrt_llm": "serve it in the container of docker/triton.Dockerfile"}
+
+
+class Frozen(BaseModel):
+    """A checked, immutable part of the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileDigest(Frozen):
+    """Size in bytes and SHA-256 (hex) of one file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileDigest":
+        """Read the whole file at `path`."""
+        digest = hashlib.sha256()
+        with path.open("rb") as stream:
+            while chunk := stream.read(_HASH_CHUNK):
+                digest.update(chunk)
+        return cls(size=path.stat().st_size, sha256=digest.hexdigest())
+
+
+class Manifest(Frozen):
+    """One built engine.
+
+    method: how the weights were quantised, in words; None in an engine built before that was written down.
+    source: digest of every file of the checkpoint it was built from, by name.
+    recipe_sha256: digest of the recipe as it was resolved; with `source` it tells whether a build is due.
+    versions: packages it was built with. requires: packages and version ranges it can be served with.
+    device: "cpu", "dml" or "cuda". compute_capability: of the GPU that a TensorRT-LLM engine was compiled on,
+        and runs on alone ("8.9"); None in an ONNX engine. parallel: the GPUs that share such an engine.
+    eos_token_ids: every id that ends a sequence. vocab_size: rows of the logits.
+    files: digest of every produced file but this one, by path below the engine's folder.
+    """
+
+    format: int = FORMAT
+    name: str
+    target: Target
+    quantization: Quantization
+    method: str | None = None
+    limits: Limits
+    chat: Chat
+    eos_token_ids: tuple[int, ...]
+    vocab_size: int
+    source: dict[str, FileDigest]
+    recipe_sha256: str
+    versions: dict[str, str]
+    requires: dict[str, str]
+    device: str
+    created: str
+    files: dict[str, FileDigest]
+    kv_cache: KVCache = KVCache()
+    compute_capability: str | None = None
+    parallel: Parallel = Parallel()
+
+    @classmethod
+    def read(cls, directory: Path) -> "Manifest":
+        """Read `directory`/engine.json without looking at the other files.
+
+        Raises EngineRefused when it is missing, unreadable or of another format.
+        """
+        path = directory / FILE_NAME
+        try:
+            content = path.read_bytes()
+        except OSError:
+            raise EngineRefused(
+                f"{directory} is not a built engine: {FILE_NAME} is missing; build one with `make engine`."
+            ) from None
+        try:
+            found = _Format.model_validate_json(content).format
+            if found != FORMAT:
+                raise EngineRefused(
+                    f"{path} has format {found}, this Slipway reads format {FORMAT}; build the engine again."
+                )
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise EngineRefused(
+                f"{path} is damaged at {where} ({first['msg']}); build the engine again."
+            ) from None
+
+    def check_versions(self) -> None:
+        """Raise EngineRefused unless every package in `requires` is installed in a version that fits."""
+        for package, allowed in self.requires.items():
+            try:
+                installed = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                raise EngineRefused(
+                    f"Engine {self.name} needs {package} {allowed}, which is not installed; "
+                    f"{_SOURCES.get(package, 'run `make setup`')}."
+                ) from None
+            if not SpecifierSet(allowed).contains(installed, prereleases=True):
+                raise EngineRefused(
+                    f"Engine {self.name} was built for {package} {allowed}, but {installed} is installed; "
+                    "build the engine again or install that version."
+                )
+
+    def check_device(self) -> None:
+        """Raise EngineRefused unless the GPUs here are those that a TensorRT-LLM engine was compiled for."""
+        if self.compute_capability is None:
+            return
+        count = self.parallel.world_size
+        wanted = f"{count} GPUs" if count > 1 else "a GPU"
+        capability = self.compute_capability
+        needs = f"Engine {self.name} was compiled for {wanted} of compute capability {capability}"
+        try:
+            found = devices.installed()
+        except NoGpu as error:
+            raise EngineRefused(f"{needs}. {error}") from None
+        if [device.capability for device in found].count(capability) < count:
+            raise EngineRefused(
+                f"{needs}, and here is {', '.join(map(str, found))}; build it again on this machine, or "
+                "serve it where it was built."
+            )
+
+    def check_recipe(self, directory: Path) -> None:
+        """Hold the engine in `directory` against its recipe, when that lies beside it (engines/NAME.yaml).
+
+        Raises EngineRefused when the recipe asks for more than the engine has, or cannot be read.
+        """
+        path = directory.parent / f"{self.name}.yaml"
+        if not path.is_file():
+            return
+        try:
+            recipe = read_recipe(path)
+        except RecipeError as error:
+            raise EngineRefused(f"The recipe of engine {self.name} says nothing of it: {error}") from None
+        if (recipe.name, recipe.target) != (self.name, self.target):
+            return
+        for limit, asked in recipe.limits:
+            held = getattr(self.limits, limit)
+            if asked is not None and held is not None and asked > held:
+                raise EngineRefused(
+                    f"Engine {self.name} was built with {limit} {held}, and its recipe {path} asks for "
+                    f"{asked}; build the engine again, or lower the recipe's limit."
+                )
+
+    def verify(self, directory: Path, names: Iterable[str] | None = None) -> None:
+        """Compare the files on disk (all, or just `names`) with their digests.
+
+        Raises EngineRefused that names the first missing or damaged file.
+        """
+        for name in self.files if names is None else names:
+            path = directory / name
+            expected = self.files.get(name)
+            if expected is None:
+                raise EngineRefused(f"{directory / FILE_NAME} does not list {name}; build the engine again.")
+            if not path.is_file():
+                raise EngineRefused(f"{path} is missing from engine {self.name}; build the engine again.")
+            size = path.stat().st_size
+            if size != expected.size:
+                raise EngineRefused(
+                    f"{path} is damaged: {size} bytes instead of {expected.size}; build the engine again."
+                )
+            if FileDigest.of(path).sha256 != expected.sha256:
+                raise EngineRefused(f"{path} is damaged: its SHA-256 does not match; build the engine again.")
+
+
+def open_engine(directory: Path, names: Iterable[str] | None = None) -> Manifest:
+    """Read the manifest of a built engine and refuse what must not be served.
+
+    names: the files the caller is about to use; None checks every one.
+    Raises EngineRefused in one readable sentence.
+    """
+    manifest = Manifest.read(directory)
+    manifest.check_versions()
+    manifest.check_device()
+    manifest.check_recipe(directory)
+    manifest.verify(directory, names)
+    return manifest
+
+
+class _Format(BaseModel):
+    format: int

@@ -1,0 +1,299 @@
+"""A recipe (engines/NAME.yaml): which checkpoint becomes which engine; read by `build`."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from slipway.contract.errors import RecipeError
+
+Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda", "tensorrt-llm", "tensorrt-llm-llmapi"]
+Quantization = Literal["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"]
+CacheQuantization = Literal["none", "int8", "fp8"]
+Dtype = Literal["bfloat16", "float16"]
+ToolCallFormat = Literal["hermes", "llama3", "mistral"]
+# Forms whose scales are set while the model reads a text; so are those of a quantised KV cache.
+CALIBRATED: tuple[Quantization, ...] = ("int4-awq", "int8-sq", "fp8")
+Positive = Annotated[int, Field(gt=0)]
+QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
+    # The integer products of int8 are kernels of the CPU.
+    "onnx-cpu": ("int4", "int8"),
+    "onnx-dml": ("int4",),
+    "onnx-cuda": ("int4",),
+    "tensorrt-llm": get_args(Quantization),
+    # Its PyTorch backend loads the checkpoint as it is.
+    "tensorrt-llm-llmapi": ("none",),
+}
+DEFAULT_MAX_SEQ_LEN = 8192
+# In ONNX engines for a GPU every sequence in flight reserves max_seq_len tokens of its memory, and has a step
+# of its own; TensorRT-LLM pages its KV cache, and only the buffers of its decoder grow with the batch.
+DEFAULT_MAX_BATCH_SIZE: dict[Target, int] = {
+    "onnx-cpu": 16,
+    "onnx-dml": 4,
+    "onnx-cuda": 4,
+    "tensorrt-llm": 64,
+    "tensorrt-llm-llmapi": 64,
+}
+# Both as upstream has them: trtllm-build's --max_num_tokens, and KvCacheConfig's freeGpuMemoryFraction.
+DEFAULT_MAX_NUM_TOKENS = 8192
+DEFAULT_MEMORY_SHARE: dict[Target, float] = {
+    "onnx-cpu": 0.5,
+    "onnx-dml": 0.5,
+    "onnx-cuda": 0.5,
+    "tensorrt-llm": 0.9,
+    "tensorrt-llm-llmapi": 0.9,
+}
+_TENSORRT_LLM: tuple[Target, ...] = ("tensorrt-llm", "tensorrt-llm-llmapi")
+# What not every target has, by its key in a recipe.
+_TARGETS: dict[str, tuple[Target, ...]] = {
+    "dtype": _TENSORRT_LLM,
+    "calibration": ("tensorrt-llm",),
+    "parallel": _TENSORRT_LLM,
+    "limits.max_num_tokens": _TENSORRT_LLM,
+    "kv_cache.quantization": _TENSORRT_LLM,
+}
+
+
+class Section(BaseModel):
+    """A part of a recipe; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Section):
+    """What an engine holds, in sequences and tokens.
+
+    max_input_len: longest prompt. max_seq_len: longest prompt and answer together.
+    max_num_tokens: of all sequences in one step of TensorRT-LLM; None in an ONNX engine, where the runtime
+        chooses.
+    """
+
+    max_batch_size: Positive
+    max_input_len: Positive
+    max_seq_len: Positive
+    max_num_tokens: Positive | None = None
+
+
+class RequestedLimits(Section):
+    """The limits as a recipe gives them; None follows the target and the model's context (`fitted`)."""
+
+    max_batch_size: Positive | None = None
+    max_input_len: Positive | None = None
+    max_seq_len: Positive | None = None
+    max_num_tokens: Positive | None = None
+
+    @model_validator(mode="after")
+    def input_fits_sequence(self) -> Self:
+        """A prompt must leave room for at least one token."""
+        if self.max_input_len and self.max_seq_len and self.max_input_len >= self.max_seq_len:
+            raise ValueError(
+                f"max_input_len {self.max_input_len} must be below max_seq_len {self.max_seq_len}, "
+                "which holds the prompt and the answer"
+            )
+        return self
+
+    def fitted(self, context: int, target: Target) -> Limits:
+        """The limits of an engine for `target` and a model of `context` positions.
+
+        max_seq_len defaults to the context, but at most 8192, so that a model of 128 k does not ask for
+        memory that nobody meant to give; max_input_len defaults to all of it but the first answer token.
+        Raises RecipeError when a given limit does not fit.
+        """
+        max_seq_len = self.max_seq_len or min(DEFAULT_MAX_SEQ_LEN, context)
+        if max_seq_len > context:
+            raise RecipeError(
+                f"limits.max_seq_len {max_seq_len} is more than the model's context of {context} tokens; "
+                f"give {context} or less."
+            )
+        max_input_len = self.max_input_len or max_seq_len - 1
+        if max_input_len >= max_seq_len:
+            raise RecipeError(
+                f"limits.max_input_len {max_input_len} must be below max_seq_len, which is {max_seq_len} "
+                "here; lower it or raise max_seq_len."
+            )
+        max_batch_size = self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target]
+        max_num_tokens = None
+        if target in _TENSORRT_LLM:
+            # trtllm-build lowers what is more (check_max_num_tokens in tensorrt_llm/_common.py).
+            most = max_batch_size * max_seq_len
+            max_num_tokens = self.max_num_tokens or max(min(DEFAULT_MAX_NUM_TOKENS, most), max_batch_size)
+            if max_num_tokens < max_batch_size:
+                raise RecipeError(
+                    f"limits.max_num_tokens {max_num_tokens} is less than max_batch_size {max_batch_size}, "
+                    "but a step has at least one token of every sequence; raise one or lower the other."
+                )
+            if target == "tensorrt-llm" and max_num_tokens > most:
+                raise RecipeError(
+                    f"limits.max_num_tokens {max_num_tokens} is more than max_batch_size {max_batch_size} "
+                    f"sequences of max_seq_len {max_seq_len} have; give {most} or less."
+                )
+        return Limits(
+            max_batch_size=max_batch_size,
+            max_input_len=max_input_len,
+            max_seq_len=max_seq_len,
+            max_num_tokens=max_num_tokens,
+        )
+
+
+class KVCache(Section):
+    """Memory for the keys and values of sequences.
+
+    memory_share: how much of the memory that is free when the engine starts they may take, prompts kept for
+    their prefixes included. quantization: of the keys and values of a TensorRT-LLM engine.
+    """
+
+    memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    quantization: CacheQuantization = "none"
+
+    def chunks_prompts(self, weights: Quantization) -> bool:
+        """Whether a TensorRT-LLM engine with such weights reads prompts in chunks, and blocks again.
+
+        build() in tensorrt_llm/builder.py switches paged context FMHA off where not.
+        """
+        return self.quantization == "none" or (self.quantization == "fp8" and weights == "fp8")
+
+
+class RequestedKVCache(Section):
+    """KVCache as a recipe gives it; a memory_share of None follows the target."""
+
+    memory_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    quantization: CacheQuantization = "none"
+
+    def fitted(self, target: Target) -> KVCache:
+        """The KV cache of an engine for `target`."""
+        return KVCache(
+            memory_share=self.memory_share or DEFAULT_MEMORY_SHARE[target], quantization=self.quantization
+        )
+
+
+class Parallel(Section):
+    """How many GPUs share a TensorRT-LLM engine.
+
+    tensor: parts that every matrix is cut into. pipeline: stages that the layers are dealt out to.
+    gpus: which ones, as CUDA counts them. None are the first ones, which one engine of a server can have.
+    """
+
+    tensor: Positive = 1
+    pipeline: Positive = 1
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+    @model_validator(mode="after")
+    def gpus_are_as_many(self) -> Self:
+        """Each rank has a GPU of its own."""
+        if self.gpus is not None and len(set(self.gpus)) != self.world_size:
+            raise ValueError(
+                f"gpus {list(self.gpus)} must be {self.world_size} different ones, tensor times pipeline"
+            )
+        return self
+
+    @property
+    def world_size(self) -> int:
+        """GPUs, and processes, of one engine."""
+        return self.tensor * self.pipeline
+
+
+class Chat(Section):
+    """How conversations are put to the model.
+
+    system: the default system prompt, used when a conversation brings none.
+    stop: strings that end every answer, beside those of the request.
+    tool_calls: how the model writes a call of a tool; None is what its chat template says.
+    """
+
+    system: str | None = None
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    tool_calls: ToolCallFormat | None = None
+
+
+class RequestedChat(Chat):
+    """Chat as a recipe gives it.
+
+    template: a Jinja file that takes the place of the checkpoint's chat template in the engine's folder.
+    """
+
+    template: Path | None = None
+
+
+class Recipe(Section):
+    """One engine to build.
+
+    adapters: folders of LoRA adapters, which are merged into the checkpoint in this order.
+    dtype: of what is not quantised in a TensorRT-LLM engine, activations and KV cache among it; None follows
+        the checkpoint.
+    calibration: the text that a calibrated quantization is set by; None is the short one that ships.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
+    checkpoint: Path
+    adapters: tuple[Path, ...] = ()
+    target: Target
+    quantization: Quantization
+    dtype: Dtype | None = None
+    calibration: Path | None = None
+    limits: RequestedLimits = RequestedLimits()
+    kv_cache: RequestedKVCache = RequestedKVCache()
+    parallel: Parallel = Parallel()
+    chat: RequestedChat = RequestedChat()
+
+    @model_validator(mode="after")
+    def quantization_suits_target(self) -> Self:
+        """Each target has kernels for some quantizations only."""
+        allowed = QUANTIZATIONS[self.target]
+        if self.quantization not in allowed:
+            suits = [target for target, forms in QUANTIZATIONS.items() if self.quantization in forms]
+            raise ValueError(
+                f"quantization {self.quantization} is for target {', '.join(suits)}; "
+                f"give {' or '.join(allowed)} for {self.target}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def fields_suit_target(self) -> Self:
+        """What a target does not have is an error, not an option without effect."""
+        for key, targets in _TARGETS.items():
+            if self.target not in targets and self._gives(key):
+                raise ValueError(f"{key} is for target {', '.join(targets)}; leave it out for {self.target}")
+        if self.target == "tensorrt-llm-llmapi" and self.kv_cache.quantization == "int8":
+            raise ValueError(
+                "kv_cache.quantization int8 is for target tensorrt-llm; give fp8 or none for "
+                "tensorrt-llm-llmapi, whose PyTorch backend has no other"
+            )
+        if self.calibration and not self.calibrated:
+            raise ValueError(
+                f"quantization {self.quantization} reads no calibration text; leave calibration out, or give "
+                f"{', '.join(CALIBRATED)}, or a kv_cache.quantization"
+            )
+        return self
+
+    def _gives(self, key: str) -> bool:
+        """Whether the recipe itself has `key`, such as limits.max_num_tokens."""
+        section: Section = self
+        *outer, last = key.split(".")
+        for name in outer:
+            section = getattr(section, name)
+        return last in section.model_fields_set and getattr(section, last) is not None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a text is read to set scales by."""
+        scaled = self.quantization in CALIBRATED or self.kv_cache.quantization != "none"
+        return scaled and self.target == "tensorrt-llm"
+
+    def limits_for(self, context: int) -> Limits:
+        """The limits of this engine for a model of `context` positions.
+
+        Raises RecipeError when a given limit does not fit the model or the other fields.
+        """
+        limits = self.limits.fitted(context, self.target)
+        tokens = limits.max_num_tokens
+        cache = self.kv_cache.quantization
+        compiled = self.target == "tensorrt-llm"
+        whole = compiled and not self.kv_cache.fitted(self.target).chunks_prompts(self.quantization)
+        if whole and tokens is not None and limits.max_input_len > tokens:
+            raise RecipeError(
+                f"kv_cache.quantization {cache} with quantization {self.quantization} rules out reading a "
+                f"prompt in chunks, so limits.max_input_len {limits.max_input_len} must not exceed "
+                f"max_num_tokens, which is {tokens} here; lower the one or raise the other, or give "
+                "kv_cache.quantization none."
+            )
+        return limits

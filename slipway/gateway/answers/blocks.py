@@ -1,0 +1,42 @@
+"""The runs that an answer consists of, in order: text, reasoning, calls of tools.
+
+Grown part by part by `gateway.answers.answer`, and by the streams of APIs that number them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from slipway.text.parts import CallArguments, CallBegins, Part, Reasoning, Text
+
+
+@dataclass(slots=True)
+class Block:
+    """One run. text: of a call, its arguments, a JSON object. name: of the tool that is called."""
+
+    kind: Literal["text", "reasoning", "call"]
+    text: str = ""
+    name: str = ""
+
+
+def grow(blocks: list[Block], part: Part) -> tuple[bool, str]:
+    """Add `part`; whether it began a block, and what it added to the text of the last one.
+
+    The arguments of a call come before the next call begins, so whatever comes belongs to the last block
+    or begins another.
+    """
+    match part:
+        case CallBegins(_, name):
+            blocks.append(Block("call", name=name))
+            return True, ""
+        case CallArguments(_, text):
+            blocks[-1].text += text
+            return False, text
+        case Text(text):
+            kind: Literal["text", "reasoning"] = "text"
+        case Reasoning(text):
+            kind = "reasoning"
+    begins = not blocks or blocks[-1].kind != kind
+    if begins:
+        blocks.append(Block(kind))
+    blocks[-1].text += text
+    return begins, text

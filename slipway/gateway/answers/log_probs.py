@@ -1,0 +1,72 @@
+"""The log-probabilities of an answer's tokens, each with its text and its place; used by `answers.answer`."""
+
+from collections import deque
+from dataclasses import dataclass
+from math import isnan
+
+from slipway.contract.generation import Delta
+from slipway.text.detokenizer import Detokenizer
+from slipway.text.tokenizer import Tokenizer
+
+# What OpenAI's API says of a token that is very unlikely; JSON has neither minus infinity nor NaN.
+LEAST = -9999.0
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """One token that was possible. token: as `Tokenizer.spell` has it. log_prob: natural, LEAST or above."""
+
+    token: str
+    bytes: bytes
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenToken:
+    """A token of the answer.
+
+    offset: the character of the answer that it begins in.
+    likeliest: the likeliest tokens in its place, as many as were asked for.
+    """
+
+    chosen: Likelihood
+    offset: int
+    likeliest: tuple[Likelihood, ...]
+
+
+class LogProbs:
+    """Keeps tokens back until their text is shown, so that nothing is told of what a stop string hides."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizer = Detokenizer(tokenizer)
+        self._characters = 0
+        self._waiting: deque[ChosenToken] = deque()
+
+    def push(self, delta: Delta) -> None:
+        """Take the tokens of the next delta, which has their ids and log-probabilities."""
+        for place, (token, log_prob) in enumerate(zip(delta.token_ids, delta.log_probs, strict=True)):
+            tops = delta.top_log_probs[place : place + 1]
+            likeliest = tuple(
+                self._likelihood(*each)
+                for top in tops
+                for each in zip(top.token_ids, top.log_probs, strict=True)
+            )
+            self._waiting.append(ChosenToken(self._likelihood(token, log_prob), self._characters, likeliest))
+            self._characters += len(self._detokenizer.push([token]))
+
+    def before(self, offset: int) -> tuple[ChosenToken, ...]:
+        """The tokens not yet told that begin before this character of the answer."""
+        told = []
+        while self._waiting and self._waiting[0].offset < offset:
+            told.append(self._waiting.popleft())
+        return tuple(told)
+
+    def rest(self) -> tuple[ChosenToken, ...]:
+        """All that are left, also those without text, when the answer ended by itself."""
+        told, self._waiting = tuple(self._waiting), deque()
+        return told
+
+    def _likelihood(self, token: int, log_prob: float) -> Likelihood:
+        told = LEAST if isnan(log_prob) else max(log_prob, LEAST)
+        return Likelihood(self._tokenizer.spell(token), self._tokenizer.vocabulary.join([token]), told)

@@ -1,0 +1,133 @@
+"""The OpenAPI document at /openapi.json: what FastAPI knows, and what it cannot; used by `gateway.app`.
+
+The endpoints read their bodies themselves and answer in more than one way, so both are described here, each
+with an example that can be sent as it is (`examples`). `tests/integration/test_openapi.py` holds the server
+to it.
+"""
+
+import json
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from slipway.gateway.api.message_error import MessageErrorBody, message_status
+from slipway.gateway.errors import TABLE
+from slipway.gateway.http import docs_page
+from slipway.gateway.http.error_response import asks_anthropics_api
+from slipway.gateway.http.examples import ERROR, EXAMPLES, MESSAGE_ERROR, MODEL, Events, Example
+from slipway.gateway.keys.access import OPEN
+
+_SCHEMA_PATH = "#/components/schemas/{model}"
+
+
+class DocumentedApp(FastAPI):
+    """FastAPI with a whole document. shown_model: stands in the examples. asks_for_keys: it says how."""
+
+    def __init__(self, *, shown_model: str, asks_for_keys: bool, **fastapis: Any) -> None:
+        super().__init__(docs_url=None, redoc_url=None, **fastapis)
+        docs_page.add(self)
+        self._shown_model = shown_model
+        self._asks_for_keys = asks_for_keys
+
+    def openapi(self) -> dict[str, Any]:
+        """The document at /openapi.json."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            _complete(document, self._shown_model)
+            if self._asks_for_keys:
+                _say_how_to_send_keys(document)
+        return super().openapi()
+
+
+def _complete(document: dict[str, Any], model: str) -> None:
+    shapes = [each.body for each in EXAMPLES.values()]
+    for each in EXAMPLES.values():
+        shapes += (*each.events.shapes, each.events.error) if each.events else ()
+    shapes.append(MessageErrorBody)
+    _, described = models_json_schema(
+        [(shape, "validation") for shape in dict.fromkeys(shapes)], ref_template=_SCHEMA_PATH
+    )
+    document["components"]["schemas"].update(described["$defs"])
+    for path, example in EXAMPLES.items():
+        operation = document["paths"][path]["post"]
+        operation["requestBody"] = _body(example, model)
+        answers = operation["responses"]["200"]["content"]
+        answers["application/json"]["example"] = _of(model, example.answer)
+        if example.events:
+            answers["text/event-stream"] = _events(example.events, model)
+    metrics = document["paths"]["/metrics"]["get"]["responses"]["200"]
+    metrics["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _describe_errors(operation["responses"], asks_anthropics_api(path))
+            for parameter in operation.get("parameters", []):
+                parameter["example"] = model
+
+
+def _say_how_to_send_keys(document: dict[str, Any]) -> None:
+    """So that /docs has a field for the key, and sends it."""
+    document["components"]["securitySchemes"] = {
+        "Authorization": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    document["security"] = [{name: []} for name in document["components"]["securitySchemes"]]
+    for path in OPEN & document["paths"].keys():
+        for operation in document["paths"][path].values():
+            operation["security"] = []
+
+
+def _body(example: Example, model: str) -> dict[str, Any]:
+    asked = {name: {"value": {"model": model, **body}} for name, body in example.asked.items()}
+    schema = {"$ref": _SCHEMA_PATH.format(model=example.body.__name__)}
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": asked}}}
+
+
+def _events(events: Events, model: str) -> dict[str, Any]:
+    names = [f"event: {event['type']}\n" if events.named else "" for event in events.shown]
+    lines = [
+        f"{name}data: {json.dumps(_of(model, event))}\n\n"
+        for name, event in zip(names, events.shown, strict=True)
+    ]
+    shapes = [{"$ref": _SCHEMA_PATH.format(model=shape.__name__)} for shape in (*events.shapes, events.error)]
+    data: dict[str, Any] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": shapes},
+        "description": "More of the answer, or why it ends midway, which is then the last event.",
+    }
+    if events.done:
+        lines.append("data: [DONE]\n\n")
+        data = {"anyOf": [{"const": "[DONE]", "description": "The last event of a whole answer."}, data]}
+    event = {"type": "object", "required": ["data"], "properties": {"data": data}}
+    # OpenAPI 3.2's name for the schema of one event, which FastAPI writes for its own streams too.
+    return {"itemSchema": event, "example": "".join(lines)}
+
+
+def _describe_errors(responses: dict[str, Any], anthropics: bool) -> None:
+    """4XX and 5XX with every status and code that there is, and an example."""
+    for family, first in (("4XX", 400), ("5XX", 500)):
+        members = range(first, first + 100)
+        told = sorted({(row.status, row.code) for row in TABLE.values() if row.status in members})
+        codes = ", ".join(f"{code} ({status})" for status, code in told)
+        responses[family]["description"] = f"By `code`: {codes}."
+        if anthropics:
+            known = {message_status(row) for row in TABLE.values()}
+            statuses = ", ".join(str(status) for status in sorted(known) if status in members)
+            schema = {"$ref": _SCHEMA_PATH.format(model=MessageErrorBody.__name__)}
+            responses[family] = {
+                "description": f"In Anthropic's shape; the status is one of {statuses}.",
+                "content": {"application/json": {"schema": schema}},
+            }
+    example = {"type": "error", "error": MESSAGE_ERROR} if anthropics else {"error": ERROR}
+    responses["4XX"]["content"]["application/json"]["example"] = example
+
+
+def _of(model: str, shown: Any) -> Any:
+    """An example with the name of a model that is served."""
+    match shown:
+        case dict():
+            return {key: _of(model, each) for key, each in shown.items()}
+        case list():
+            return [_of(model, each) for each in shown]
+    return model if shown == MODEL else shown

@@ -1,0 +1,99 @@
+"""Who may ask at all: requests with a key, pages of some origins; put around the app by `gateway.app`."""
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from slipway.gateway.errors import InvalidApiKey
+from slipway.gateway.http import docs_page
+from slipway.gateway.http.error_response import error_response
+from slipway.gateway.keys.keys import ANYBODY, Caller, Keys
+
+# Who asks there has no key: probes, and browsers that open the documentation. /metrics is not here, because
+# Prometheus can send a key (`authorization` in its scrape configuration).
+OPEN = frozenset({"/health/live", "/health/ready"}) | docs_page.PATHS
+_BEARER = b"bearer "
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask.
+
+    keys: None takes every request.
+    origins: of the pages whose scripts may read answers, as browsers write them; or "*".
+    """
+
+    keys: Keys | None = None
+    origins: tuple[str, ...] = ()
+
+
+class KeyCheck:
+    """Refuses requests without a valid key; `state.caller` says to the endpoints who asks."""
+
+    def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        caller = ANYBODY
+        if self._keys is not None and scope["path"] not in OPEN:
+            try:
+                caller = self._keys.caller(_key(scope))
+            except InvalidApiKey as error:
+                refusal = error_response(Request(scope), error)
+                await refusal(scope, receive, send)
+                return
+        scope["state"]["caller"] = caller
+        scope["state"]["visit"].key = caller.name
+        if caller.requests is None and caller.tokens is None:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(caller.headers())
+            await send(message)
+
+        await self._app(scope, receive, send_with_limits)
+
+
+def guard(app: FastAPI, access: Access) -> None:
+    """Ask for keys. What names requests goes outside of this, so that refusals have a name too."""
+    app.add_middleware(KeyCheck, keys=access.keys)
+
+
+def open_to_origins(app: FastAPI, access: Access) -> None:
+    """Let pages of `access.origins` read answers; outermost, because a browser asks first, without a key."""
+    if access.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "request-id", "retry-after"],
+        )
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks."""
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    return caller
+
+
+def _key(scope: Scope) -> bytes | None:
+    """As OpenAI's clients send it, or Anthropic's; not decoded, because only its hash is looked at."""
+    headers = dict(scope["headers"])
+    authorization: bytes = headers.get(b"authorization", b"")
+    if authorization[: len(_BEARER)].lower() == _BEARER:
+        return authorization[len(_BEARER) :].strip()
+    key: bytes | None = headers.get(b"x-api-key")
+    return key

@@ -1,0 +1,31 @@
+"""Which executor an engine gets, by its target; asked by `engine` and `perplexity`."""
+
+from pathlib import Path
+
+from slipway.contract.errors import EngineRefused
+from slipway.contract.manifest import Manifest
+from slipway.runtime.executors.base import Executor
+
+
+def open_executor(
+    directory: Path, manifest: Manifest, slots: int, max_len: int, threads: int, on_cpu: bool
+) -> Executor:
+    """Load the graph of the engine in `directory` into the executor for its target.
+
+    slots: sequences held at once. max_len: tokens a slot holds. threads: cores a pass on the CPU uses.
+    on_cpu: run a graph made for a GPU on the CPU. Raises EngineRefused when the graph does not load, cannot
+    hold max_len positions, or is made for a device that the packages here do not reach.
+    """
+    # Each executor brings its library, and a machine need not have the other's.
+    if manifest.target == "onnx-cpu":
+        from slipway.runtime.executors.onnxruntime import SlotExecutor
+
+        return SlotExecutor(directory, slots, max_len, threads)
+    try:
+        from slipway.runtime.executors.genai import GeneratorExecutor
+    except ModuleNotFoundError as error:
+        raise EngineRefused(
+            f"Engine {manifest.name} is built for {manifest.target}, which needs {error.name}; install "
+            "slipway[directml] (Windows) or slipway[cuda], or build it with target onnx-cpu."
+        ) from None
+    return GeneratorExecutor(directory, manifest, max_len, threads, on_cpu)

@@ -1,0 +1,241 @@
+"""The forward pass on plain onnxruntime (CPU), with a KV slot per sequence; made by `executors`."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from slipway.contract.errors import EngineRefused
+from slipway.runtime.cpu import attend_without_flash
+from slipway.runtime.executors.base import MOST_EXTENDED, MOST_ROWS, Capabilities
+from slipway.runtime.executors.genai_config import check_context, read_model
+from slipway.runtime.kv_cache import FloatArray, KVCache, Window
+from slipway.runtime.slots import spans
+
+# Names that build/drafts.py gives.
+_WRITE_FIRST, _FIRST = "write_first", "first_"
+_TRUE = np.array(True)
+# Tokens that are tried out on an empty slot.
+_PROBE = (1, 2, 3, 4, 5, 6)
+
+# What onnxruntime raises for a graph it cannot load; they have no common base.
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class SlotExecutor:
+    """Runs the graph that ONNX Runtime GenAI's builder writes, over slots of one shared KV cache.
+
+    A sequence is prefilled into a free slot of its own, in one chunk or several; any set of slots is then
+    decoded together, one token each.
+    Not thread-safe: one thread drives it.
+
+    A row's logits are the same bits alone and among others: GroupQueryAttention works row by row, and the
+    MatMulNBits kernels quantise activations per row and sum each row in one order whatever the batch; so do
+    the integer products of int8 engines. The tests hold this for int4 and int8, because the answer to a
+    request rests on it.
+
+    Several tokens of one sequence are decoded in one pass as rows of such a batch, all over the memory of one
+    slot (`extend`), so they too get the bits of a decode step. The graph then writes the new keys and values
+    of all rows before it attends for any (build/drafts.py); one that does not is noticed when it is loaded.
+    """
+
+    def __init__(self, directory: Path, slots: int, max_len: int, threads: int) -> None:
+        """Load the graph of the engine in `directory`.
+
+        slots: sequences held at once. max_len: tokens a slot holds. threads: cores a pass uses.
+        Raises EngineRefused when the graph does not load or cannot hold max_len positions.
+        """
+        model = read_model(directory)
+        decoder = model.decoder
+        check_context(directory, model, max_len)
+        attend_without_flash()
+        options = ort.SessionOptions()
+        # It warns that `write_first` may be overridden, which it is there for.
+        options.log_severity_level = 3
+        # In the order of the file, where what writes keys and values first stands before what attends.
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+        options.intra_op_num_threads = threads
+        if not _has_vnni():
+            # Such CPUs add pairs of 8-bit products in 16 bits, which int8 graphs overflow; this makes
+            # onnxruntime take a slower kernel that is exact.
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        path = directory / decoder.filename
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except _LOAD_ERRORS as error:
+            raise EngineRefused(
+                f"{path} does not load in onnxruntime {ort.__version__} ({_first_line(error)}); "
+                "build the engine again."
+            ) from error
+        self._names = decoder
+        self._cache = KVCache(
+            decoder.num_hidden_layers, slots, decoder.num_key_value_heads, max_len, decoder.head_size
+        )
+        self._lengths = np.zeros(slots, dtype=np.int64)
+        self._positions = np.arange(max_len)
+        self._logits = np.empty((slots, model.vocab_size), dtype=np.float32)
+        self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
+        self.session_s = 0.0  # spent inside onnxruntime so far
+        self._logits_of_window = np.empty((MOST_ROWS, model.vocab_size), dtype=np.float32)
+        self._windows: OrderedDict[int, tuple[Window, dict[int, ort.IOBinding]]] = OrderedDict()
+        self.capabilities = Capabilities(appends=True, copies=True, reserves=False, extends=self._extends())
+
+    def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
+        """Append a chunk of a prompt to what a slot holds.
+
+        Returns the logits after its last token, float32 [vocab], valid until the next call. Wherever the
+        chunks end, logits and cache are the same bits, unless a chunk is a single token: that goes through
+        other kernels, as a decoded one does.
+        """
+        self._run_slots(slot, slot + 1, np.array([token_ids], dtype=np.int64))
+        self._lengths[slot] += len(token_ids)
+        return self._row(slot)
+
+    def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:
+        """Append one token to each of `slots`, which ascend.
+
+        Returns the logits after it for each, float32 [vocab], valid until the next call.
+        """
+        tokens = np.zeros((len(self._lengths), 1), dtype=np.int64)
+        tokens[slots, 0] = token_ids
+        for start, stop in spans(slots, self._lengths):
+            self._run_slots(start, stop, tokens[start:stop])
+        self._lengths[slots] += 1
+        return [self._row(slot) for slot in slots]
+
+    def _extends(self) -> bool:
+        """Whether `extend` works here, with the bits of `decode`; tried out on an empty slot."""
+        writes_first = _WRITE_FIRST in {each.name for each in self._session.get_overridable_initializers()}
+        if not (self._cache.has_windows and writes_first) or len(self._positions) < len(_PROBE):
+            return False
+        start, rest = _PROBE[:2], _PROBE[2:]
+        self.prefill(0, start)
+        one_by_one = [self.decode([0], [token])[0].copy() for token in rest]
+        self.release(0)
+        self.prefill(0, start)
+        together = self.extend(0, rest)
+        self.release(0)
+        return all(np.array_equal(*pair) for pair in zip(one_by_one, together, strict=True))
+
+    def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
+        """Append up to MOST_ROWS tokens to what a slot holds, in one pass.
+
+        Returns the logits after each, float32 [vocab], valid until the next call: the bits that `decode`
+        gives for them one by one.
+        """
+        rows = len(token_ids)
+        lengths = self._lengths[slot] + 1 + np.arange(rows)
+        self._run(self._window_binding(slot, rows), np.array(token_ids, dtype=np.int64)[:, None], lengths)
+        self._lengths[slot] += rows
+        return list(self._logits_of_window[:rows])
+
+    def rewind(self, slot: int, count: int) -> None:
+        """Take back the last `count` tokens of a slot; what comes next is written over them."""
+        self._lengths[slot] -= count
+
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Make a slot hold the first `length` tokens of another one, instead of what it held."""
+        self.release(slot)
+        self._cache.copy(source, slot, length)
+        self._lengths[slot] = length
+
+    def release(self, slot: int, keep: int = 0) -> None:
+        """Forget all but the first `keep` tokens of a slot and give their memory back."""
+        self._lengths[slot] = keep
+        # Giving pages back takes the longer the more often they are mapped.
+        self._windows.pop(slot, None)
+        self._cache.release(slot, keep)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Keys and values of one token."""
+        return self._cache.bytes_per_token
+
+    def _row(self, slot: int) -> FloatArray:
+        row: FloatArray = self._logits[slot]
+        return row
+
+    def _run_slots(self, start: int, stop: int, token_ids: NDArray[np.int64]) -> None:
+        """Run token_ids, int64 [stop - start, new], through slots start to stop.
+
+        The logits of each slot's last token land in self._logits. An idle slot inside the range is computed
+        too: its key and value are written where its next token will be, so nothing that counts changes.
+        """
+        if (start, stop) not in self._bindings:
+            keys = [key[start:stop] for key in self._cache.keys]
+            values = [value[start:stop] for value in self._cache.values]
+            self._bindings[start, stop] = self._bound(keys, values, self._logits[start:stop])
+        lengths = self._lengths[start:stop] + token_ids.shape[1]
+        self._run(self._bindings[start, stop], token_ids, lengths)
+
+    def _run(self, binding: ort.IOBinding, token_ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+        """Run token_ids, int64 [rows, new]; lengths: tokens of each row with the new ones, int64 [rows]."""
+        mask = (self._positions[: lengths.max()] < lengths[:, None]).astype(np.int64)
+        _bind(binding.bind_input, self._names.inputs.input_ids, token_ids)
+        _bind(binding.bind_input, self._names.inputs.attention_mask, mask)
+        started = time.perf_counter()
+        self._session.run_with_iobinding(binding)
+        self.session_s += time.perf_counter() - started
+
+    def _window_binding(self, slot: int, rows: int) -> ort.IOBinding:
+        """The binding of so many rows of a slot's window."""
+        if slot not in self._windows:
+            if len(self._windows) == MOST_EXTENDED:
+                self._windows.popitem(last=False)
+            self._windows[slot] = self._cache.window(slot, MOST_ROWS), {}
+        self._windows.move_to_end(slot)
+        window, bindings = self._windows[slot]
+        if rows not in bindings:
+            keys = [key[:rows] for key in window.keys]
+            values = [value[:rows] for value in window.values]
+            bindings[rows] = binding = self._bound(keys, values, self._logits_of_window[:rows])
+            _bind(binding.bind_input, _WRITE_FIRST, _TRUE)
+            outputs = self._names.outputs
+            for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
+                _bind(binding.bind_output, _FIRST + outputs.present_key_names % layer, key)
+                _bind(binding.bind_output, _FIRST + outputs.present_value_names % layer, value)
+        return bindings[rows]
+
+    def _bound(
+        self, keys: Sequence[FloatArray], values: Sequence[FloatArray], logits: FloatArray
+    ) -> ort.IOBinding:
+        """A binding of caches, [rows, kv_heads, max_len, head_size] per layer, and logits, [rows, vocab].
+
+        They are bound once and stay.
+        """
+        binding = self._session.io_binding()
+        inputs, outputs = self._names.inputs, self._names.outputs
+        for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
+            _bind(binding.bind_input, inputs.past_key_names % layer, key)
+            _bind(binding.bind_input, inputs.past_value_names % layer, value)
+            _bind(binding.bind_output, outputs.present_key_names % layer, key)
+            _bind(binding.bind_output, outputs.present_value_names % layer, value)
+        _bind(binding.bind_output, outputs.logits, logits[:, None])
+        return binding
+
+
+def _bind(bind: Callable[..., None], name: str, array: NDArray[np.generic]) -> None:
+    """Bind the memory of a contiguous array; the caller keeps the array alive while the session runs."""
+    bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+
+def _has_vnni() -> bool:
+    """Whether this CPU is known to add products of 8-bit numbers in 32 bits; only Linux tells."""
+    cpu = Path("/proc/cpuinfo")
+    return cpu.is_file() and "vnni" in cpu.read_text(encoding="utf-8")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

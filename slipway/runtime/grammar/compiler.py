@@ -1,0 +1,91 @@
+"""From the text of a grammar to a `Matcher`, beside the engine's thread; kept by `engine`."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from llguidance import LLTokenizer
+
+from slipway.contract.errors import SlipwayError
+from slipway.contract.generation import Grammar
+from slipway.contract.manifest import Manifest
+from slipway.runtime.grammar.matcher import Masks, Matcher, compiled, load_tokenizer
+from slipway.runtime.grammar.trial import STACK_BYTES, Trial
+
+# Some megabytes each at most; an application asks with a handful.
+_KEPT = 32
+
+Outcome = Matcher | SlipwayError
+
+
+class GrammarCompiler:
+    """Compiles in a thread and keeps the grammars used last; nothing is loaded before the first."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.masks = Masks(manifest.vocab_size, manifest.eos_token_ids)
+        self._vocabulary = (directory, manifest.vocab_size, manifest.eos_token_ids)
+        self._tokenizer: LLTokenizer | None = None
+        self._trial = Trial(*self._vocabulary)
+        self._thread: ThreadPoolExecutor | None = None
+        # Guards the kept grammars: the submitting thread copies them, the compiling one adds.
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Grammar, Matcher] = OrderedDict()
+
+    def start(self, grammar: Grammar, wanted: Callable[[], bool], done: Callable[[Outcome], None]) -> None:
+        """Give `done` a matcher at the start of `grammar`, or why there is none.
+
+        At once if the grammar is known, else from the compiling thread, and not at all if it is not `wanted`
+        any more when its turn comes. Called by one thread at a time.
+        """
+        matcher = self._known(grammar)
+        if matcher is not None:
+            done(matcher)
+            return
+        if self._thread is None:
+            self._thread = _deep_thread()
+        self._thread.submit(lambda: done(self._outcome(grammar)) if wanted() else None)
+
+    def close(self) -> None:
+        """End the threads and the process. A grammar under way is compiled to its end first."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+        self._trial.close()
+        self.masks.close()
+
+    def _outcome(self, grammar: Grammar) -> Outcome:
+        try:
+            return self._known(grammar) or self._compile(grammar)
+        except SlipwayError as error:
+            return error
+
+    def _known(self, grammar: Grammar) -> Matcher | None:
+        with self._lock:
+            if grammar not in self._kept:
+                return None
+            self._kept.move_to_end(grammar)
+            return self._kept[grammar].copy()
+
+    def _compile(self, grammar: Grammar) -> Matcher:
+        self._trial.check(grammar)
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(*self._vocabulary)
+        matcher = Matcher(grammar, compiled(grammar, self._tokenizer), self.masks)
+        self.masks.compute([matcher])
+        with self._lock:
+            self._kept[grammar] = matcher
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return matcher.copy()
+
+
+def _deep_thread() -> ThreadPoolExecutor:
+    """One thread with a stack in which all that survived the trial can be compiled."""
+    before = threading.stack_size(2 * STACK_BYTES)
+    try:
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar compiler")
+        executor.submit(int).result()
+    finally:
+        threading.stack_size(before)
+    return executor

@@ -1,0 +1,133 @@
+"""Timed batches and foretold texts, one JSON object per line: how `python -m bench` measures this engine.
+
+out, once:       {"ready": "name and version"}
+in, per batch:   {"prompts": [[token id, ...], ...], "max_tokens": n,
+                  "ignore_eos": true, "arrivals": [[token id, ...], ...], "arrive_after": n}
+out, per batch:  {"tokens": [number of output tokens of each prompt], "seconds": s, "session_s": s,
+                  "answers": [[token id, ...], ...], "times": [[s, ...], ...], "arrived": [[s, s], ...],
+                  "draft_tokens": n, "accepted_tokens": n}
+in, per text:    {"windows": [[token id, ...], ...]}
+out, per window: {"log_probs": [natural logarithm of the probability of each token but the first]}
+
+The seconds run from the prompts, as token ids, to the last token of the last answer; session_s is how many of
+them the engine was inside onnxruntime. times: when each token of each answer came, seconds from the start;
+those of one pass came at once. Answers are greedy and go past end-of-sequence, unless ignore_eos is false.
+
+arrivals: prompts that come while the others are answered, one output token each, one after another: the first
+when each of `prompts` has arrive_after tokens, the next when the one before has its token, none any more once
+an answer has ended. arrived: when each of those that came was submitted, and when it had its token.
+
+Called by the command `measure`.
+"""
+
+import json
+import queue
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from slipway.contract.errors import InvalidRequest, SlipwayError
+from slipway.contract.generation import SamplingParams
+from slipway.runtime.engine import Engine
+from slipway.runtime.sequence import Event
+from slipway.text.perplexity import Score
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One request's tokens and when each came, as the clock says."""
+
+    submitted: float
+    token_ids: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    ended: bool = False
+    error: SlipwayError | None = None
+
+    def add(self, event: Event) -> None:
+        """Note what happened, and when; called in the engine's thread."""
+        if isinstance(event, SlipwayError):
+            self.error = event
+        else:
+            self.token_ids += event.token_ids
+            self.times += [time.perf_counter()] * event.token_count
+            self.ended = event.finish_reason is not None
+
+
+def replies(
+    engine: Engine, asked: Iterable[str], read: Callable[[list[list[int]]], Iterator[Score]]
+) -> Iterator[str]:
+    """The lines for what is asked, each as soon as it is known.
+
+    read: scores the windows of a text, in order.
+    Raises InvalidRequest for a line that is not JSON, or the SlipwayError with which a request was refused or
+    ended.
+    """
+    manifest = engine.manifest
+    yield json.dumps({"ready": f"slipway {manifest.versions['slipway']}, {manifest.quantization}"})
+    for line in asked:
+        try:
+            batch = json.loads(line)
+        except ValueError:
+            raise InvalidRequest(f"{line[:60]!r} is no JSON object; --help says what is asked so.") from None
+        if "windows" in batch:
+            for score in read(batch["windows"]):
+                yield json.dumps({"log_probs": score.log_probs.tolist()})
+        else:
+            yield json.dumps(_timed(engine, batch))
+
+
+def _timed(engine: Engine, batch: dict[str, Any]) -> dict[str, object]:
+    session_s, stats, started = engine.session_s, engine.stats, time.perf_counter()
+    answers, arrived = _run(engine, batch)
+    seconds, session_s = time.perf_counter() - started, engine.session_s - session_s
+    return {
+        "tokens": [len(answer.token_ids) for answer in answers],
+        "seconds": seconds,
+        "session_s": session_s,
+        "answers": [answer.token_ids for answer in answers],
+        "times": [[at - started for at in answer.times] for answer in answers],
+        "arrived": [[answer.submitted - started, answer.times[0] - started] for answer in arrived],
+        "draft_tokens": engine.stats.draft_tokens - stats.draft_tokens,
+        "accepted_tokens": engine.stats.accepted_tokens - stats.accepted_tokens,
+    }
+
+
+def _run(engine: Engine, batch: dict[str, Any]) -> tuple[list[_Answer], list[_Answer]]:
+    """The answers to the prompts, submitted at once, and to those that arrived meanwhile."""
+    changed: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+    prompts, arrivals = batch["prompts"], batch.get("arrivals", [])
+    sampling = SamplingParams(
+        max_tokens=batch["max_tokens"], temperature=0.0, ignore_eos=batch.get("ignore_eos", True)
+    )
+    one_token = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True)
+    answers: list[_Answer] = []
+
+    def submit(prompt: list[int], sampling: SamplingParams) -> None:
+        answer = _Answer(time.perf_counter())
+        answers.append(answer)
+
+        def on_event(event: Event) -> None:
+            answer.add(event)
+            # Whoever wakes up takes a core from the next pass, so this thread sleeps while it may.
+            if arrivals or answer.ended or answer.error:
+                changed.put(answer)
+
+        engine.submit(str(len(answers)), prompt, sampling, on_event)
+
+    for prompt in prompts:
+        submit(prompt, sampling)
+    streams = answers[:]
+    while not all(answer.ended for answer in answers):
+        answer = changed.get()
+        if answer.error:
+            raise answer.error
+        came = len(answers) - len(streams)
+        if (
+            came < len(arrivals)
+            and (came == 0 or answers[-1].ended)
+            and all(len(stream.token_ids) >= batch["arrive_after"] for stream in streams)
+            and not any(stream.ended for stream in streams)
+        ):
+            submit(arrivals[came], one_token)
+    return streams, answers[len(streams) :]

@@ -1,0 +1,31 @@
+"""Log-probabilities that are reported with a chosen token; used by `sequence`."""
+
+import numpy as np
+
+from slipway.contract.generation import TopLogProbs
+from slipway.runtime.kv_cache import FloatArray
+from slipway.runtime.sampling.sampler import largest
+
+MOST_TOP_LOG_PROBS = 20
+
+
+def log_probability(logits: FloatArray, token: int) -> float:
+    """Natural log of the softmax of raw logits, float32 [vocab], at `token`."""
+    return float(logits[token]) - _log_sum_exp(logits)
+
+
+def top_log_probs(logits: FloatArray, count: int) -> TopLogProbs:
+    """The `count` likeliest tokens of raw logits, float32 [vocab]; of equals, the lower id comes first.
+
+    Fewer where fewer are possible at all (have a logit above minus infinity).
+    """
+    least = max(logits[largest(logits, count)].min(), np.finfo(np.float32).min)
+    tokens = np.flatnonzero(logits >= least)
+    tokens = tokens[np.argsort(-logits[tokens], kind="stable")[:count]]
+    log_probs = logits[tokens].astype(np.float64) - _log_sum_exp(logits)
+    return TopLogProbs(tuple(tokens.tolist()), tuple(log_probs.tolist()))
+
+
+def _log_sum_exp(logits: FloatArray) -> float:
+    peak = logits.max()
+    return float(peak) + float(np.log(np.exp(logits - peak).sum(dtype=np.float64)))

@@ -1,0 +1,116 @@
+"""One request on its way through the engine: its prompt, its answer so far, and when it ends."""
+
+from collections.abc import Callable, Sequence
+
+from slipway.contract.errors import SlipwayError
+from slipway.contract.generation import Delta, FinishReason, SamplingParams
+from slipway.runtime.grammar.matcher import Matcher
+from slipway.runtime.kv_cache import FloatArray
+from slipway.runtime.prompt_lookup import PromptLookup
+from slipway.runtime.sampling.log_probs import log_probability, top_log_probs
+from slipway.runtime.sampling.sampler import Sampler
+
+Event = Delta | SlipwayError
+OnEvent = Callable[[Event], None]
+
+
+class ActiveSequence:
+    """What the engine keeps for one request; `on_event` is how its client hears of it.
+
+    eos_token_ids: the engine's own, used when the request names none.
+    matcher: set before the first token when the request has a grammar.
+    refusal: why the answer cannot go on; its client hears that in place of the last delta.
+    """
+
+    def __init__(
+        self,
+        prompt_token_ids: Sequence[int],
+        sampling: SamplingParams,
+        eos_token_ids: Sequence[int],
+        on_event: OnEvent,
+    ) -> None:
+        self.prompt_token_ids = prompt_token_ids
+        self.sampling = sampling
+        self.on_event = on_event
+        self.output: list[int] = []
+        self.matcher: Matcher | None = None
+        self.refusal: SlipwayError | None = None
+        ending = eos_token_ids if sampling.eos_token_ids is None else sampling.eos_token_ids
+        self._eos = frozenset() if sampling.ignore_eos else frozenset(ending)
+        self._sampler = Sampler(sampling, prompt_token_ids, self._eos)
+        self._lookup: PromptLookup | None = None
+
+    def advance(self, logits: FloatArray) -> Delta:
+        """Choose the next token from float32 [vocab] and say what it adds to the answer."""
+        try:
+            if self.matcher:
+                logits = self.matcher.masked(logits, self._eos)
+            token = self._sampler.choose(logits)
+        except SlipwayError as error:
+            self.refusal = error
+            return Delta(finish_reason="cancelled")
+        if token in self._eos:
+            return Delta(finish_reason="stop")
+        self.output.append(token)
+        if self.matcher:
+            self.matcher.advance(token)
+        sampling = self.sampling
+        return Delta(
+            token_count=1,
+            token_ids=(token,),
+            log_probs=(log_probability(logits, token),) if sampling.log_probs else (),
+            top_log_probs=(top_log_probs(logits, sampling.top_log_probs),) if sampling.top_log_probs else (),
+            finish_reason=self._finish_reason(),
+        )
+
+    def follow(self, draft: Sequence[int], logits: Sequence[FloatArray]) -> tuple[Delta, int]:
+        """Advance along a draft as far as it is what would have been chosen anyway, and one token further.
+
+        logits: after the last token and after each of the draft, float32 [vocab] each.
+        Returns what that adds to the answer, and how many of the logits it took. The sampler never sees the
+        others, so the answer is the one that comes without drafts, whatever was drafted.
+        """
+        deltas: list[Delta] = []
+        for row, guessed in zip(logits, [*draft, None], strict=True):
+            deltas.append(self.advance(row))
+            if deltas[-1].finish_reason or self.output[-1] != guessed:
+                break
+        return joined(deltas), len(deltas)
+
+    def chances(self, most: int) -> list[float]:
+        """How likely the first of up to `most` draft tokens is right, the first two are, and so on."""
+        if self._lookup is None:
+            self._lookup = PromptLookup(self.prompt_token_ids)
+        for token in self.output[len(self._lookup) - len(self.prompt_token_ids) :]:
+            self._lookup.append(token)
+        sampling, length = self.sampling, len(self.output)
+        # A pass adds one token more than it drafts. Above, stop strings count from min_tokens on, so that a
+        # step must not straddle.
+        end = sampling.min_tokens if length < sampling.min_tokens else sampling.max_tokens
+        return self._lookup.chances(min(most, end - length - 1))
+
+    def draft(self, length: int) -> list[int]:
+        """The first `length` of the tokens that `chances` spoke of."""
+        return self._lookup.draft(length) if self._lookup else []
+
+    def _finish_reason(self) -> FinishReason | None:
+        if self.matcher and self.matcher.ended:
+            return "stop"
+        if len(self.output) >= self.sampling.min_tokens:
+            for stop in self.sampling.stop_token_ids:
+                if tuple(self.output[-len(stop) :]) == stop:
+                    return "stop"
+        return "length" if len(self.output) == self.sampling.max_tokens else None
+
+
+def joined(deltas: Sequence[Delta]) -> Delta:
+    """What all of these, one after another, added to an answer."""
+    return Delta(
+        text="".join(delta.text for delta in deltas),
+        token_count=sum(delta.token_count for delta in deltas),
+        token_ids=tuple(token for delta in deltas for token in delta.token_ids),
+        log_probs=tuple(log_prob for delta in deltas for log_prob in delta.log_probs),
+        finish_reason=deltas[-1].finish_reason,
+        top_log_probs=tuple(top for delta in deltas for top in delta.top_log_probs),
+        cached_tokens=deltas[0].cached_tokens,
+    )

@@ -1,0 +1,272 @@
+"""An engine in a process of its own: its crash is not the server's.
+
+Used by the gateway's local backend and by Triton's engine stage (`ensemble.engine`).
+"""
+
+import asyncio
+import logging
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Self
+
+from slipway.contract.errors import (
+    EngineFailed,
+    EngineRefused,
+    InvalidRequest,
+    ModelUnavailable,
+    SlipwayError,
+)
+from slipway.contract.generation import Delta, SamplingParams
+from slipway.runtime.sequence import Event
+from slipway.runtime.stats import EngineStats
+from slipway.runtime.worker.messages import (
+    Broken,
+    Cancel,
+    Close,
+    Events,
+    FromParent,
+    FromWorker,
+    Loaded,
+    Refused,
+    Submit,
+    receive,
+    send,
+)
+
+_LOG = logging.getLogger(__name__)
+_GRACE = 5.0  # seconds a worker has to end by itself before it is killed
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to start a worker again
+
+
+class EngineProcess:
+    """A worker process with an engine in it, watched and started again when it dies.
+
+    Belongs to the event loop that started it. The worker ends when this process does, whatever the reason.
+    """
+
+    def __init__(self, directory: Path, threads: int | None) -> None:
+        """`start` calls this; until the worker has loaded, there is nothing to use."""
+        self._directory = directory
+        self._threads = threads
+        self._streams: dict[str, asyncio.Queue[Event]] = {}
+        self._idle = EngineStats(running=0, waiting=0, slots=0)
+        self._stats = self._idle
+        self._unavailable: str | None = f"Engine {directory.name} is starting; try again in a few seconds."
+        self._watcher: asyncio.Task[None]
+
+    @classmethod
+    async def start(cls, directory: Path, threads: int | None = None) -> Self:
+        """Start a worker for the engine in `directory` and wait until it is loaded.
+
+        threads: cores for a forward pass; None takes the physical cores of this process.
+        Raises EngineRefused in the worker's own words, EngineFailed when it dies while it loads or there is
+        no process to be had.
+        """
+        engine = cls(directory, threads)
+        await engine._launch()
+        engine._watcher = asyncio.create_task(engine._watch())
+        return engine
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken at this moment."""
+        return self._unavailable is None
+
+    def check(self) -> None:
+        """Raise ModelUnavailable, which says why, unless requests are taken at this moment."""
+        if self._unavailable:
+            raise ModelUnavailable(self._unavailable)
+
+    @property
+    def stats(self) -> EngineStats:
+        """As of the worker's last step."""
+        return self._stats
+
+    async def generate(
+        self, request_id: str, prompt_token_ids: Sequence[int], sampling: SamplingParams
+    ) -> AsyncGenerator[Delta, None]:
+        """Yield what each step adds to the answer; the last delta has a finish_reason.
+
+        Closing the generator early (aclose, or cancelling the task that waits in it) cancels the generation;
+        `contextlib.aclosing` does so whatever happens in between.
+        Raises InvalidRequest or ContextLengthExceeded for what cannot be served, ModelUnavailable while the
+        worker is being started again, EngineFailed when it dies in the middle of this answer.
+        """
+        self.check()
+        if request_id in self._streams:
+            raise InvalidRequest(
+                f"Request id {request_id} is in use; give every request its own.", param="request_id"
+            )
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        self._streams[request_id] = events
+        self._send(Submit(request_id, tuple(prompt_token_ids), sampling))
+        try:
+            while True:
+                event = await events.get()
+                if isinstance(event, SlipwayError):
+                    raise event
+                yield event
+                if event.finish_reason:
+                    return
+        finally:
+            # The id stays taken until the worker has sent the last event, to nobody.
+            if self._streams.get(request_id) is events:
+                self.cancel(request_id)
+
+    def cancel(self, request_id: str) -> None:
+        """End a generation before its next step: as cancelled, unless it ends by itself first."""
+        self._send(Cancel(request_id))
+
+    async def close(self) -> None:
+        """End the worker; answers still running end as cancelled."""
+        self._unavailable = f"Engine {self._directory.name} is shutting down."
+        self._watcher.cancel()
+        await asyncio.wait([self._watcher])
+        self._send(Close())
+        sentence = await self._reap()
+        self._fail_streams(f"{sentence}.")
+
+    async def _launch(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._process = _start_worker(self._directory, self._threads)
+        except OSError as error:
+            raise EngineFailed(
+                f"The process of engine {self._directory.name} does not start ({error})."
+            ) from None
+        self._answered, self._ended = asyncio.Event(), asyncio.Event()
+        self._refusal: str | None = None
+        self._asked: queue.SimpleQueue[FromParent | None] = queue.SimpleQueue()
+        asked = (self._process.stdin, self._asked)
+        threading.Thread(target=_write, args=asked, name="engine requests", daemon=True).start()
+        threading.Thread(target=self._read, args=(loop,), name="engine events", daemon=True).start()
+        try:
+            await self._answered.wait()
+        except asyncio.CancelledError:
+            self._process.kill()
+            raise
+        if not self.ready:
+            sentence = await self._reap()
+            if self._refusal:
+                raise EngineRefused(self._refusal)
+            raise EngineFailed(f"{sentence} before it had loaded; its last words are on standard error.")
+
+    async def _watch(self) -> None:
+        """Start the worker again whenever it dies."""
+        while True:
+            await self._ended.wait()
+            sentence = await self._reap()
+            _LOG.error("%s; starting it again.", sentence)
+            self._fail_streams(f"{sentence} in the middle of an answer; it is being started again, so retry.")
+            await self._relaunch()
+
+    async def _relaunch(self) -> None:
+        """Try until it runs, refused or not: memory gets free, and engines are built again."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._launch()
+            except EngineFailed as error:
+                _LOG.error("%s Next attempt in %d s.", error, pause)
+            except EngineRefused as error:
+                _LOG.error("%s Next attempt in %d s.", error, pause)
+                self._unavailable = str(error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _reap(self) -> str:
+        """Wait for the worker's end, by force if need be, and say how it ended."""
+        try:
+            code = await asyncio.to_thread(self._process.wait, _GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = await asyncio.to_thread(self._process.wait)
+        await self._ended.wait()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"The process of engine {self._directory.name} ended ({how})"
+
+    def _fail_streams(self, sentence: str) -> None:
+        for events in self._streams.values():
+            events.put_nowait(EngineFailed(sentence))
+        self._streams.clear()
+        self._stats = self._idle
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Pass the worker's messages to the loop, from a thread: pipes of Windows cannot be selected on."""
+        assert self._process.stdout
+        with self._process.stdout as pipe:
+            while True:
+                message: FromWorker | None = receive(pipe)
+                with suppress(RuntimeError):  # the loop is closed, so nobody is left to tell
+                    loop.call_soon_threadsafe(self._receive, message)
+                if message is None:
+                    return
+
+    def _receive(self, message: FromWorker | None) -> None:
+        """Take a message from the worker; None is its end."""
+        match message:
+            case Events(events, stats):
+                self._stats = stats
+                for request_id, event in events:
+                    self._pass_on(request_id, event)
+            case Loaded(stats):
+                self._idle = self._stats = stats
+                self._unavailable = None
+                self._answered.set()
+            case Refused(reason):
+                self._refusal = reason
+                self._answered.set()
+            case Broken(reason):
+                _LOG.error("%s", reason)
+                self._process.kill()
+            case None:
+                self._unavailable = self._unavailable or (
+                    f"Engine {self._directory.name} is being started again; try again in a few seconds."
+                )
+                self._asked.put(None)
+                self._answered.set()
+                self._ended.set()
+
+    def _pass_on(self, request_id: str, event: Event) -> None:
+        events = self._streams[request_id]
+        if isinstance(event, SlipwayError) or event.finish_reason:
+            del self._streams[request_id]
+        events.put_nowait(event)
+
+    def _send(self, message: FromParent) -> None:
+        self._asked.put(message)
+
+
+def _write(pipe: IO[bytes], asked: "queue.SimpleQueue[FromParent | None]") -> None:
+    """Pass messages on to a worker until None, from a thread: one that does not read holds nobody else up."""
+    with suppress(OSError), pipe:  # the worker is dead; the reader sees it too, and its streams are told
+        while (message := asked.get()) is not None:
+            send(pipe, message)
+
+
+def _start_worker(directory: Path, threads: int | None) -> "subprocess.Popen[bytes]":
+    """`runtime.worker` as a child; its end is the end of both pipes, and theirs is its own.
+
+    Not by multiprocessing, whose helpers do not run in Triton's stub, a Python built into another program.
+    """
+    if sys.platform == "win32":
+        group = subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        group = 0
+    command = [sys.executable, "-m", "slipway.runtime.worker", str(directory)]
+    if threads:
+        command.append(str(threads))
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # Ctrl-C reaches everyone in the terminal, but the parent decides when the engine ends.
+        start_new_session=True,
+        creationflags=group,
+    )

@@ -1,0 +1,151 @@
+"""The model's own chat template (Jinja, in a sandbox): conversation to prompt; called by `gateway`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import jinja2
+
+from slipway.contract.errors import EngineRefused, InvalidRequest
+from slipway.text.budget import OverLimit, bounded
+from slipway.text.sandbox import Sandbox
+from slipway.text.tokenizer import Tokenizer
+
+FILE_NAME = "chat_template.jinja"
+# Some checkpoints have a template of its own for conversations with tools.
+TOOL_USE_FILE_NAME = "chat_template.tool_use.jinja"
+_GIVEN = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
+# Put behind the message that is to go on; its blank tells whether the template trims messages.
+_HERE = "\ue000the model goes on here\ue000 "
+_LONGEST_REASON = 500
+# What an expression can raise beside Jinja's own errors.
+_FAILURES = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """template: None for a base model, which has none. with_tools: used in its place when there are tools.
+
+    source: the Jinja of both, for who looks for a model's habits in it.
+    """
+
+    template: jinja2.Template | None
+    with_tools: jinja2.Template | None
+    source: str
+    special_tokens: Mapping[str, str]
+
+    @classmethod
+    def load(cls, directory: Path, tokenizer: Tokenizer) -> Self:
+        """Read the templates of a built engine.
+
+        Raises EngineRefused when one is not valid Jinja.
+        """
+        sandbox = Sandbox()
+        paths = [directory / name for name in (FILE_NAME, TOOL_USE_FILE_NAME)]
+        sources = [path.read_text(encoding="utf-8") if path.is_file() else None for path in paths]
+        template, with_tools = (
+            None if source is None else _compiled(sandbox, path, source)
+            for path, source in zip(paths, sources, strict=True)
+        )
+        return cls(template, with_tools, "\n".join(filter(None, sources)), tokenizer.special_tokens)
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The prompt of a conversation, as transformers' apply_chat_template has it; special tokens in words.
+
+        continue_final_message: the prompt ends within the last message, for the model to go on with.
+        kwargs: further variables that the template may ask for.
+        Raises InvalidRequest when the model has no template, or the template refuses the messages or takes
+        too much time or space.
+        """
+        template = self.with_tools if tools and self.with_tools is not None else self.template
+        if template is None:
+            raise InvalidRequest(
+                "This model has no chat template (a base model): use /v1/completions, "
+                "or give chat.template in its recipe and build it again.",
+                param="messages",
+            )
+        for name in _GIVEN:
+            if kwargs and name in kwargs:
+                raise InvalidRequest(
+                    f"chat_template_kwargs cannot have {name}, which follows from the request; leave it out.",
+                    param="chat_template_kwargs",
+                )
+        turns = [_turn(message) for message in messages]
+        last = turns[-1].get("content") if turns else None
+        if continue_final_message:
+            if not isinstance(last, str):
+                raise InvalidRequest(
+                    "continue_final_message needs a last message with text to go on with.", param="messages"
+                )
+            turns[-1]["content"] = last + _HERE
+        variables = {
+            **self.special_tokens,
+            **(kwargs or {}),
+            "messages": turns,
+            "tools": tools,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt and not continue_final_message,
+        }
+        try:
+            with bounded():
+                prompt = template.render(variables)
+        except OverLimit as error:
+            raise InvalidRequest(
+                f"The model's chat template was stopped at these messages: {error.message}. Send less; if it "
+                "is little, the template is to blame: chat.template in the recipe gives another.",
+                param="messages",
+            ) from None
+        except _FAILURES as error:
+            raise InvalidRequest(
+                f"The model's chat template refuses these messages: {str(error)[:_LONGEST_REASON]}",
+                param="messages",
+            ) from None
+        return _cut(prompt, str(last)) if continue_final_message else prompt
+
+
+def _compiled(sandbox: Sandbox, path: Path, source: str) -> jinja2.Template:
+    try:
+        with bounded():
+            return sandbox.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise EngineRefused(f"{path}:{error.lineno} is not a valid chat template: {error.message}.") from None
+    except (OverLimit, RecursionError, MemoryError, SyntaxError) as error:
+        # Python's own compiler, which Jinja's code goes through, refuses what is nested too deep.
+        raise EngineRefused(f"{path} cannot be used as a chat template: {error}.") from None
+
+
+def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as templates expect it: without nulls, its reasoning under both names in use."""
+    turn = {name: value for name, value in message.items() if value is not None}
+    names = ("reasoning_content", "thinking", "reasoning")
+    reasoning = next((turn[name] for name in names if name in turn), None)
+    return turn if reasoning is None else {"thinking": reasoning, **turn, "reasoning_content": reasoning}
+
+
+def _cut(prompt: str, last: str) -> str:
+    """The prompt up to the end of the last message, as transformers cuts it."""
+    at = prompt.rfind(_HERE.strip())
+    if at < 0 or last.strip() not in prompt:
+        raise InvalidRequest(
+            "The model's chat template does not put the last message into the prompt as it is, so it cannot "
+            "be gone on with; leave out continue_final_message.",
+            param="continue_final_message",
+        )
+    return prompt[:at] if prompt.startswith(_HERE, at) else prompt[:at].rstrip()

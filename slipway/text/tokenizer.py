@@ -1,0 +1,126 @@
+"""A checkpoint's tokenizer, without transformers: the `tokenizers` library and the checkpoint's own files."""
+
+import codecs
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import tokenizers
+
+from slipway.contract.errors import EngineRefused
+from slipway.text.vocabulary import Vocabulary
+
+FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """Text to token ids and back.
+
+    special_tokens: by role as tokenizer_config.json has them: "bos_token", "eos_token", "pad_token", …
+    """
+
+    encoder: tokenizers.Tokenizer
+    vocabulary: Vocabulary
+    special_tokens: dict[str, str]
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read tokenizer.json and tokenizer_config.json.
+
+        Raises EngineRefused when one is missing or unreadable, or its decoder is of an unknown kind.
+        """
+        definition, config = (_read(directory / name) for name in FILES)
+        encoder = tokenizers.Tokenizer.from_str(json.dumps(definition))
+        encoder.no_padding()
+        encoder.no_truncation()
+        return cls(
+            encoder=encoder,
+            vocabulary=Vocabulary.read(definition, encoder.get_vocab(with_added_tokens=True)),
+            special_tokens={
+                role: value if isinstance(value, str) else value["content"]
+                for role, value in config.items()
+                if role.endswith("_token") and isinstance(value, str | dict)
+            },
+        )
+
+    @property
+    def bos_token(self) -> str | None:
+        """The text of the beginning-of-sequence token."""
+        return self.special_tokens.get("bos_token")
+
+    @property
+    def eos_token(self) -> str | None:
+        """The text of the end-of-sequence token."""
+        return self.special_tokens.get("eos_token")
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The id of the end-of-sequence token."""
+        return None if self.eos_token is None else self.encoder.token_to_id(self.eos_token)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, added tokens included."""
+        return len(self.vocabulary.token_bytes)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of `text`; special tokens spelled out in it are recognised.
+
+        The special tokens that the tokenizer puts around a text (BOS, as a rule) are added unless the text
+        begins with BOS already, so a rendered chat template never gets two.
+        """
+        begun = self.bos_token is not None and text.startswith(self.bos_token)
+        # The batch call works without Python's lock, so a long prompt in a thread stops nobody; without
+        # offsets it is also faster than `encode`.
+        (encoding,) = self.encoder.encode_batch_fast(
+            [text], add_special_tokens=add_special_tokens and not begun
+        )
+        return encoding.ids
+
+    def spell(self, token_id: int) -> str:
+        r"""One token on its own: its text, or the name of one that stands for none (special tokens).
+
+        Bytes that are no whole characters are spelled as OpenAI's API does: bytes:\xed\x95.
+        """
+        data = self.vocabulary.join([token_id])
+        if not data:
+            return self.encoder.id_to_token(token_id) or f"token_id:{token_id}"
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+    def entries(self, ids: Iterable[int]) -> list[str]:
+        """Each token as the vocabulary writes it: "ĠParis" or "▁Paris" where its text is " Paris"."""
+        return [self.encoder.id_to_token(each) or "" for each in ids]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """All that `ids` stand for: special tokens are spelled out, as `encode` reads them."""
+        decoded: str = self.encoder.decode(ids, skip_special_tokens=False)
+        return decoded
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`, special tokens left out but those that mark calls and reasoning.
+
+        Bytes that no character can begin with or go on with become U+FFFD. A last character whose bytes are
+        not all there, because the answer was cut at its length, is no text yet and is left out.
+        """
+        text = utf8_decoder().decode(self.vocabulary.join(ids))
+        return text.removeprefix(" ") if self.vocabulary.strips_first_space else text
+
+
+def utf8_decoder() -> codecs.IncrementalDecoder:
+    """Bytes to whole characters; the bytes of an unfinished one are kept for the next call."""
+    return codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise EngineRefused(f"{path} is missing; build the engine again.") from None
+    except ValueError as error:
+        raise EngineRefused(f"{path} is damaged ({error}); build the engine again.") from None

@@ -1,0 +1,195 @@
+"""The Triton models of one built engine and how they are wired; written by `ensemble.repository`."""
+
+from dataclasses import replace
+
+from slipway.contract.manifest import Manifest
+from slipway.contract.stages import engine_stage, postprocessing, preprocessing
+from slipway.text import tokenizer_info
+from slipway.triton import interface, llmapi_arguments, llmapi_interface
+from slipway.triton.config import Ensemble, Model, PythonModel, Step, Tensor, TrtllmModel
+from slipway.triton.trtllm_parameters import TrtllmParameters
+
+ENGINE_PARAMETER = "engine_dir"
+
+# tensorrt_llm is to find the packages it was installed with, in the image, before those of our own virtual
+# environment, which has other versions of some (docker/triton.Dockerfile); so are LLM's workers, to whose
+# path mpi4py only appends this one (_sync_set_data in mpi4py/futures/_core.py).
+_IMAGE_FIRST = """import os
+import sys
+from pathlib import Path
+
+sys.path.sort(key=lambda path: Path(path).is_relative_to(sys.prefix))
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+"""
+
+# What a client of the ensemble calls the engine's inputs, where the two names differ.
+CLIENT_NAMES = {
+    "request_output_len": "max_tokens",
+    "bad_words_list": "bad_words",
+    "stop_words_list": "stop_words",
+    "runtime_top_k": "top_k",
+    "runtime_top_p": "top_p",
+    "len_penalty": "length_penalty",
+    "streaming": "stream",
+}
+# Engine input by the preprocessing output that feeds it. Outputs that preprocessing leaves out (no end_id
+# known, say) are absent in the engine stage too.
+_PREPARED = {
+    "INPUT_ID": "input_ids",
+    "REQUEST_INPUT_LEN": "input_lengths",
+    "REQUEST_OUTPUT_LEN": "request_output_len",
+    "BAD_WORDS_IDS": "bad_words_list",
+    "STOP_WORDS_IDS": "stop_words_list",
+    "EMBEDDING_BIAS": "embedding_bias",
+    "OUT_END_ID": "end_id",
+    "OUT_PAD_ID": "pad_id",
+    "RETURN_PERF_METRICS": "return_perf_metrics",
+}
+_PREPROCESSING_INPUTS = {
+    "QUERY": "text_input",
+    "DECODER_QUERY": "decoder_text_input",
+    "REQUEST_OUTPUT_LEN": "max_tokens",
+    "BAD_WORDS_DICT": "bad_words",
+    "STOP_WORDS_DICT": "stop_words",
+    "EMBEDDING_BIAS_WORDS": "embedding_bias_words",
+    "EMBEDDING_BIAS_WEIGHTS": "embedding_bias_weights",
+    "PROMPT_TOKEN_IDS": "prompt_token_ids",
+    "LOGIT_BIAS_IDS": "logit_bias_ids",
+    "LOGIT_BIAS_VALUES": "logit_bias_values",
+    "END_ID": "end_id",
+    "PAD_ID": "pad_id",
+    "PROMPT_TABLE_EXTRA_ID": "prompt_table_extra_id",
+    "RETURN_PERF_METRICS": "return_perf_metrics",
+}
+_POSTPROCESSING_INPUTS = {
+    "TOKENS_BATCH": "output_ids",
+    "SEQUENCE_LENGTH": "sequence_length",
+    "ARRIVAL_TIME": "arrival_time_ns",
+    "LAST_TOKEN_TIME": "last_token_time_ns",
+}
+
+
+_TEXT = {"OUTPUT": "text_output", "END_OF_SEQUENCE": "end_of_sequence"}
+
+
+def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
+    """The stages and, last, the ensemble; for target tensorrt-llm-llmapi one model that takes and gives text.
+
+    engine_dir: where the stages find the engine, absolute or relative to the checkout.
+    """
+    if manifest.target == "tensorrt-llm-llmapi":
+        return (_llmapi(manifest, engine_dir),)
+    name, rows = manifest.name, manifest.limits.max_batch_size
+    inputs, outputs = _extras(manifest)
+    passed_on = _with_logits(manifest, interface.ENSEMBLE_OUTPUTS)
+    parameters = {ENGINE_PARAMETER: engine_dir}
+    return (
+        PythonModel(
+            preprocessing(name),
+            "slipway.triton.stages.preprocessing",
+            rows,
+            interface.PREPROCESSING_INPUTS,
+            interface.PREPROCESSING_OUTPUTS,
+            parameters=parameters,
+        ),
+        _engine(manifest, engine_dir),
+        PythonModel(
+            postprocessing(name),
+            "slipway.triton.stages.postprocessing",
+            rows,
+            interface.POSTPROCESSING_INPUTS,
+            interface.POSTPROCESSING_OUTPUTS,
+            parameters=parameters,
+        ),
+        Ensemble(
+            name,
+            rows,
+            (*interface.ENSEMBLE_INPUTS, *interface.OWN_INPUTS, *inputs),
+            (*passed_on, *interface.OWN_OUTPUTS, *outputs),
+            _steps(name, inputs, outputs),
+        ),
+    )
+
+
+def _llmapi(manifest: Manifest, engine_dir: str) -> PythonModel:
+    return PythonModel(
+        manifest.name,
+        "slipway.triton.stages.llmapi",
+        0,  # no batch dimension, as upstream
+        llmapi_interface.INPUTS,
+        (*llmapi_interface.OUTPUTS, llmapi_interface.TOKENS_SO_FAR),
+        decoupled=True,
+        parameters={ENGINE_PARAMETER: engine_dir},
+        files={llmapi_arguments.FILE_NAME: llmapi_arguments.text(manifest, engine_dir)},
+        prelude=_IMAGE_FIRST,
+    )
+
+
+def _extras(manifest: Manifest) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs that the engine stage has beside upstream's, by the same names as the ensemble."""
+    if manifest.target == "tensorrt-llm":
+        return (), ()
+    return interface.ONNX_INPUTS, interface.ONNX_OUTPUTS
+
+
+def _with_logits(manifest: Manifest, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The same, with the type that the logits of this engine have."""
+    if manifest.target != "tensorrt-llm":
+        return tensors
+    logits = interface.LOGITS
+    return tuple(
+        replace(tensor, dtype=interface.COMPILED_LOGITS) if tensor.name in logits else tensor
+        for tensor in tensors
+    )
+
+
+def _engine(manifest: Manifest, engine_dir: str) -> PythonModel | TrtllmModel:
+    name, rows = engine_stage(manifest.name), manifest.limits.max_batch_size
+    inputs = _with_logits(manifest, interface.ENGINE_INPUTS)
+    outputs = _with_logits(manifest, interface.ENGINE_OUTPUTS)
+    if manifest.target == "tensorrt-llm":
+        parameters = _compiled(manifest, engine_dir)
+        return TrtllmModel(name, rows, inputs, outputs, parameters.texts())
+    return PythonModel(
+        name,
+        "slipway.triton.stages.engine",
+        rows,
+        (*inputs, *interface.ONNX_INPUTS),
+        (*outputs, *interface.ONNX_OUTPUTS),
+        decoupled=True,
+        parameters={ENGINE_PARAMETER: engine_dir},
+    )
+
+
+def _compiled(manifest: Manifest, engine_dir: str) -> TrtllmParameters:
+    chunks = manifest.kv_cache.chunks_prompts(manifest.quantization)
+    return TrtllmParameters(
+        gpt_model_path=engine_dir,
+        xgrammar_tokenizer_info_path=f"{engine_dir}/{tokenizer_info.FILE_NAME}",
+        kv_cache_free_gpu_mem_fraction=manifest.kv_cache.memory_share,
+        enable_kv_cache_reuse=chunks,
+        enable_chunked_context=chunks,
+        gpu_device_ids=manifest.parallel.gpus,
+    )
+
+
+def _steps(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[Step, ...]:
+    """inputs, outputs: of the engine stage, beside upstream's."""
+    prepared = {stage: f"_{stage}" for stage in _PREPARED}
+    wired = {engine: f"_{stage}" for stage, engine in _PREPARED.items()}
+    offered = {tensor.name for tensor in interface.ENSEMBLE_INPUTS}
+    for tensor in interface.ENGINE_INPUTS:
+        client = CLIENT_NAMES.get(tensor.name, tensor.name)
+        if tensor.name not in wired and client in offered:
+            wired[tensor.name] = client
+    results = {
+        tensor.name: tensor.name for tensor in interface.ENSEMBLE_OUTPUTS if tensor.name != "text_output"
+    }
+    results |= {inner: inner for inner in _POSTPROCESSING_INPUTS.values()}
+    wired |= {tensor.name: tensor.name for tensor in inputs}
+    results |= {tensor.name: tensor.name for tensor in outputs}
+    return (
+        Step(preprocessing(name), _PREPROCESSING_INPUTS, prepared),
+        Step(engine_stage(name), wired, results),
+        Step(postprocessing(name), _POSTPROCESSING_INPUTS, _TEXT),
+    )

@@ -1,0 +1,1 @@
+"""The models that Triton loads: preprocessing, engine and postprocessing, or llmapi alone."""

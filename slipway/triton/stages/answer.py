@@ -1,0 +1,91 @@
+"""One answer of the engine stage: what `runtime` says, as output tensors; used by `ensemble.engine`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from slipway.contract.generation import Delta, TopLogProbs
+from slipway.triton.stages.request import Array, EngineRequest
+
+
+class Answer:
+    """What one request has been answered so far.
+
+    arrived: nanoseconds of the steady clock, unlike those of any other request.
+    """
+
+    def __init__(self, arrived: int, request: EngineRequest) -> None:
+        self._request = request
+        self._ids: list[int] = []
+        self._log_probs: list[float] = []
+        self._top: list[TopLogProbs] = []
+        self._cached: int | None = None
+        self._cum_log_prob = 0.0
+        self._arrived = arrived
+        self._first_token = 0
+        self._last_token = 0
+
+    def outputs(self, delta: Delta) -> dict[str, Array] | None:
+        """The response that `delta` causes, as output tensors by name.
+
+        A stream gets the new tokens of each delta, of which the last may have none. A whole answer gets one
+        response at its end, with the prompt before it if asked for.
+        """
+        self._cum_log_prob += sum(delta.log_probs)
+        now = time.monotonic_ns()
+        self._first_token = self._first_token or now
+        self._last_token = now if delta.finish_reason else 0
+        self._cached = delta.cached_tokens if self._cached is None else self._cached
+        if self._request.streaming:
+            if not delta.token_ids and not delta.finish_reason:
+                return None
+            return self._tensors(delta, delta.token_ids, len(delta.token_ids))
+        self._ids += delta.token_ids
+        self._log_probs += delta.log_probs
+        self._top += delta.top_log_probs
+        if not delta.finish_reason:
+            return None
+        prompt = self._request.prompt_token_ids if self._request.echo else ()
+        whole = replace(
+            delta,
+            log_probs=tuple(self._log_probs),
+            top_log_probs=tuple(self._top),
+            cached_tokens=self._cached,
+        )
+        return self._tensors(whole, [*prompt, *self._ids], len(self._ids))
+
+    def _tensors(self, told: Delta, ids: Sequence[int], count: int) -> dict[str, Array]:
+        """Shapes [1 (batch), 1 (beam), …] as upstream's; times in nanoseconds, 0 for what was not yet."""
+        tensors: dict[str, Array] = {
+            "output_ids": np.array([[ids]], np.int32),
+            "sequence_length": np.array([[len(ids)]], np.int32),
+        }
+        if self._request.sampling.log_probs:
+            tensors["output_log_probs"] = np.array([[told.log_probs]], np.float32)
+            tensors["cum_log_probs"] = np.array([[self._cum_log_prob]], np.float32)
+        if self._request.count_input:
+            tensors["num_input_tokens"] = np.array([[len(self._request.prompt_token_ids)]], np.int32)
+        if self._request.count_output:
+            tensors["num_output_tokens"] = np.array([[count]], np.int32)
+        if self._request.times:
+            tensors["arrival_time_ns"] = np.array([[self._arrived]], np.int64)
+            tensors["first_token_time_ns"] = np.array([[self._first_token]], np.int64)
+            tensors["last_token_time_ns"] = np.array([[self._last_token]], np.int64)
+        if told.cached_tokens is not None:
+            tensors["cached_tokens"] = np.array([[told.cached_tokens]], np.int32)
+        if told.finish_reason is not None:
+            tensors["finish_reason"] = np.array([[told.finish_reason.encode()]], object)
+        if self._request.sampling.top_log_probs:
+            tensors |= _top_log_probs(told.top_log_probs, self._request.sampling.top_log_probs)
+        return tensors
+
+
+def _top_log_probs(tops: Sequence[TopLogProbs], most: int) -> dict[str, Array]:
+    ids = np.full((1, 1, len(tops), most), -1, np.int32)
+    log_probs = np.zeros(ids.shape, np.float32)
+    for place, top in enumerate(tops):
+        ids[0, 0, place, : len(top.token_ids)] = top.token_ids
+        log_probs[0, 0, place, : len(top.log_probs)] = top.log_probs
+    return {"top_log_prob_ids": ids, "top_log_probs": log_probs}

@@ -1,0 +1,56 @@
+"""One answer of the llmapi stage: tokens to the text so far, as output tensors; used by `ensemble.llmapi`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from slipway.text.detokenizer import Detokenizer
+from slipway.text.stop import StopStrings
+from slipway.text.tokenizer import Tokenizer
+from slipway.triton.stages.llmapi_request import TextRequest
+from slipway.triton.stages.request import Array
+
+# What upstream's model says until an answer ends.
+_NOT_YET = "None"
+
+
+class TextAnswer:
+    """What one request has been answered so far.
+
+    The text is made here, not by TensorRT-LLM, whose stop strings are token sequences that a text can hold
+    in other tokens, and whose detokenizer is another than that of every other backend.
+    """
+
+    def __init__(self, request: TextRequest, tokenizer: Tokenizer, eos_token_ids: Sequence[int]) -> None:
+        self._request = request
+        self._eos_token_ids = frozenset(eos_token_ids)
+        self._detokenizer = Detokenizer(tokenizer)
+        self._stop = StopStrings(request.stop)
+        self._text = ""
+        self._tokens = 0
+        self.finish_reason: str | None = None
+
+    def add(self, token_ids: Sequence[int], finish_reason: str | None) -> dict[str, Array] | None:
+        """The response that this step causes, as output tensors by name; None where it causes none.
+
+        token_ids: all of the answer so far. Of the ids that end a sequence LLM leaves in the first one, and,
+        in the place of the last token, the others, which it then calls "length". None has text or is counted.
+        """
+        if token_ids and token_ids[-1] in self._eos_token_ids:
+            token_ids, finish_reason = token_ids[:-1], "stop"
+        piece, stopped = self._stop.push(self._detokenizer.push(token_ids[self._tokens :]))
+        self._text += piece
+        self._tokens = len(token_ids)
+        self.finish_reason = "stop" if stopped else finish_reason
+        if self.finish_reason and not stopped:
+            self._text += self._stop.flush()
+        return self._tensors() if self._request.streaming or self.finish_reason else None
+
+    def _tensors(self) -> dict[str, Array]:
+        tensors: dict[str, Array] = {
+            "text_output": np.array([self._text.encode()], object),
+            "num_output_tokens": np.array([self._tokens], np.int32),
+        }
+        if self._request.finish_reason:
+            tensors["finish_reason"] = np.array([(self.finish_reason or _NOT_YET).encode()], object)
+        return tensors

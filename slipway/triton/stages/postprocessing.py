@@ -1,0 +1,87 @@
+"""The last stage: token ids to text, whole characters only; loaded by Triton."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from slipway.contract.manifest import open_engine
+from slipway.contract.stages import engine_stage
+from slipway.text.tokenizer import FILES, Tokenizer
+from slipway.triton.stages import stage
+from slipway.triton.stages.streams import Streams
+
+# How often to look whether a stream's client left: asking Triton costs more than all else that is done here.
+_LOOK_EVERY_S = 0.25
+
+
+class TritonPythonModel:
+    """One tokenizer, and a detokenizer for each running stream. One instance only: the responses of a stream
+    come in order, to the state that they need.
+    """
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
+        directory = stage.engine_dir(args)
+        manifest = open_engine(directory, FILES)
+        self._engine_stage = engine_stage(manifest.name)
+        self._compiled = manifest.target == "tensorrt-llm"
+        self._eos_token_ids = frozenset(manifest.eos_token_ids)
+        self._streams = Streams(Tokenizer.load(directory))
+        self._left: set[int] = set()  # streams told to stop, until they do
+        self._looked: set[int] = set()  # streams whose client was there since
+        self._looked_since = time.monotonic()
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request: the text of its tokens, [beams] as upstream has it."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        tensors = stage.tensors(request)
+        ids = tensors["TOKENS_BATCH"][0, 0, : tensors["SEQUENCE_LENGTH"].item()].tolist()
+        stream = tensors["ARRIVAL_TIME"].item()
+        # NVIDIA's engine model ends a cancelled stream without tokens and without the time of a last one.
+        last = not ids or tensors["LAST_TOKEN_TIME"].item() > 0
+        if last:
+            self._left.discard(stream)
+        elif stream not in self._left and self._has_left(stream, request):
+            self._left.add(stream)
+            self._stop(request.request_id() if self._compiled else str(stream))
+        # Anywhere else its client lifted it.
+        ended = last and bool(ids) and ids[-1] in self._eos_token_ids
+        text = self._streams.push(stream, ids[:-1] if ended else ids, last)
+        return stage.response(OUTPUT=stage.strings(text), END_OF_SEQUENCE=np.array([[ended]]))
+
+    def _has_left(self, stream: int, request: Any) -> bool:
+        now = time.monotonic()
+        if now - self._looked_since > _LOOK_EVERY_S:
+            self._looked.clear()
+            self._looked_since = now
+        if stream in self._looked:
+            return False
+        self._looked.add(stream)
+        left: bool = request.is_cancelled()
+        return left
+
+    def _stop(self, request_id: str) -> None:
+        """Tell the engine stage that the client left: Triton says so here, but not there.
+
+        NVIDIA's engine model knows requests by the client's id alone; one without goes on to its end.
+        """
+        if not request_id:
+            return
+        responses = pb_utils.InferenceRequest(
+            model_name=self._engine_stage,
+            request_id=request_id,
+            requested_output_names=[],
+            inputs=[
+                pb_utils.Tensor("input_lengths", np.array([[1]], np.int32)),
+                pb_utils.Tensor("request_output_len", np.array([[1]], np.int32)),
+                pb_utils.Tensor("stop", np.array([[True]])),
+            ],
+        ).exec(decoupled=True)
+        # Triton's stub can lock itself up when it has to clean up after responses that nobody read (2.51).
+        for _ in responses:
+            pass

@@ -1,0 +1,32 @@
+"""The first stage: prompt text to token ids; loaded by Triton from the repository that `build` wrote."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slipway.contract.errors import InvalidRequest
+from slipway.contract.manifest import Manifest, open_engine
+from slipway.text.tokenizer import FILES, Tokenizer
+from slipway.triton.stages import stage
+from slipway.triton.stages.prompt import prepare
+
+
+class TritonPythonModel:
+    """One tokenizer; every request is on its own."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
+        directory = stage.engine_dir(args)
+        # NVIDIA's engine model holds nothing against the manifest; this stage does it for both.
+        compiled = Manifest.read(directory).target == "tensorrt-llm"
+        self._manifest = open_engine(directory, None if compiled else FILES)
+        self._tokenizer = Tokenizer.load(directory)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            return stage.response(**prepare(stage.tensors(request), self._tokenizer, self._manifest))
+        except InvalidRequest as error:
+            return stage.refusal(error)

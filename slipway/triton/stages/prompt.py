@@ -1,0 +1,121 @@
+"""What a request asks of preprocessing: text to the tensors of the engine stage; called by that stage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from slipway.contract.errors import InvalidRequest
+from slipway.contract.manifest import Manifest
+from slipway.text.tokenizer import Tokenizer
+from slipway.triton.stages import words
+from slipway.triton.stages.request import Array, decoded
+
+
+def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manifest) -> dict[str, Array]:
+    """Tensors of preprocessing's inputs to those of its outputs, each with its batch dimension of one.
+
+    Without END_ID the engine's first own end-of-sequence id is given. Our engine stage then ends at any of
+    its own; NVIDIA's knows one, so there the others become stop words. Raises InvalidRequest that names the
+    tensor as a client of the ensemble knows it.
+    """
+    if any(tensors.get("DECODER_QUERY", np.array([])).ravel().tolist()):
+        raise InvalidRequest(
+            "decoder_text_input is given, which this engine cannot do; leave it out.", "decoder_text_input"
+        )
+    ids = _prompt_ids(tensors, tokenizer)
+    stop_words = _word_ids(tensors, "STOP_WORDS_DICT", "stop_words", tokenizer)
+    if manifest.target == "tensorrt-llm":
+        stop_words += _other_ends(tensors, manifest)
+    outputs = {
+        "INPUT_ID": np.array([ids], np.int32),
+        "REQUEST_INPUT_LEN": np.array([[len(ids)]], np.int32),
+        "REQUEST_OUTPUT_LEN": tensors["REQUEST_OUTPUT_LEN"],
+        "BAD_WORDS_IDS": words.pack(_word_ids(tensors, "BAD_WORDS_DICT", "bad_words", tokenizer)),
+        "STOP_WORDS_IDS": words.pack(stop_words),
+    }
+    if "END_ID" in tensors:
+        outputs["OUT_END_ID"] = tensors["END_ID"]
+    elif manifest.eos_token_ids:
+        outputs["OUT_END_ID"] = np.array([manifest.eos_token_ids[:1]], np.int32)
+    bias = _bias(tensors, tokenizer, manifest)
+    if bias:
+        outputs["EMBEDDING_BIAS"] = _dense(bias, manifest)
+    if "PAD_ID" in tensors:
+        outputs["OUT_PAD_ID"] = tensors["PAD_ID"]
+    # Asked for or not: postprocessing tells streams apart by them.
+    outputs["RETURN_PERF_METRICS"] = np.array([[True]])
+    return outputs
+
+
+def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer) -> list[int]:
+    if tensors["QUERY"].shape != (1, 1):
+        raise InvalidRequest(
+            f"text_input has the shape {list(tensors['QUERY'].shape)}; send one prompt per request, [1, 1] "
+            "(requests run in one batch anyway).",
+            "text_input",
+        )
+    text = decoded(tensors["QUERY"].item(), "text_input")
+    given: list[int] = _values(tensors, "PROMPT_TOKEN_IDS")
+    if given and text:
+        raise InvalidRequest(
+            "text_input and prompt_token_ids both say what the prompt is; leave text_input empty.",
+            "prompt_token_ids",
+        )
+    ids = given or tokenizer.encode(text)
+    if not ids:
+        raise InvalidRequest("text_input is empty; send at least one token.", "text_input")
+    return ids
+
+
+def _bias(
+    tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manifest
+) -> list[tuple[Sequence[int], float]]:
+    """What is added to the logits of which tokens; a word's weight to each of its tokens, as upstream."""
+    words_, weights = _values(tensors, "EMBEDDING_BIAS_WORDS"), _values(tensors, "EMBEDDING_BIAS_WEIGHTS")
+    _check_pairs("embedding_bias_words", len(words_), "embedding_bias_weights", len(weights))
+    ids, values = _values(tensors, "LOGIT_BIAS_IDS"), _values(tensors, "LOGIT_BIAS_VALUES")
+    _check_pairs("logit_bias_ids", len(ids), "logit_bias_values", len(values))
+    for token in ids:
+        if not 0 <= token < manifest.vocab_size:
+            raise InvalidRequest(
+                f"logit_bias_ids names token id {token}, but the vocabulary of engine {manifest.name} ends "
+                f"at {manifest.vocab_size - 1}.",
+                "logit_bias_ids",
+            )
+    of_words = _word_ids(tensors, "EMBEDDING_BIAS_WORDS", "embedding_bias_words", tokenizer)
+    return [*zip(of_words, weights, strict=True), *zip([[token] for token in ids], values, strict=True)]
+
+
+def _check_pairs(names: str, count: int, values: str, others: int) -> None:
+    if count != others:
+        raise InvalidRequest(f"{names} has {count} entries and {values} {others}; send one for each.", values)
+
+
+def _dense(bias: Sequence[tuple[Sequence[int], float]], manifest: Manifest) -> Array:
+    """float32 [1, vocab_size].
+
+    The C++ backend casts it to the type of the logits, and takes no other length (getEmbeddingBias and its
+    caller in cpp/tensorrt_llm/batch_manager/createNewDecoderRequests.cpp).
+    """
+    dense = np.zeros((1, manifest.vocab_size), np.float32)
+    for ids, value in bias:
+        np.add.at(dense[0], list(ids), value)
+    return dense
+
+
+def _values(tensors: Mapping[str, Array], name: str) -> list[Any]:
+    return tensors[name].ravel().tolist() if name in tensors else []
+
+
+def _other_ends(tensors: Mapping[str, Array], manifest: Manifest) -> list[list[int]]:
+    """The engine's own end-of-sequence ids beside the one in END_ID; none where that is not its own."""
+    ends = manifest.eos_token_ids
+    given = int(tensors["END_ID"].item()) if "END_ID" in tensors else next(iter(ends), None)
+    return [[end] for end in ends if end != given] if given in ends else []
+
+
+def _word_ids(tensors: Mapping[str, Array], name: str, client: str, tokenizer: Tokenizer) -> list[list[int]]:
+    # Words stand inside an answer, so nothing that opens a text (BOS) belongs to them.
+    given = _values(tensors, name)
+    return [tokenizer.encoder.encode(decoded(word, client), add_special_tokens=False).ids for word in given]

@@ -1,0 +1,62 @@
+"""What the stages have in common inside Triton: their engine, their tensors, their errors."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from slipway.contract import stage_errors
+from slipway.contract.errors import SlipwayError
+from slipway.triton.models import ENGINE_PARAMETER
+from slipway.triton.repository import root_of
+from slipway.triton.stages.request import Array
+
+
+def engine_dir(args: Mapping[str, str]) -> Path:
+    """The folder of the engine, from the arguments of a stage's `initialize`."""
+    written: str = json.loads(args["model_config"])["parameters"][ENGINE_PARAMETER]["string_value"]
+    # Triton's Python takes the names of files for ASCII, whatever the locale.
+    return root_of(Path(args["model_repository"]).parent) / os.fsdecode(written.encode())
+
+
+def tensors(request: Any) -> dict[str, Array]:
+    """The inputs that the request brought, by name."""
+    return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+
+
+def accept_each(requests: Sequence[Any], accept: Callable[[Mapping[str, Array], str, Any], None]) -> None:
+    """Hand on what each request of a decoupled stage brought, its id, and where its answers go.
+
+    A SlipwayError of `accept` ends that request with its sentence.
+    """
+    for request in requests:
+        sender = request.get_response_sender()
+        try:
+            accept(tensors(request), request.request_id(), sender)
+        except SlipwayError as error:
+            refuse(sender, error)
+
+
+def response(**outputs: Array) -> Any:
+    """A response with these outputs."""
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in outputs.items()])
+
+
+def refusal(error: SlipwayError) -> Any:
+    """A response that carries the sentence of `error`, and what kind it is."""
+    code = getattr(pb_utils.TritonError, stage_errors.kind(error) or "INTERNAL")
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(stage_errors.written(error), code))
+
+
+def refuse(sender: Any, error: SlipwayError) -> None:
+    """End a decoupled answer with the sentence of `error`."""
+    sender.send(refusal(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def strings(*texts: str) -> Array:
+    """Texts as a STRING tensor of one dimension."""
+    return np.array([text.encode() for text in texts], dtype=object)

@@ -1,0 +1,26 @@
+"""Built engines whose manifest says something else."""
+
+import json
+from pathlib import Path
+
+from slipway.runtime.memory import available_bytes
+
+BYTES_PER_TOKEN = 2 * 30 * 3 * 64 * 4  # keys and values, layers, heads of 64, fp32
+
+
+def altered(engine_dir: Path, directory: Path, **changes: object) -> Path:
+    """The same engine in `directory`, with another engine.json, which no digest covers."""
+    directory.mkdir()
+    for path in engine_dir.iterdir():
+        if path.name != "engine.json":
+            (directory / path.name).symlink_to(path.resolve())
+    manifest = json.loads((engine_dir / "engine.json").read_text())
+    (directory / "engine.json").write_text(json.dumps(manifest | changes))
+    return directory
+
+
+def memory_for(tokens: int) -> dict[str, object]:
+    """Changes to the sample's manifest that leave memory for about so many tokens, and sequences of 300."""
+    share = tokens * BYTES_PER_TOKEN / available_bytes()
+    limits = {"max_batch_size": 16, "max_input_len": 299, "max_seq_len": 300}
+    return {"kv_cache": {"memory_share": share}, "limits": limits}

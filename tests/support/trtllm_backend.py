@@ -1,0 +1,111 @@
+"""The engine stage that stands in for TensorRT-LLM's C++ backend: our ONNX engine with its manners.
+
+Sources in NVIDIA/TensorRT-LLM 1.2: triton_backend/inflight_batcher_llm/src (model_instance_state.cc,
+utils.cc), cpp/tensorrt_llm/batch_manager (llmRequest.cpp, trtGptModelInflightBatching.cpp: updateRequests).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from slipway.contract.errors import InvalidRequest, SlipwayError
+from slipway.contract.generation import Delta
+from slipway.contract.manifest import Manifest
+from slipway.triton import interface
+from slipway.triton.stages import answer, answers, engine, stage
+from slipway.triton.stages.request import Array, EngineRequest
+
+_GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
+# Of a request without drafts, and of a cache that nobody watches here.
+_OTHER_METRICS: Mapping[str, Array] = {
+    **{
+        name: np.zeros((1, 1), np.int32)
+        for name in (
+            "kv_cache_alloc_new_blocks",
+            "kv_cache_reused_blocks",
+            "kv_cache_alloc_total_blocks",
+            "total_accepted_draft_tokens",
+            "total_draft_tokens",
+        )
+    },
+    "first_scheduled_time_ns": np.ones((1, 1), np.int64),
+    "acceptance_rate": np.zeros((1, 1), np.float32),
+}
+_OUTPUTS = {tensor.name for tensor in interface.ENGINE_OUTPUTS}
+
+# cancellation_check_period_ms
+answers._LOOK_EVERY_S = 0.1
+
+
+class _Answer(answer.Answer):
+    """Each response has the log-probabilities of all tokens so far; a cancelled one ends with nothing.
+
+    Upstream's outputs are all there are.
+    """
+
+    def __init__(self, arrived: int, request: EngineRequest) -> None:
+        super().__init__(arrived, request)
+        self._told: list[float] = []
+
+    def outputs(self, delta: Delta) -> dict[str, Array] | None:
+        self._told += delta.log_probs
+        tensors = super().outputs(delta)
+        if tensors is None:
+            return None
+        if "output_log_probs" in tensors:
+            tensors["output_log_probs"] = np.array([[self._told]], np.float32)
+        if "arrival_time_ns" in tensors:
+            tensors |= _OTHER_METRICS
+            if delta.finish_reason == "cancelled":
+                tensors["last_token_time_ns"] = np.zeros((1, 1), np.int64)
+        return {name: value for name, value in tensors.items() if name in _OUTPUTS}
+
+
+def _refuse(sender: Any, error: SlipwayError) -> None:
+    """Whatever went wrong is an internal error."""
+    said = f"Executor failed process requestId 1 due to the following error: {error}"
+    response = pb_utils.InferenceResponse(error=pb_utils.TritonError(said, pb_utils.TritonError.INTERNAL))
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+class _Answers(answers.Answers):
+    """Requests go by the client's id, and the latest of equal ones is kept."""
+
+    def _named(self, request_id: str) -> list[str]:
+        return [name for name, (client_id, _, _) in self._open.items() if client_id == request_id][-1:]
+
+
+engine.Answer = _Answer  # type: ignore[misc]
+engine.Answers = _Answers  # type: ignore[misc]
+stage.refuse = _refuse
+
+
+class TritonPythonModel(engine.TritonPythonModel):
+    """end_id is the only token that ends an answer and is left out of it."""
+
+    def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
+        known = dict(tensors)
+        kind = known.get("guided_decoding_guide_type")
+        if kind is not None and kind.item() not in _GUIDE_TYPES:
+            del known["guided_decoding_guide_type"]
+            known.pop("guided_decoding_guide", None)
+        bias = known.get("embedding_bias")
+        if bias is not None and (bias.dtype != np.float32 or bias.shape != (1, self._vocab_size)):
+            raise InvalidRequest("The embedding bias shape is not as expected.")
+        super()._accept(known, request_id, sender)
+
+    def _begin(self, request_id: str, request: EngineRequest, sender: Any) -> None:
+        sampling = request.sampling
+        # As `parse` left it: None is an end_id that is the ONNX engine's own, or none at all.
+        ends = sampling.eos_token_ids
+        request = replace(request, sampling=replace(sampling, ignore_eos=not ends))
+        super()._begin(request_id, request, sender)
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        super().initialize(args)
+        self._vocab_size = Manifest.read(stage.engine_dir(args)).vocab_size
+        # No end_id is the engine's own here, so that each stands for itself alone.
+        self._eos_token_ids = ()

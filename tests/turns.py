@@ -1,9 +1,0 @@
-"""Turns at an engine that have come already, for answers without a queue before them."""
-
-from gateway.admission import Queue, Turn
-
-
-def turn() -> Turn:
-    given = Turn(Queue("model", 1, 0), (0, 0))
-    given.grant()
-    return given

@@ -1,0 +1,134 @@
+import json
+from typing import Any
+
+import pytest
+from support import manifests
+
+from slipway.contract.errors import InvalidRequest
+from slipway.contract.manifest import Manifest
+from slipway.contract.recipe import Limits, Target
+from slipway.gateway.api.body import GenerationBody
+from slipway.gateway.api.chat import ChatCompletionRequest
+from slipway.gateway.api.completions import CompletionRequest
+from slipway.gateway.capabilities import REFUSED, check
+from slipway.gateway.errors import http_error
+from slipway.gateway.validation import parse
+
+LLMAPI, TRTLLM = "tensorrt-llm-llmapi", "tensorrt-llm"
+TOOL = {"type": "function", "function": {"name": "f"}}
+# What asks for something, by field; of chats where plain completions have no such field.
+ASKS: dict[str, Any] = {
+    "seed": 7,
+    "presence_penalty": 0.5,
+    "frequency_penalty": -0.5,
+    "repetition_penalty": 1.1,
+    "min_p": 0.1,
+    "logit_bias": {"5": 1},
+    "min_tokens": 3,
+    "ignore_eos": True,
+    "logprobs": 0,
+    "response_format": {"type": "json_object"},
+    "structured_outputs": {"regex": "a"},
+    "best_of": 3,
+    "prompt": [1, 2],
+    "add_special_tokens": False,
+    "tool_choice": "required",
+    "top_logprobs": 1,
+}
+NOTHING: dict[str, Any] = {
+    "seed": None,
+    "presence_penalty": 0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1,
+    "min_p": 0,
+    "logit_bias": {},
+    "min_tokens": 0,
+    "ignore_eos": False,
+    "logprobs": None,
+    "response_format": {"type": "text"},
+    "best_of": 1,
+    "prompt": ["Hi", "Ho"],
+    "add_special_tokens": True,
+    "tool_choice": "auto",
+    "top_logprobs": 0,
+}
+
+
+def engine(target: Target, ends: tuple[int, ...] = (2,)) -> Manifest:
+    limits = Limits(max_batch_size=4, max_input_len=99, max_seq_len=100)
+    made = manifests.manifest(limits, vocab_size=1000)
+    return made.model_copy(update={"target": target, "eos_token_ids": ends})
+
+
+def body(field: str, value: object, **fields: object) -> GenerationBody:
+    schema: type[GenerationBody] = CompletionRequest
+    asked = {"model": "m", "prompt": "Hi", field: value, **fields}
+    if field not in CompletionRequest.model_fields:
+        schema = ChatCompletionRequest
+        messages = [{"role": "user", "content": "Hi"}]
+        asked = {"model": "m", "messages": messages, "tools": [TOOL], field: value, **fields}
+    return parse(json.dumps(asked).encode(), schema)
+
+
+def test_every_field_that_is_refused_is_one_of_a_body() -> None:
+    known = ChatCompletionRequest.model_fields.keys() | CompletionRequest.model_fields.keys()
+    for reasons in REFUSED.values():
+        assert reasons.keys() <= known
+    assert REFUSED[LLMAPI].keys() == ASKS.keys()
+
+
+@pytest.mark.parametrize("field", ASKS)
+def test_what_llmapi_cannot_do_is_a_400_with_field_and_way_out(field: str) -> None:
+    asked = body(field, ASKS[field])
+    check(asked, engine("onnx-cpu"))
+    with pytest.raises(InvalidRequest, match=rf"^{field} is .*; ") as caught:
+        check(asked, engine(LLMAPI))
+    assert caught.value.param == field
+    assert http_error(caught.value).status == 400
+
+
+@pytest.mark.parametrize("field", NOTHING)
+def test_a_value_that_asks_for_nothing_is_taken(field: str) -> None:
+    check(body(field, NOTHING[field]), engine(LLMAPI))
+
+
+def test_a_field_that_the_rest_of_the_body_leaves_no_effect_is_taken() -> None:
+    check(body("seed", 7, temperature=0), engine(LLMAPI))
+    check(body("best_of", 3, n=3), engine(LLMAPI))
+
+
+def test_what_the_engine_model_cannot_do_is_refused_there_with_the_way_out_and_nowhere_else() -> None:
+    several = (2, 3)
+    for asked, param in (
+        (body("min_p", 0.1), "min_p"),
+        (body("top_logprobs", 1, logprobs=True), "top_logprobs"),
+        (body("logprobs", 1), "logprobs"),
+        (body("min_tokens", 5), "min_tokens"),
+    ):
+        check(asked, engine("onnx-cpu", several))
+        with pytest.raises(InvalidRequest, match=f"^{param} is .*; ") as caught:
+            check(asked, engine(TRTLLM, several))
+        assert caught.value.param == param
+    for asked in (body("min_p", 0), body("top_logprobs", 0, logprobs=True), body("logprobs", 0)):
+        check(asked, engine(TRTLLM, several))
+    check(body("min_tokens", 5), engine(TRTLLM))
+
+
+@pytest.mark.parametrize(
+    ("target", "top_k", "taken"),
+    [
+        (TRTLLM, 1024, True),
+        (TRTLLM, 1025, False),
+        (TRTLLM, 50_000, True),
+        (TRTLLM, -1, True),
+        ("onnx-cpu", 1025, True),
+    ],
+)
+def test_a_top_k_that_would_be_clipped_is_refused(target: Target, top_k: int, taken: bool) -> None:
+    asked, served = body("top_k", top_k), engine(target).model_copy(update={"vocab_size": 50_000})
+    if taken:
+        check(asked, served)
+        return
+    with pytest.raises(InvalidRequest, match="1024") as caught:
+        check(asked, served)
+    assert caught.value.param == "top_k"

@@ -1,0 +1,205 @@
+"""/v1/messages without a server: what becomes of a body, and what Anthropic's client makes of an answer."""
+
+import json
+from typing import Any
+
+import anthropic
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.answer_parts import JSON_VALUES, PROMPT_TOKENS, answers, anthropic_client, streamed, whole
+
+from slipway.contract.errors import EngineFailed, InvalidRequest
+from slipway.gateway.answers.answer import Piece
+from slipway.gateway.api.chat import ChatCompletionRequest
+from slipway.gateway.api.message_reply import MessagesReply
+from slipway.gateway.api.messages import MessagesRequest
+from slipway.gateway.api.reply import Head
+from slipway.gateway.translation import Translation
+from slipway.gateway.validation import parse
+from slipway.text.parts import Text
+
+HI = [{"role": "user", "content": "Hi"}]
+ASKED: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": HI}
+
+
+def reply() -> MessagesReply:
+    return MessagesReply(Head("msg_x", "m"), PROMPT_TOKENS, ["END"])
+
+
+def translated(**fields: object) -> Translation:
+    return parse(json.dumps(ASKED | fields).encode(), MessagesRequest).translation()
+
+
+def chat(**fields: object) -> ChatCompletionRequest:
+    translation = translated(**fields)
+    with translation.blaming():
+        return translation.chat()
+
+
+def without_ids(message: anthropic.types.Message) -> dict[str, Any]:
+    shown = message.model_dump()
+    for block in shown["content"]:
+        block.pop("id", None)
+        block.pop("parsed_output", None)
+    return shown
+
+
+@settings(max_examples=60)
+@given(answers())
+def test_the_events_fold_to_the_message_that_comes_whole(pieces: list[Piece]) -> None:
+    told = anthropic_client(whole(reply(), pieces)).messages.create(**ASKED)
+    with anthropic_client(streamed(reply(), pieces)).messages.stream(**ASKED) as stream:
+        folded = stream.get_final_message()
+    assert without_ids(folded) == without_ids(told)
+
+
+@pytest.mark.parametrize(
+    ("last", "reason", "sequence"),
+    [
+        (Piece((), 0, "stop"), "end_turn", None),
+        (Piece((), 0, "stop", stop="END"), "stop_sequence", "END"),
+        (Piece((), 0, "stop", stop="<|recipe|>"), "end_turn", None),
+        (Piece((), 0, "length"), "max_tokens", None),
+        (Piece((), 0, "tool_calls"), "tool_use", None),
+    ],
+)
+def test_the_reason_of_the_end_is_told_in_anthropics_words(
+    last: Piece, reason: str, sequence: str | None
+) -> None:
+    message = anthropic_client(whole(reply(), [Piece((Text("a"),), 1), last])).messages.create(**ASKED)
+    assert (message.stop_reason, message.stop_sequence) == (reason, sequence)
+
+
+def test_tokens_of_the_prompt_that_were_cached_are_not_counted_twice() -> None:
+    pieces = [Piece((Text("a"),), 2), Piece((), 0, "stop", cached_tokens=7)]
+    usage = anthropic_client(whole(reply(), pieces)).messages.create(**ASKED).usage
+    assert (usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens) == (2, 7, 2)
+
+
+@given(st.sampled_from(sorted(MessagesRequest.model_fields)), JSON_VALUES)
+def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
+    try:
+        chat(**{field: value})
+    except InvalidRequest as error:
+        refusal = error
+    else:
+        return
+    assert refusal.param is not None
+    assert refusal.param.startswith(field)
+    assert len(str(refusal)) < 2000
+
+
+def test_an_error_in_a_stream_is_raised_by_the_client() -> None:
+    shape = reply()
+    sent = shape.opening(1) + shape.piece(0, Piece((Text("a"),), 1)) + shape.failure(EngineFailed("It died."))
+    stream = anthropic_client(sent).messages.create(**ASKED, stream=True)
+    with pytest.raises(anthropic.APIStatusError, match="It died") as caught:
+        list(stream)
+    assert caught.value.body["error"]["type"] == "api_error"
+
+
+def test_a_body_asks_for_the_same_chat() -> None:
+    body = chat(
+        system=[{"type": "text", "text": "Be"}, {"type": "text", "text": "brief", "cache_control": {}}],
+        messages=[
+            *HI,
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": ""}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "Hello"}]},
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        ],
+        stop_sequences=["END"],
+        temperature=0.5,
+        top_k=3,
+        thinking={"type": "disabled"},
+        metadata={"user_id": "u"},
+        output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}},
+    )
+    assert [(message.role, message.content) for message in body.messages] == [
+        ("system", "Be\nbrief"),
+        ("user", "Hi"),
+        ("assistant", "Hello"),
+        ("user", "a\nb"),
+    ]
+    assert (body.max_tokens, body.stop, body.temperature, body.top_k) == (9, ["END"], 0.5, 3)
+    assert body.response_format is not None
+
+
+def test_the_beginning_of_an_answer_is_gone_on_from() -> None:
+    begun = {"role": "assistant", "content": "He"}
+    assert chat(messages=[*HI, begun]).continue_final_message
+    assert not chat(messages=[*HI, begun, *HI]).continue_final_message
+
+
+def test_tools_their_calls_and_results_become_those_of_a_chat() -> None:
+    asked = translated(
+        tools=[{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
+        tool_choice={"type": "any", "disable_parallel_tool_use": True},
+        messages=[
+            *HI,
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "text", "text": "Wait"},
+                    {"type": "tool_use", "id": "1", "name": "f", "input": {"x": "가"}},
+                    {"type": "tool_use", "id": "2", "name": "f", "input": {}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "y"}]},
+                    {"type": "tool_result", "tool_use_id": "2", "content": "no", "is_error": True},
+                    {"type": "text", "text": "Go on"},
+                ],
+            },
+        ],
+    )
+    calls = [
+        {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": "가"}'}},
+        {"id": "2", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+    ]
+    assert asked.turns == [
+        *HI,
+        {"role": "assistant", "content": "Wait", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "1", "content": "y"},
+        {"role": "tool", "tool_call_id": "2", "content": "Error: no"},
+        {"role": "user", "content": "Go on"},
+    ]
+    function = {"name": "f", "description": "d", "parameters": {"type": "object"}}
+    assert asked.fields["tools"] == [{"type": "function", "function": function}]
+    assert asked.fields["tool_choice"] == "required"
+    assert asked.fields["parallel_tool_calls"] is False
+
+
+IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": 1.5}, "temperature"),
+        ({"stop_sequences": list("abcde")}, "stop_sequences"),
+        ({"stop_sequences": [""]}, "stop_sequences[0]"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role"),
+        ({"system": 3}, "system"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
+        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+        ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
+        ({"output_config": {"effort": "high"}}, "output_config.effort"),
+        ({"n": 2}, "n"),
+    ],
+)
+def test_an_error_names_the_field_as_the_client_wrote_it(fields: dict[str, object], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        chat(**fields)
+    assert caught.value.param == param
+    assert str(caught.value).startswith(param)
+
+
+def test_what_a_chat_finds_wrong_is_told_of_the_message_it_came_from() -> None:
+    asked = translated(system="Be")
+    with pytest.raises(InvalidRequest) as caught, asked.blaming():
+        raise InvalidRequest("messages[1].content is wrong.", "messages[1].content")
+    assert (str(caught.value), caught.value.param) == ("messages[0].content is wrong.", "messages[0].content")

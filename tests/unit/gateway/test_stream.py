@@ -1,0 +1,419 @@
+"""From a backend's deltas to what a client reads, without a server. The backend is scripted: its deltas are
+the input of what is tested here."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.turns import turn
+
+from slipway.contract.errors import EngineFailed
+from slipway.contract.generation import Delta, FinishReason, GenerationRequest, SamplingParams
+from slipway.gateway.answers.answer import Piece, answer
+from slipway.gateway.answers.choices import Choice, begun, merged, wholes
+from slipway.gateway.api.chat_reply import ChatReply
+from slipway.gateway.api.completions import CompletionReply
+from slipway.gateway.api.reply import Head, Reply
+from slipway.gateway.api.usage import Usage
+from slipway.gateway.backends.base import Load
+from slipway.gateway.errors import ServerStopping
+from slipway.gateway.http.connection import ClientLeft, attended
+from slipway.gateway.http.deadline import Deadline
+from slipway.gateway.http.sse import EventStream, events
+from slipway.text.parts import Reasoning, Text
+
+
+class Scripted:
+    """Plays deltas, and notes whether it was closed before the end."""
+
+    load: Load | None = None
+
+    def __init__(
+        self,
+        deltas: Sequence[Delta],
+        error: EngineFailed | None = None,
+        first_after_s: float = 0,
+        first_after: asyncio.Event | None = None,
+    ) -> None:
+        self.deltas = deltas
+        self.error = error
+        self.first_after_s = first_after_s
+        self.first_after = first_after
+        self.closed_early = False
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        try:
+            await asyncio.sleep(self.first_after_s)
+            if self.first_after:
+                await self.first_after.wait()
+            for delta in self.deltas:
+                yield delta
+                await asyncio.sleep(0)
+            if self.error:
+                raise self.error
+        except (GeneratorExit, asyncio.CancelledError):
+            self.closed_early = True
+            raise
+
+    async def check(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def said(*texts: str, finish: FinishReason = "stop") -> list[Delta]:
+    return [*(Delta(text, 1) for text in texts), Delta(finish_reason=finish)]
+
+
+def request(*stop: str) -> GenerationRequest:
+    return GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100), stop)
+
+
+def shown(pieces: Sequence[Piece]) -> str:
+    return "".join(part.text for piece in pieces for part in piece.parts if isinstance(part, Text))
+
+
+async def pieces_of(backend: Scripted, *stop: str) -> list[Piece]:
+    return [piece async for piece in answer(backend, request(*stop), turn())]
+
+
+@given(st.lists(st.text("ab가", max_size=4)), st.lists(st.text("ab가", min_size=1, max_size=4), max_size=4))
+async def test_an_answer_is_what_comes_before_the_first_stop_string(
+    texts: list[str], stop: list[str]
+) -> None:
+    full = "".join(texts)
+    # (end, start) of each: the one that is complete first counts, whatever the breaks between the pieces.
+    met = [(full.find(string) + len(string), full.find(string)) for string in stop if string in full]
+    pieces = await pieces_of(Scripted(said(*texts, finish="length")), *stop)
+    assert shown(pieces) == (full[: min(met)[1]] if met else full)
+    assert pieces[-1].finish_reason == ("stop" if met else "length")
+    assert all(piece.finish_reason is None for piece in pieces[:-1])
+    assert all(piece.parts for piece in pieces[:-1])
+
+
+async def test_a_stop_string_among_the_first_min_tokens_ends_nothing() -> None:
+    least = GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100, min_tokens=3), ("b", "cd"))
+    pieces = [piece async for piece in answer(Scripted(said("a", "b", "c", "d", "b", "e")), least, turn())]
+    assert shown(pieces) == "abcd", "cd began among them and was shown already"
+    assert sum(piece.tokens for piece in pieces) == 5
+    assert pieces[-1].finish_reason == "stop"
+
+
+async def test_a_stop_string_is_the_end_of_the_answer_where_the_client_wants_it() -> None:
+    shows = GenerationRequest(
+        "id", "prompt", (1,), SamplingParams(max_tokens=100), ("bc", "x"), show_stop=True
+    )
+    pieces = [piece async for piece in answer(Scripted(said("a", "b", "cd", "e")), shows, turn())]
+    assert shown(pieces) == "abc"
+    assert pieces[-1].finish_reason == "stop"
+
+
+async def test_prompts_are_echoed_before_their_answers() -> None:
+    reply = CompletionReply(HEAD, echoes=["Once", "Then"])
+    choices = merged(
+        [answer(Scripted(said("a", "b")), request(), turn()), answer(Scripted(said("c")), request(), turn())]
+    )
+    sent = b"".join([event async for event in events(reply, choices, 2, 1, 5)]).decode()
+    chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
+    texts = ["", ""]
+    for chunk in chunks:
+        texts[chunk["choices"][0]["index"]] += chunk["choices"][0]["text"]
+    assert texts == ["Onceab", "Thenc"]
+
+
+async def test_usage_adds_up_what_was_cached_of_each_prompt_once() -> None:
+    told = [Delta("a", 1, cached_tokens=3), Delta(finish_reason="length")]
+    silent = [Delta("a", 1), Delta(finish_reason="length")]
+    for scripts, expected in (
+        ([told, told, told, told], {"cached_tokens": 6}),
+        ([told, silent, told, silent], {"cached_tokens": 6}),
+        ([told, told, silent, told], None),
+    ):
+        choices = merged([answer(Scripted(script), request(), turn()) for script in scripts])
+        sent = [event async for event in events(CompletionReply(HEAD, True), choices, 2, 2, 5)]
+        usage = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
+        assert usage.get("prompt_tokens_details") == expected
+        assert usage["completion_tokens"] == 4
+
+
+async def test_a_stop_string_ends_the_generation_and_is_named() -> None:
+    backend = Scripted(said("a", "b", "c", "d"))
+    assert (await pieces_of(backend, "bc"))[-1] == Piece((), 2, "stop", stop="bc")
+    assert backend.closed_early
+
+
+async def test_tokens_that_show_nothing_are_counted() -> None:
+    backend = Scripted([Delta("", 1), Delta("가", 2), Delta("", 3), Delta("", 0, finish_reason="length")])
+    assert await pieces_of(backend) == [Piece((Text("가"),), 3), Piece((), 3, "length")]
+    [whole] = await wholes(merged([answer(backend, request(), turn())]), 1)
+    assert whole.tokens == 6
+
+
+async def test_usage_says_what_was_cached_where_the_backend_does() -> None:
+    deltas = [Delta("a", 1, cached_tokens=3), Delta("b", 1), Delta(finish_reason="length")]
+    [whole] = await wholes(merged([answer(Scripted(deltas), request(), turn())]), 1)
+    assert whole.cached_tokens == 3
+    told = (await streamed(CompletionReply(HEAD, True), deltas))[-1]["usage"]
+    assert told["prompt_tokens_details"] == {"cached_tokens": 3}
+    untold = (await streamed(CompletionReply(HEAD, True), said("a")))[-1]["usage"]
+    assert "prompt_tokens_details" not in untold
+
+
+@pytest.mark.parametrize("deltas", [[Delta("a", 1)], said("a", finish="cancelled")])
+async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> None:
+    with pytest.raises(EngineFailed):
+        await pieces_of(Scripted(deltas))
+
+
+async def streamed(reply: Reply, deltas: list[Delta]) -> list[Any]:
+    choices = merged([answer(Scripted(deltas), request(), turn())])
+    sent = b"".join([event async for event in events(reply, choices, 1, 1, 5)])
+    *chunks, done, end = sent.decode().split("\n\n")
+    assert (done, end) == ("data: [DONE]", "")
+    return [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
+
+
+HEAD = Head(id="x", model="m", created=1)
+
+
+async def test_a_chat_stream_is_role_texts_finish_reason() -> None:
+    chunks = await streamed(ChatReply(HEAD), said("a\n\nb", "data: c"))
+    frame = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    assert all(frame.items() <= chunk.items() for chunk in chunks)
+    assert [chunk["choices"][0] for chunk in chunks] == [
+        {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        for delta, finish in [
+            ({"role": "assistant", "content": ""}, None),
+            ({"content": "a\n\nb"}, None),
+            ({"content": "data: c"}, None),
+            ({}, "stop"),
+        ]
+    ]
+    assert all("usage" not in chunk for chunk in chunks)
+
+
+async def test_who_asks_for_a_tier_hears_that_there_is_one() -> None:
+    chunks = await streamed(ChatReply(HEAD, tier="default"), said("a"))
+    assert {chunk["service_tier"] for chunk in chunks} == {"default"}
+    chunks = await streamed(ChatReply(HEAD), said("a"))
+    assert all("service_tier" not in chunk for chunk in chunks)
+
+
+async def test_a_completion_stream_is_texts_and_finish_reason() -> None:
+    chunks = await streamed(CompletionReply(HEAD), said("a", "b", finish="length"))
+    assert [(chunk["choices"][0]["text"], chunk["choices"][0]["finish_reason"]) for chunk in chunks] == [
+        ("a", None),
+        ("b", None),
+        ("", "length"),
+    ]
+    assert {chunk["object"] for chunk in chunks} == {"text_completion"}
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 2), st.booleans())
+def test_a_text_that_comes_alone_makes_the_event_that_it_makes_among_others(
+    first: str, second: str, index: int, with_usage: bool
+) -> None:
+    for reply in (ChatReply(HEAD, with_usage), CompletionReply(HEAD, with_usage)):
+        alone = [reply.piece(index, Piece((Text(text),), 1)) for text in (first, second)]
+        assert b"".join(alone) == reply.piece(index, Piece((Text(first), Text(second)), 2))
+
+
+@pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
+async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[CompletionReply]) -> None:
+    *chunks, last = await streamed(shape(HEAD, with_usage=True), said("a", "b"))
+    assert all(chunk["usage"] is None for chunk in chunks)
+    assert last["choices"] == []
+    assert last["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+@pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
+async def test_each_chunk_says_the_usage_of_its_answer_so_far(
+    shape: type[ChatReply] | type[CompletionReply],
+) -> None:
+    choices = merged([answer(Scripted(script), request(), turn()) for script in (said("a", "b"), said("c"))])
+    reply = shape(HEAD, with_usage=True, prompts=[5, 3])
+    sent = b"".join([event async for event in events(reply, choices, 2, 1, 8)]).decode()
+    chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
+    told: dict[int, list[tuple[int, int, int]]] = {0: [], 1: []}
+    for chunk in chunks[:-1]:
+        told[chunk["choices"][0]["index"]].append(tuple(chunk["usage"].values()))
+    role = [(5, 0, 5)], [(3, 0, 3)]
+    opened = role if shape is ChatReply else ([], [])
+    assert told == {
+        0: [*opened[0], (5, 1, 6), (5, 2, 7), (5, 2, 7)],
+        1: [*opened[1], (3, 1, 4), (3, 1, 4)],
+    }
+    assert chunks[-1]["usage"] == {"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 11}
+
+
+async def test_usage_says_how_many_tokens_were_thoughts_streamed_or_not() -> None:
+    pieces = [Piece((Reasoning("hm"),), 3), Piece((Text("a"),), 2), Piece((), 0, "stop")]
+
+    async def said_twice() -> AsyncGenerator[Choice, None]:
+        for index in (0, 1):
+            for piece in pieces:
+                yield Choice(index, piece)
+
+    sent = [event async for event in events(ChatReply(HEAD, True), said_twice(), 1, 2, 5)]
+    streamed = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
+    answers = await wholes(said_twice(), 2)
+    whole = ChatReply(HEAD).whole(answers, Usage.of(5, 10, [])).usage.model_dump(exclude_unset=True)
+    assert streamed == whole
+    assert whole["completion_tokens_details"] == {"reasoning_tokens": 6}
+    thoughtless = ChatReply(HEAD).whole(await wholes(merged([]), 0), Usage.of(5, 1, []))
+    assert "completion_tokens_details" not in thoughtless.usage.model_fields_set
+
+
+def within(seconds: float) -> Deadline:
+    return Deadline(time.monotonic(), seconds)
+
+
+async def sent_by(
+    backend: Scripted,
+    stopping: asyncio.Event,
+    leaves: asyncio.Event,
+    keep_alive_s: float = 60,
+    timeout_s: float = 60,
+    hears: Callable[[bytes], None] = lambda body: None,
+) -> list[dict[str, Any]]:
+    """What an EventStream gives to the server."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        hears(message.get("body", b""))
+
+    choices = merged([answer(backend, request(), turn())])
+    reply = ChatReply(HEAD)
+    sent_events = events(reply, choices, 1, 1, 5)
+    stream = EventStream(reply, sent_events, stopping, within(timeout_s), keep_alive_s)
+    await stream({"type": "http"}, receive, send)
+    return sent
+
+
+async def test_an_error_in_the_middle_is_the_last_event_of_the_stream() -> None:
+    backend = Scripted([Delta("a", 1)], EngineFailed("The engine died."))
+    sent = await sent_by(backend, asyncio.Event(), asyncio.Event())
+    last = sent[-1]["body"].decode()
+    assert json.loads(last.removeprefix("data: "))["error"]["message"] == "The engine died."
+    assert sent[-1]["more_body"] is False
+    assert not any(b"[DONE]" in message.get("body", b"") for message in sent)
+
+
+async def test_a_client_that_leaves_ends_the_generation() -> None:
+    backend = Scripted([Delta("a", 1)] * 1_000_000)
+    leaves = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, leaves.set)
+    await sent_by(backend, asyncio.Event(), leaves)
+    assert backend.closed_early
+
+
+async def test_a_stream_says_something_while_the_prompt_is_read_and_nothing_else_when_tokens_come() -> None:
+    twice = asyncio.Event()
+    heard: list[bytes] = []
+
+    def hears(body: bytes) -> None:
+        heard.append(body)
+        if heard.count(b": keep-alive\n\n") == 2:
+            twice.set()
+
+    backend = Scripted(said("a", "b"), first_after=twice)
+    sent = await sent_by(backend, asyncio.Event(), asyncio.Event(), keep_alive_s=0.05, hears=hears)
+    role, *beats, first, second, _, done, end = [message["body"] for message in sent[1:]]
+    assert b"assistant" in role
+    assert set(beats) == {b": keep-alive\n\n"}
+    assert len(beats) >= 2
+    assert b'"a"' in first
+    assert b'"b"' in second
+    assert (done, end) == (b"data: [DONE]\n\n", b"")
+
+
+async def test_a_client_that_leaves_a_silent_stream_is_noticed_between_two_beats() -> None:
+    backend = Scripted(said("a"), first_after_s=60)
+    leaves = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, leaves.set)
+    async with asyncio.timeout(10):
+        sent = await sent_by(backend, asyncio.Event(), leaves, keep_alive_s=30)
+    assert not any(b"keep-alive" in message.get("body", b"") for message in sent)
+    assert backend.closed_early
+
+
+@pytest.mark.parametrize("first_after_s", [0, 0.1])
+async def test_headers_wait_for_the_first_token_within_patience_and_nothing_of_it_is_lost(
+    first_after_s: float,
+) -> None:
+    backend = Scripted(said("a", "b"), first_after_s=first_after_s)
+    choices = await begun(merged([answer(backend, request(), turn())]), 0.05)
+    assert shown([choice.piece async for choice in choices]) == "ab"
+
+
+async def test_what_fails_within_patience_is_raised_and_later_it_ends_the_stream() -> None:
+    with pytest.raises(EngineFailed):
+        await begun(merged([answer(Scripted([], EngineFailed("no")), request(), turn())]), 0.05)
+    late = Scripted([], EngineFailed("no"), first_after_s=0.1)
+    choices = await begun(merged([answer(late, request(), turn())]), 0.05)
+    with pytest.raises(EngineFailed):
+        await anext(choices)
+
+
+async def test_a_client_that_leaves_before_or_after_patience_ends_the_generation() -> None:
+    for patience_s in (30, 0.01):
+        backend = Scripted(said("a"), first_after_s=30)
+
+        async def ask(backend: Scripted = backend, patience_s: float = patience_s) -> None:
+            async for _ in await begun(merged([answer(backend, request(), turn())]), patience_s):
+                pass
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.wait((asking,))
+        assert backend.closed_early
+
+
+async def test_a_server_that_stops_tells_its_streams() -> None:
+    backend = Scripted([Delta("a", 1)] * 1_000_000)
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.05, stopping.set)
+    sent = await sent_by(backend, stopping, asyncio.Event())
+    assert b"server_stopping" in sent[-1]["body"]
+    assert backend.closed_early
+
+
+async def test_a_deadline_ends_the_generation_and_is_the_last_event() -> None:
+    backend = Scripted([Delta("a", 1)] * 1_000_000)
+    sent = await sent_by(backend, asyncio.Event(), asyncio.Event(), timeout_s=0.05)
+    error = json.loads(sent[-1]["body"].decode().removeprefix("data: "))["error"]
+    assert error["code"] == "deadline_exceeded"
+    assert not sent[-1]["more_body"]
+    assert backend.closed_early
+
+
+async def test_work_is_over_before_its_end_is_told() -> None:
+    cleaned = False
+
+    async def work() -> None:
+        nonlocal cleaned
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            cleaned = True
+
+    async def leaves_at_once() -> None: ...
+
+    with pytest.raises(ClientLeft):
+        await attended(work(), asyncio.Event(), within(60), leaves_at_once())
+    assert cleaned
+    stopping = asyncio.Event()
+    stopping.set()
+    with pytest.raises(ServerStopping):
+        await attended(asyncio.sleep(60), stopping, within(60))

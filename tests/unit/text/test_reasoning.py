@@ -1,0 +1,77 @@
+"""What a model thinks in tags is told apart from what it says, wherever the pieces break."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.text.interpreter import Interpreter
+from slipway.text.parts import CallArguments, CallBegins, Part, Reasoning, Text, joined
+from slipway.text.reasoning import ReasoningSplitter, thinks
+from slipway.text.tool_calls.hermes import HermesParser
+
+OUTSIDE, INSIDE = "<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n"
+CALL = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
+
+
+def _parts(prompt: str, *pieces: str) -> list[Part]:
+    splitter = ReasoningSplitter(prompt)
+    return joined([part for piece in pieces for part in splitter.push(piece)] + splitter.flush())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "parts"),
+    [
+        (OUTSIDE, "<think>\nhm\n</think>\n\nYes.", [Reasoning("hm\n"), Text("Yes.")]),
+        (OUTSIDE, "\n<think>hm</think>Yes.", [Reasoning("hm"), Text("Yes.")]),
+        (OUTSIDE, "<think>\n\n</think>\n\nYes.", [Text("Yes.")]),
+        (OUTSIDE, "Yes, <think> is a tag.", [Text("Yes, <think> is a tag.")]),
+        (OUTSIDE, " <thinking>", [Text(" <thinking>")]),
+        (OUTSIDE, "<think>cut in the mid", [Reasoning("cut in the mid")]),
+        (OUTSIDE, "<think>cut</thi", [Reasoning("cut</thi")]),
+        (OUTSIDE, "<think>a</think>b</think>c", [Reasoning("a"), Text("b</think>c")]),
+        (INSIDE, "hm</think>\nYes.", [Reasoning("hm"), Text("Yes.")]),
+        (INSIDE, "<think>hm</think>\nYes.", [Reasoning("hm"), Text("Yes.")]),
+        (INSIDE + "\n</think>\n\n", "Yes.", [Text("Yes.")]),
+        (INSIDE, "", []),
+    ],
+)
+def test_reasoning_is_what_stands_between_the_tags(prompt: str, answer: str, parts: list[Part]) -> None:
+    assert _parts(prompt, answer) == parts
+
+
+SCRAPS = st.sampled_from(["<think>", "</think>", "<thi", "</", "\n", " ", "hm", "생각", "<", CALL])
+
+
+@given(st.lists(SCRAPS, max_size=8).map("".join), st.sampled_from([OUTSIDE, INSIDE]), st.data())
+def test_the_breaks_between_pieces_do_not_matter(answer: str, prompt: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(answer)), max_size=5)))
+    pieces = [answer[start:end] for start, end in zip([0, *cuts], [*cuts, len(answer)], strict=True)]
+    assert _parts(prompt, *pieces) == _parts(prompt, answer) == _parts(prompt, *answer)
+
+
+def test_reasoning_streams_as_it_comes() -> None:
+    splitter = ReasoningSplitter(INSIDE)
+    assert splitter.push("first ") == [Reasoning("first ")]
+    assert splitter.push("a < b<") == [Reasoning("a < b")]
+    assert splitter.push("/think>so") == [Text("so")]
+
+
+def test_only_templates_with_the_tag_are_of_models_that_think() -> None:
+    assert thinks("{% set content = content.split('</think>')[-1] %}")
+    assert not thinks("{{ messages[0].content }}")
+
+
+def test_calls_are_looked_for_behind_the_reasoning_alone() -> None:
+    interpreter = Interpreter(ReasoningSplitter(INSIDE), HermesParser(["f"]))
+    parts = (
+        interpreter.push(f"I could write {CALL}")
+        + interpreter.push(f"</think>\n\n{CALL}")
+        + interpreter.flush()
+    )
+    assert joined(parts) == [Reasoning(f"I could write {CALL}"), CallBegins(0, "f"), CallArguments(0, "{}")]
+
+
+def test_without_reasoning_and_tools_an_answer_is_text() -> None:
+    interpreter = Interpreter(None, None)
+    assert interpreter.push(f"<think>{CALL}") == [Text(f"<think>{CALL}")]
+    assert interpreter.push("") == interpreter.flush() == []
