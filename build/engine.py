@@ -45,7 +45,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
             progress.say(f"Building {destination.directory} ({reason}).")
             size = _build(recipe, opened, planned, destination)
             done = f"{destination.directory} is ready: {size / 1e6:.0f} MB, {recipe.quantization}."
-        if recipe.target == "onnx-dml":
+        if not recipe.target.on_triton:
             return f"{done}\nIt is served on Windows: slipway gateway --engine {destination.directory}"
         write_repository(destination.directory, repository)
     return f"{done}\nIts Triton models are in {repository}."

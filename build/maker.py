@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from build.checkpoint.checkpoint import Checkpoint
 from slipway.contract.manifest import Manifest
-from slipway.contract.recipe import Recipe, Target
+from slipway.contract.recipe import Recipe
+from slipway.contract.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,17 @@ class Maker(Protocol):
 
 
 def maker_of(target: Target) -> Maker:
-    """Imported only now: where TensorRT-LLM is compiled, nothing of ONNX is installed."""
-    if target == "tensorrt-llm":
-        from build.trtllm import engine as trtllm_engine
+    """The maker for a target, imported here: where TensorRT-LLM compiles, no ONNX package is installed."""
+    match target.runtime:
+        case "onnxruntime" | "genai":
+            from build.onnx import engine as onnx_engine
 
-        return trtllm_engine
-    if target == "tensorrt-llm-llmapi":
-        from build.trtllm import llmapi_engine
+            return onnx_engine
+        case "trtllm":
+            from build.trtllm import engine as trtllm_engine
 
-        return llmapi_engine
-    from build.onnx import engine as onnx_engine
+            return trtllm_engine
+        case "llmapi":
+            from build.trtllm import llmapi_engine
 
-    return onnx_engine
+            return llmapi_engine

@@ -16,13 +16,14 @@ from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from pydantic.fields import FieldInfo
 
-from slipway.contract.recipe import Target
+from slipway.contract.target import TARGETS, Target
 from slipway.gateway.api.body import IGNORED, Body, GenerationBody, Only
 from slipway.gateway.api.chat import ChatCompletionRequest
 from slipway.gateway.api.completions import CompletionRequest
 from slipway.gateway.api.tokens import DetokenizeRequest, TokenizeRequest
-from slipway.gateway.capabilities import MOST, REFUSED, WITH_SEVERAL_ENDS, named
+from slipway.gateway.capabilities import named
 
+_REFUSING = [target for target in TARGETS.values() if target.refuses]
 PAGE = Path(__file__).parent / "api.md"
 OTHERS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parent / "other_servers.yaml").read_text(encoding="utf-8")
@@ -69,13 +70,13 @@ def _compared(title: str, kind: str, schema: type[GenerationBody]) -> Iterator[s
     openai_fields = {name for each in _OPENAI[kind] for name in each.__annotations__}
     listed = {name for server in OTHERS.values() for names in server[kind].values() for name in names}
     yield f"## {title}\n"
-    targets = "".join(f" its {target} engines |" for target in REFUSED)
+    targets = "".join(f" its {target} engines |" for target in _REFUSING)
     yield f"| field | this server |{targets} OpenAI | vLLM | NVIDIA's frontend | |"
-    yield "|---|---|---|---|---|---|" + "---|" * len(REFUSED)
+    yield "|---|---|---|---|---|---|" + "---|" * len(_REFUSING)
     for name in [*schema.model_fields, *sorted((openai_fields | listed) - schema.model_fields.keys())]:
         field = schema.model_fields.get(name)
         known = "yes" if name in openai_fields else "refused"
-        engines = [_engines(target, name, field, schema) for target in REFUSED]
+        engines = [_engines(target, name, field, schema) for target in _REFUSING]
         others = [_other(server, kind, name) for server in OTHERS]
         cells = [f"`{name}`", _here(field), *engines, known, *others, _note(field)]
         yield f"| {' | '.join(cells)} |"
@@ -93,15 +94,15 @@ def _alone(title: str, schema: type[Body]) -> Iterator[str]:
 def _elsewhere() -> Iterator[str]:
     yield "## What some engines refuse, and why\n"
     yield "| engines | field | why, and the way out |\n|---|---|---|"
-    for target, fields in REFUSED.items():
-        for name, reason in fields.items():
+    for target in _REFUSING:
+        for name, reason in target.refuses.items():
             yield f"| {target} | `{name}` | {reason} |"
-    for target, fields in WITH_SEVERAL_ENDS.items():
-        for name, reason in fields.items():
+    for target in _REFUSING:
+        for name, reason in target.refuses_with_several_ends.items():
             yield f"| {target}, of a model with several end-of-sequence tokens | `{name}` | {reason} |"
-    for target, bounds in MOST.items():
-        for name, (most, reason) in bounds.items():
-            yield f"| {target}, above {most} | `{name}` | {reason} |"
+    for target in _REFUSING:
+        for name, limit in target.limits.items():
+            yield f"| {target}, above {limit.highest} | `{name}` | {limit.reason} |"
     yield ""
 
 
@@ -114,9 +115,9 @@ def _here(field: FieldInfo | None) -> str:
 
 
 def _engines(target: Target, name: str, field: FieldInfo | None, schema: type[GenerationBody]) -> str:
-    if name in {named(each, schema) for each in REFUSED[target]}:
-        return "refused" if name in REFUSED[target] else "0 alone"
-    mostly = name in WITH_SEVERAL_ENDS.get(target, {}) or name in MOST.get(target, {})
+    if name in {named(each, schema) for each in target.refuses}:
+        return "refused" if name in target.refuses else "0 alone"
+    mostly = name in target.refuses_with_several_ends or name in target.limits
     return "yes, mostly" if mostly else _here(field)
 
 

@@ -14,29 +14,23 @@ from build.onnx import builder as genai
 from build.onnx import drafts, graph, int4, int8
 from slipway.contract.errors import BuildError
 from slipway.contract.manifest import Manifest
-from slipway.contract.recipe import Quantization, Recipe, Target
+from slipway.contract.quantization import Quantization
+from slipway.contract.recipe import Recipe
 
 _BITS: dict[Quantization, int] = {"int8": 8, "int4": 4}
 # For the CPU the builder's graph is where these start from; for GPUs it stays as it is.
 _QUANTISERS = {"int8": int8, "int4": int4}
 _BUILT_WITH = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
-# Oldest onnxruntime that runs what the builder writes (8-bit MatMulNBits); DirectML's newest is 1.24.
-# For GPUs the package goes by another name, and the executor asks the one that is there for the device.
-_REQUIRES: dict[Target, dict[str, str]] = {
-    "onnx-cpu": {"onnxruntime": ">=1.24"},
-    "onnx-dml": {},
-    "onnx-cuda": {},
-}
 
 
 def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
     """Builds on any machine, so nothing is refused."""
-    on_cpu = recipe.target == "onnx-cpu"
+    on_cpu = recipe.target.device == "cpu"
     return Facts(
         method=_QUANTISERS[recipe.quantization].METHOD if on_cpu else genai.METHOD,
         versions={package: metadata.version(package) for package in _BUILT_WITH},
-        requires=_REQUIRES[recipe.target],
-        device=genai.PROVIDERS[recipe.target],
+        requires=dict(recipe.target.requires),
+        device=recipe.target.device,
         settings={"drafts": drafts.VERSION} if on_cpu else {},
     )
 
@@ -51,19 +45,19 @@ def make(
         for size in checkpoint.check_finite():
             advance(size)
     exported = work / "export"
-    genai.export(checkpoint, recipe.target, exported, log)
+    genai.export(checkpoint, recipe.target.device, exported, log)
     for name in genai.GRAPH_FILES:
         (exported / name).rename(engine / name)
-    if recipe.target == "onnx-cpu":
+    if recipe.target.device == "cpu":
         _QUANTISERS[recipe.quantization].quantise(engine, checkpoint)
         drafts.prepare(engine)
     graph.check(
         engine,
         checkpoint.architecture,
         _BITS[recipe.quantization],
-        _BITS[genai.QUANTIZATIONS[recipe.target]],
+        _BITS[genai.QUANTIZATIONS[recipe.target.device]],
         genai.BLOCK_SIZE,
-        genai.ACCURACY_LEVELS[recipe.target],
+        genai.ACCURACY_LEVELS[recipe.target.device],
     )
 
 

@@ -26,7 +26,8 @@ from build.trtllm.config import rotary_scaling
 from build.trtllm.mapping import Mapping
 from build.trtllm.rank_tensors import rank_tensors
 from slipway.contract.errors import BuildError
-from slipway.contract.recipe import CALIBRATED, CacheQuantization, Dtype, Quantization
+from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
+from slipway.contract.recipe import Dtype
 from slipway.text.file import read_text
 from slipway.text.tokenizer import Tokenizer
 

@@ -102,7 +102,7 @@ def commands(recipe: Recipe, model: Architecture, checkpoint: Path, output: Path
     Raises RecipeError when the recipe is for another target, BuildError when the model cannot be shared as
     it says.
     """
-    if recipe.target != "tensorrt-llm":
+    if not recipe.target.compiled:
         raise RecipeError(
             f"--dry-run shows the commands of target tensorrt-llm; an engine for {recipe.target} is built by "
             "this command itself, without it."

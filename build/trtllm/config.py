@@ -9,7 +9,7 @@ from build.checkpoint.architecture import Architecture
 from build.checkpoint.rope import Rope
 from build.trtllm.mapping import Mapping
 from build.trtllm.rank_tensors import GROUP_SIZE
-from slipway.contract.recipe import CALIBRATED, CacheQuantization, Quantization
+from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
 
 FILE_NAME = "config.json"
 # With int8 and int4 weights stay unquantised in the file: trtllm-build quantises them for the GPU it runs on.

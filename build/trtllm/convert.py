@@ -29,7 +29,8 @@ from build.trtllm.memory import TILES
 from build.trtllm.rank_tensors import PROJECTIONS, Block, RankTensor, rank_tensors
 from build.trtllm.tensor_file import TensorFile
 from slipway.contract.errors import BuildError, CheckpointError
-from slipway.contract.recipe import CALIBRATED, CacheQuantization, Dtype, Quantization
+from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
+from slipway.contract.recipe import Dtype
 
 _STORED: dict[Dtype, str] = {"bfloat16": "BF16", "float16": "F16"}
 # Bits of the exponent; where all are set, the number is NaN or infinity (IEEE 754).

@@ -31,7 +31,8 @@ from slipway.contract import devices
 from slipway.contract.devices import Device
 from slipway.contract.errors import BuildError, CheckpointError
 from slipway.contract.manifest import FileDigest, Manifest, open_engine
-from slipway.contract.recipe import CALIBRATED, Limits, Quantization, Recipe
+from slipway.contract.quantization import CALIBRATED, Quantization
+from slipway.contract.recipe import Limits, Recipe
 from slipway.text import template, tokenizer_info
 from slipway.text.tokenizer import Tokenizer
 
@@ -62,7 +63,7 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
         versions={LIBRARY: version},
         # An engine runs with the version that compiled it, and no other.
         requires={LIBRARY: f"=={version}"},
-        device="cuda",
+        device=recipe.target.device,
         compute_capability=device.capability,
         settings=settings(recipe),
     )

@@ -8,7 +8,7 @@ from typing import Self
 import yaml
 
 from slipway.contract.errors import RecipeError
-from slipway.contract.recipe import CacheQuantization, Quantization
+from slipway.contract.quantization import CacheQuantization, Quantization
 
 MIB = 1 << 20
 _FILE = Path(__file__).with_name("gpus.yaml")

@@ -25,9 +25,8 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
     return Facts(
         method="unquantised",
         versions={},
-        # Oldest whose LLM takes the arguments of `ensemble.llmapi_arguments`.
-        requires={"tensorrt_llm": ">=1.2"},
-        device="cuda",
+        requires=dict(recipe.target.requires),
+        device=recipe.target.device,
         settings={
             **recipe.model_dump(mode="json", include={"dtype": True, "parallel": {"tensor", "pipeline"}}),
             "kv_cache_quantization": recipe.kv_cache.quantization,

@@ -12,7 +12,7 @@ NVIDIA/TensorRT-LLM). They are set so that they come out at or above what public
 from build.checkpoint.architecture import Architecture
 from build.trtllm.mapping import Mapping
 from build.trtllm.rank_tensors import GROUP_SIZE
-from slipway.contract.recipe import CacheQuantization, Quantization
+from slipway.contract.quantization import CacheQuantization, Quantization
 
 MIB = 1 << 20
 TOKENS_PER_BLOCK = 32  # trtllm-build --tokens_per_block (tensorrt_llm/plugin/plugin.py)

@@ -9,7 +9,8 @@ from build.trtllm import memory
 from build.trtllm.gpu import Gpu
 from build.trtllm.mapping import Mapping
 from slipway.contract.errors import BuildError, RecipeError
-from slipway.contract.recipe import CALIBRATED, Limits, Quantization, Recipe
+from slipway.contract.quantization import CALIBRATED, Quantization
+from slipway.contract.recipe import Limits, Recipe
 
 GIB = 1 << 30
 _SHORTEST = 1024  # tokens; no sequence shorter than this is suggested
@@ -87,7 +88,7 @@ def make(recipe: Recipe, model: Architecture, gpu: Gpu) -> Plan:
     Raises RecipeError when the recipe is for another target or its limits contradict the model, BuildError
     when the model cannot be shared as it says.
     """
-    if recipe.target != "tensorrt-llm":
+    if not recipe.target.compiled:
         raise RecipeError(
             f"Recipe {recipe.name} is for target {recipe.target}; a plan is for tensorrt-llm. What "
             "weights take is on the page of `python -m build inspect CHECKPOINT`."

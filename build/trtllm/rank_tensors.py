@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from build.checkpoint.architecture import EMBEDDING, LM_HEAD, Architecture
 from build.trtllm.mapping import Mapping
-from slipway.contract.recipe import CALIBRATED, CacheQuantization, Quantization
+from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
 
 # Inputs that share a scale in int4-awq.
 GROUP_SIZE = 128

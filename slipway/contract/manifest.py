@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from slipway.contract import devices
 from slipway.contract.errors import EngineRefused, NoGpu, RecipeError
-from slipway.contract.recipe import Chat, KVCache, Limits, Parallel, Quantization, Target
+from slipway.contract.quantization import Quantization
+from slipway.contract.recipe import Chat, KVCache, Limits, Parallel
 from slipway.contract.recipe_file import read_recipe
+from slipway.contract.target import TargetByName
 
 FORMAT = 1
 FILE_NAME = "engine.json"
@@ -57,7 +59,7 @@ class Manifest(Frozen):
 
     format: int = FORMAT
     name: str
-    target: Target
+    target: TargetByName
     quantization: Quantization
     method: str | None = None
     limits: Limits

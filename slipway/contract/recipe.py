@@ -1,57 +1,20 @@
 """A recipe (engines/NAME.yaml): which checkpoint becomes which engine; read by `build`."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from slipway.contract.errors import RecipeError
+from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
+from slipway.contract.target import TARGETS, Target, TargetByName
 
-Target = Literal["onnx-cpu", "onnx-dml", "onnx-cuda", "tensorrt-llm", "tensorrt-llm-llmapi"]
-Quantization = Literal["none", "int8", "int4", "int4-awq", "int8-sq", "fp8"]
-CacheQuantization = Literal["none", "int8", "fp8"]
 Dtype = Literal["bfloat16", "float16"]
 ToolCallFormat = Literal["hermes", "llama3", "mistral"]
-# Forms whose scales are set while the model reads a text; so are those of a quantised KV cache.
-CALIBRATED: tuple[Quantization, ...] = ("int4-awq", "int8-sq", "fp8")
 Positive = Annotated[int, Field(gt=0)]
-QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
-    # The integer products of int8 are kernels of the CPU.
-    "onnx-cpu": ("int4", "int8"),
-    "onnx-dml": ("int4",),
-    "onnx-cuda": ("int4",),
-    "tensorrt-llm": get_args(Quantization),
-    # Its PyTorch backend loads the checkpoint as it is.
-    "tensorrt-llm-llmapi": ("none",),
-}
 DEFAULT_MAX_SEQ_LEN = 8192
-# In ONNX engines for a GPU every sequence in flight reserves max_seq_len tokens of its memory, and has a step
-# of its own; TensorRT-LLM pages its KV cache, and only the buffers of its decoder grow with the batch.
-DEFAULT_MAX_BATCH_SIZE: dict[Target, int] = {
-    "onnx-cpu": 16,
-    "onnx-dml": 4,
-    "onnx-cuda": 4,
-    "tensorrt-llm": 64,
-    "tensorrt-llm-llmapi": 64,
-}
-# Both as upstream has them: trtllm-build's --max_num_tokens, and KvCacheConfig's freeGpuMemoryFraction.
+# As trtllm-build has it (--max_num_tokens).
 DEFAULT_MAX_NUM_TOKENS = 8192
-DEFAULT_MEMORY_SHARE: dict[Target, float] = {
-    "onnx-cpu": 0.5,
-    "onnx-dml": 0.5,
-    "onnx-cuda": 0.5,
-    "tensorrt-llm": 0.9,
-    "tensorrt-llm-llmapi": 0.9,
-}
-_TENSORRT_LLM: tuple[Target, ...] = ("tensorrt-llm", "tensorrt-llm-llmapi")
-# What not every target has, by its key in a recipe.
-_TARGETS: dict[str, tuple[Target, ...]] = {
-    "dtype": _TENSORRT_LLM,
-    "calibration": ("tensorrt-llm",),
-    "parallel": _TENSORRT_LLM,
-    "limits.max_num_tokens": _TENSORRT_LLM,
-    "kv_cache.quantization": _TENSORRT_LLM,
-}
 
 
 class Section(BaseModel):
@@ -111,9 +74,9 @@ class RequestedLimits(Section):
                 f"limits.max_input_len {max_input_len} must be below max_seq_len, which is {max_seq_len} "
                 "here; lower it or raise max_seq_len."
             )
-        max_batch_size = self.max_batch_size or DEFAULT_MAX_BATCH_SIZE[target]
+        max_batch_size = self.max_batch_size or target.max_batch_size
         max_num_tokens = None
-        if target in _TENSORRT_LLM:
+        if "limits.max_num_tokens" in target.recipe_keys:
             # trtllm-build lowers what is more (check_max_num_tokens in tensorrt_llm/_common.py).
             most = max_batch_size * max_seq_len
             max_num_tokens = self.max_num_tokens or max(min(DEFAULT_MAX_NUM_TOKENS, most), max_batch_size)
@@ -122,7 +85,7 @@ class RequestedLimits(Section):
                     f"limits.max_num_tokens {max_num_tokens} is less than max_batch_size {max_batch_size}, "
                     "but a step has at least one token of every sequence; raise one or lower the other."
                 )
-            if target == "tensorrt-llm" and max_num_tokens > most:
+            if target.compiled and max_num_tokens > most:
                 raise RecipeError(
                     f"limits.max_num_tokens {max_num_tokens} is more than max_batch_size {max_batch_size} "
                     f"sequences of max_seq_len {max_seq_len} have; give {most} or less."
@@ -161,9 +124,7 @@ class RequestedKVCache(Section):
 
     def fitted(self, target: Target) -> KVCache:
         """The KV cache of an engine for `target`."""
-        return KVCache(
-            memory_share=self.memory_share or DEFAULT_MEMORY_SHARE[target], quantization=self.quantization
-        )
+        return KVCache(memory_share=self.memory_share or target.memory_share, quantization=self.quantization)
 
 
 class Parallel(Section):
@@ -226,7 +187,7 @@ class Recipe(Section):
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
     checkpoint: Path
     adapters: tuple[Path, ...] = ()
-    target: Target
+    target: TargetByName
     quantization: Quantization
     dtype: Dtype | None = None
     calibration: Path | None = None
@@ -238,26 +199,27 @@ class Recipe(Section):
     @model_validator(mode="after")
     def quantization_suits_target(self) -> Self:
         """Each target has kernels for some quantizations only."""
-        allowed = QUANTIZATIONS[self.target]
-        if self.quantization not in allowed:
-            suits = [target for target, forms in QUANTIZATIONS.items() if self.quantization in forms]
+        given = self.quantization
+        if given not in self.target.quantizations:
+            suits = ", ".join(name for name, target in TARGETS.items() if given in target.quantizations)
+            allowed = " or ".join(self.target.quantizations)
+            raise ValueError(f"quantization {given} is for target {suits}; give {allowed} for {self.target}")
+        cache = self.kv_cache.quantization
+        if cache not in self.target.cache_quantizations:
+            suits = ", ".join(name for name, target in TARGETS.items() if cache in target.cache_quantizations)
+            allowed = " or ".join(self.target.cache_quantizations)
             raise ValueError(
-                f"quantization {self.quantization} is for target {', '.join(suits)}; "
-                f"give {' or '.join(allowed)} for {self.target}"
+                f"kv_cache.quantization {cache} is for target {suits}; give {allowed} for {self.target}"
             )
         return self
 
     @model_validator(mode="after")
     def fields_suit_target(self) -> Self:
         """What a target does not have is an error, not an option without effect."""
-        for key, targets in _TARGETS.items():
-            if self.target not in targets and self._gives(key):
-                raise ValueError(f"{key} is for target {', '.join(targets)}; leave it out for {self.target}")
-        if self.target == "tensorrt-llm-llmapi" and self.kv_cache.quantization == "int8":
-            raise ValueError(
-                "kv_cache.quantization int8 is for target tensorrt-llm; give fp8 or none for "
-                "tensorrt-llm-llmapi, whose PyTorch backend has no other"
-            )
+        for key in dict.fromkeys(key for target in TARGETS.values() for key in target.recipe_keys):
+            if key not in self.target.recipe_keys and self._gives(key):
+                suits = ", ".join(name for name, target in TARGETS.items() if key in target.recipe_keys)
+                raise ValueError(f"{key} is for target {suits}; leave it out for {self.target}")
         if self.calibration and not self.calibrated:
             raise ValueError(
                 f"quantization {self.quantization} reads no calibration text; leave calibration out, or give "
@@ -277,7 +239,7 @@ class Recipe(Section):
     def calibrated(self) -> bool:
         """Whether a text is read to set scales by."""
         scaled = self.quantization in CALIBRATED or self.kv_cache.quantization != "none"
-        return scaled and self.target == "tensorrt-llm"
+        return scaled and "calibration" in self.target.recipe_keys
 
     def limits_for(self, context: int) -> Limits:
         """The limits of this engine for a model of `context` positions.
@@ -287,8 +249,8 @@ class Recipe(Section):
         limits = self.limits.fitted(context, self.target)
         tokens = limits.max_num_tokens
         cache = self.kv_cache.quantization
-        compiled = self.target == "tensorrt-llm"
-        whole = compiled and not self.kv_cache.fitted(self.target).chunks_prompts(self.quantization)
+        chunks = self.kv_cache.fitted(self.target).chunks_prompts(self.quantization)
+        whole = self.target.compiled and not chunks
         if whole and tokens is not None and limits.max_input_len > tokens:
             raise RecipeError(
                 f"kv_cache.quantization {cache} with quantization {self.quantization} rules out reading a "

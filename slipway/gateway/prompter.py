@@ -15,7 +15,7 @@ from slipway.gateway.api.body import GenerationBody
 from slipway.gateway.api.chat import ChatCompletionRequest, Message
 from slipway.gateway.api.completions import CompletionRequest
 from slipway.gateway.api.tokens import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
-from slipway.gateway.capabilities import TEXT_ONLY, check
+from slipway.gateway.capabilities import check
 from slipway.gateway.conversation import check_conversation, conversation, tools_offered
 from slipway.gateway.errors import NotOffered
 from slipway.gateway.grammars.structure import binds_calls
@@ -154,7 +154,7 @@ class Prompter:
     ) -> list[Mapping[str, Any]]:
         """The conversation as the chat template reads it, tools in words where it knows none."""
         turns = conversation(messages, self.manifest.chat.system)
-        if self.manifest.target not in TEXT_ONLY:
+        if not self.manifest.target.text_only:
             turns = self.quotation.marked(turns)
         if self.habits.knows_tools:
             return turns

@@ -91,10 +91,10 @@ def triton(engines: Path, url: str, max_queue: int) -> Start:
 
     def model(folder: Path, prompter: Prompter) -> Model:
         manifest = prompter.manifest
-        if manifest.target == "tensorrt-llm-llmapi":
+        if manifest.target.runtime == "llmapi":
             backend: Backend = LlmapiBackend(manifest.name, url)
         else:
-            grammars = GrammarCheck(folder, manifest) if manifest.target == "tensorrt-llm" else None
+            grammars = GrammarCheck(folder, manifest) if manifest.target.compiled else None
             backend = TritonBackend(manifest.name, manifest.target, url, grammars)
         return Model(prompter, backend, _queue(prompter, max_queue))
 

@@ -24,6 +24,6 @@ def compiled(repository: Path) -> list[Manifest]:
         # One that is refused has no processes; its stage says why when Triton loads it.
         with suppress(EngineRefused):
             manifest = Manifest.read(directory)
-            if manifest.target == "tensorrt-llm":
+            if manifest.target.compiled:
                 found.append(manifest)
     return found

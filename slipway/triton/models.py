@@ -77,7 +77,7 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
 
     engine_dir: where the stages find the engine, absolute or relative to the checkout.
     """
-    if manifest.target == "tensorrt-llm-llmapi":
+    if manifest.target.runtime == "llmapi":
         return (_llmapi(manifest, engine_dir),)
     name, rows = manifest.name, manifest.limits.max_batch_size
     inputs, outputs = _extras(manifest)
@@ -127,14 +127,14 @@ def _llmapi(manifest: Manifest, engine_dir: str) -> PythonModel:
 
 def _extras(manifest: Manifest) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Inputs and outputs that the engine stage has beside upstream's, by the same names as the ensemble."""
-    if manifest.target == "tensorrt-llm":
+    if manifest.target.compiled:
         return (), ()
     return interface.ONNX_INPUTS, interface.ONNX_OUTPUTS
 
 
 def _with_logits(manifest: Manifest, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The same, with the type that the logits of this engine have."""
-    if manifest.target != "tensorrt-llm":
+    if not manifest.target.compiled:
         return tensors
     logits = interface.LOGITS
     return tuple(
@@ -147,7 +147,7 @@ def _engine(manifest: Manifest, engine_dir: str) -> PythonModel | TrtllmModel:
     name, rows = engine_stage(manifest.name), manifest.limits.max_batch_size
     inputs = _with_logits(manifest, interface.ENGINE_INPUTS)
     outputs = _with_logits(manifest, interface.ENGINE_OUTPUTS)
-    if manifest.target == "tensorrt-llm":
+    if manifest.target.compiled:
         parameters = _compiled(manifest, engine_dir)
         return TrtllmModel(name, rows, inputs, outputs, parameters.texts())
     return PythonModel(

@@ -10,6 +10,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import KVCache, Limits, Parallel
+from slipway.contract.target import TARGETS
 from slipway.triton import config, interface, llmapi_arguments, llmapi_interface, models
 from slipway.triton.config import Ensemble, PythonModel, Tensor
 from slipway.triton.repository import write_repository
@@ -137,7 +138,7 @@ def names(tensors: tuple[Tensor, ...]) -> list[str]:
 def test_what_is_our_own_is_beside_theirs_and_only_where_the_engine_has_it(
     made: Any, engine_dir: Path
 ) -> None:
-    compiled = Manifest.read(engine_dir).model_copy(update={"target": "tensorrt-llm"})
+    compiled = Manifest.read(engine_dir).model_copy(update={"target": TARGETS["tensorrt-llm"]})
     for models_, extra_inputs, extra_outputs in (
         (made, interface.ONNX_INPUTS, interface.ONNX_OUTPUTS),
         (models.of_engine(compiled, "engine"), (), ()),
@@ -156,7 +157,7 @@ def test_what_is_our_own_is_beside_theirs_and_only_where_the_engine_has_it(
 def llmapi(engine_dir: Path) -> Manifest:
     return Manifest.read(engine_dir).model_copy(
         update={
-            "target": "tensorrt-llm-llmapi",
+            "target": TARGETS["tensorrt-llm-llmapi"],
             "quantization": "none",
             "kv_cache": KVCache(memory_share=0.7, quantization="fp8"),
             "parallel": Parallel(tensor=2, pipeline=2),

@@ -112,7 +112,7 @@ def test_an_engine_for_a_gpu_is_built_and_tried_without_one(bench: Bench, target
     said = bench.build()
     assert "8 tokens in" in said
     manifest = open_engine(bench.engine)
-    assert (manifest.target, manifest.device, manifest.limits.max_batch_size) == (target, device, 4)
+    assert (manifest.target.name, manifest.device, manifest.limits.max_batch_size) == (target, device, 4)
     provider = json.loads((bench.engine / "genai_config.json").read_text())["model"]["decoder"]
     assert [*provider["session_options"]["provider_options"][0]] == [device]
     assert (bench.root / "repository").exists() == (target == "onnx-cuda"), "Triton has no DirectML"

@@ -106,7 +106,7 @@ def test_an_engine_is_compiled_with_all_that_serving_needs_beside_it(place: Plac
     manifest = Manifest.read(place.engine)
     manifest.verify(place.engine)
     assert set(manifest.files) == files - {"engine.json"}
-    assert (manifest.target, manifest.method) == ("tensorrt-llm", "unquantised")
+    assert (manifest.target.name, manifest.method) == ("tensorrt-llm", "unquantised")
     assert (manifest.device, manifest.compute_capability) == ("cuda", "8.9")
     assert manifest.parallel.world_size == 2
     assert manifest.versions["tensorrt_llm"] == "1.2.1"

@@ -100,7 +100,7 @@ def test_a_prefix_is_gone_on_with_where_a_generator_can(engine: Engine, director
     with closing(Engine(directory, cache_bytes=0, on_cpu=True)) as cold:
         expected = [Answer(cold, "cold", tokens, EXACT).exact() for tokens in turns]
     warm = [Answer(engine, "warm", tokens, EXACT).rest() for tokens in turns]
-    appends = engine.manifest.target == "onnx-cuda"
+    appends = engine.manifest.target.device == "cuda"
     assert [deltas[0].cached_tokens for deltas in warm] == [0, 300 if appends else 0]
     assert [replace(joined(deltas), cached_tokens=None) for deltas in warm] == expected
 
@@ -132,7 +132,7 @@ def test_many_requests_do_not_grow_resident_memory(engine: Engine) -> None:
 
 
 def test_without_its_gpu_an_engine_is_refused_with_what_to_install(directory: Path) -> None:
-    target = open_engine(directory).target
+    target = open_engine(directory).target.name
     device, packages = {"onnx-dml": ("DirectML", "directml"), "onnx-cuda": ("CUDA", "cuda")}[target]
     with pytest.raises(EngineRefused, match=rf"built for {device}.*slipway\[{packages}\].*onnx-cpu"):
         Engine(directory)

@@ -2,12 +2,13 @@
 
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Chat, Limits
+from slipway.contract.target import TARGETS
 
 
 def manifest(limits: Limits, vocab_size: int, chat: Chat | None = None) -> Manifest:
     return Manifest(
         name="small",
-        target="onnx-cpu",
+        target=TARGETS["onnx-cpu"],
         quantization="int4",
         limits=limits,
         chat=chat or Chat(),

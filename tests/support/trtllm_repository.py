@@ -12,6 +12,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.contract.manifest import FILE_NAME, FileDigest, Manifest
 from slipway.contract.stages import engine_stage
+from slipway.contract.target import TARGETS
 from slipway.text import template, tokenizer, tokenizer_info
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.repository import write_repository
@@ -27,7 +28,13 @@ def compiled_engine(onnx: Path, directory: Path, **changes: Any) -> Path:
         shutil.copy(onnx / name, engine)
     built = Manifest.read(onnx)
     built = built.model_copy(
-        update={"name": NAME, "target": "tensorrt-llm", "quantization": "none", "requires": {}, **changes}
+        update={
+            "name": NAME,
+            "target": TARGETS["tensorrt-llm"],
+            "quantization": "none",
+            "requires": {},
+            **changes,
+        }
     )
     info = tokenizer_info.tokenizer_info(Tokenizer.load(engine), built.eos_token_ids)
     (engine / tokenizer_info.FILE_NAME).write_text(info, encoding="utf-8")

@@ -23,8 +23,8 @@ from slipway.contract.generation import (
     SamplingParams,
     TopLogProbs,
 )
-from slipway.contract.recipe import Target
 from slipway.contract.stages import engine_stage
+from slipway.contract.target import Target
 from slipway.gateway.backends.base import Load
 from slipway.gateway.backends.tensors import Tensors
 from slipway.gateway.backends.triton_model import TritonModel, tensor
@@ -50,7 +50,7 @@ class TritonBackend:
 
     def __init__(self, model: str, target: Target, url: str, grammars: GrammarCheck | None) -> None:
         self._name = model
-        self._onnx = target != "tensorrt-llm"
+        self._onnx = not target.compiled
         self._model = TritonModel(model, url, _tensors(self._onnx))
         self._grammars = grammars
         self._stops: set[asyncio.Task[None]] = set()

@@ -17,7 +17,7 @@ def open_executor(
     hold max_len positions, or is made for a device that the packages here do not reach.
     """
     # Each executor brings its library, and a machine need not have the other's.
-    if manifest.target == "onnx-cpu":
+    if manifest.target.runtime == "onnxruntime":
         from slipway.runtime.executors.onnxruntime import SlotExecutor
 
         return SlotExecutor(directory, slots, max_len, threads)

@@ -14,7 +14,7 @@ import onnxruntime_genai as og
 
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
-from slipway.contract.recipe import Target
+from slipway.contract.target import Device
 from slipway.runtime.cpu import attend_without_flash
 from slipway.runtime.executors.base import Capabilities
 from slipway.runtime.executors.genai_config import check_context, read_model
@@ -24,23 +24,23 @@ _NEVER = np.float32(-1e30)  # a logit that is not chosen
 _FLOAT16 = 2  # bytes: keys and values of the graphs that the builder writes for GPUs
 
 
-class _Device(NamedTuple):
+class _Provider(NamedTuple):
     name: str
     packages: str
     available: Callable[[], bool]
     capabilities: Capabilities
 
 
-_DEVICES: dict[Target, _Device] = {
+_PROVIDERS: dict[Device, _Provider] = {
     # GenAI refuses to append to a generator on DirectML that is not empty (src/generators.cpp,
     # AppendTokens: "Continuous decoding is not supported").
-    "onnx-dml": _Device(
+    "dml": _Provider(
         "DirectML",
         "slipway[directml] on Windows",
         og.is_dml_available,
         Capabilities(appends=False, copies=False, reserves=True, extends=False),
     ),
-    "onnx-cuda": _Device(
+    "cuda": _Provider(
         "CUDA",
         "slipway[cuda]",
         og.is_cuda_available,
@@ -63,7 +63,7 @@ class GeneratorExecutor:
 
         max_len, threads, on_cpu: as of `open_executor`, and so are the errors raised.
         """
-        device = _DEVICES[manifest.target]
+        device = _PROVIDERS[manifest.target.device]
         if not on_cpu and not device.available():
             raise EngineRefused(
                 f"Engine {manifest.name} is built for {device.name}, which the onnxruntime-genai here, "

@@ -27,7 +27,7 @@ class TritonPythonModel:
         directory = stage.engine_dir(args)
         manifest = open_engine(directory, FILES)
         self._engine_stage = engine_stage(manifest.name)
-        self._compiled = manifest.target == "tensorrt-llm"
+        self._compiled = manifest.target.compiled
         self._eos_token_ids = frozenset(manifest.eos_token_ids)
         self._streams = Streams(Tokenizer.load(directory))
         self._left: set[int] = set()  # streams told to stop, until they do

@@ -17,7 +17,7 @@ class TritonPythonModel:
         """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
         directory = stage.engine_dir(args)
         # NVIDIA's engine model holds nothing against the manifest; this stage does it for both.
-        compiled = Manifest.read(directory).target == "tensorrt-llm"
+        compiled = Manifest.read(directory).target.compiled
         self._manifest = open_engine(directory, None if compiled else FILES)
         self._tokenizer = Tokenizer.load(directory)
 

@@ -25,7 +25,7 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
         )
     ids = _prompt_ids(tensors, tokenizer)
     stop_words = _word_ids(tensors, "STOP_WORDS_DICT", "stop_words", tokenizer)
-    if manifest.target == "tensorrt-llm":
+    if manifest.target.compiled:
         stop_words += _other_ends(tensors, manifest)
     outputs = {
         "INPUT_ID": np.array([ids], np.int32),

@@ -15,7 +15,7 @@ from build.trtllm.calibration import Calibration, Run
 from build.trtllm.convert import convert
 from build.trtllm.mapping import Mapping
 from slipway.contract.errors import BuildError
-from slipway.contract.recipe import CacheQuantization, Quantization
+from slipway.contract.quantization import CacheQuantization, Quantization
 
 LLAMA = CONFIGS["llama-3.1"]  # a context of 256; its tokenizer has a token for each byte, and adds no BOS
 

@@ -15,7 +15,8 @@ from support.architectures import CONFIGS
 from build.trtllm.convert import convert
 from build.trtllm.mapping import Mapping
 from slipway.contract.errors import BuildError, CheckpointError, SlipwayError
-from slipway.contract.recipe import Dtype, Quantization
+from slipway.contract.quantization import Quantization
+from slipway.contract.recipe import Dtype
 
 LLAMA = CONFIGS["llama-3.1"]
 ONE = Mapping()

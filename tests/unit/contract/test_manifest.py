@@ -7,6 +7,7 @@ from support import trtllm_stand_in
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import FILE_NAME, FileDigest, Manifest, open_engine
 from slipway.contract.recipe import Chat, Limits
+from slipway.contract.target import TARGETS
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def engine(tmp_path: Path) -> Path:
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
     manifest = Manifest(
         name="tiny",
-        target="onnx-cpu",
+        target=TARGETS["onnx-cpu"],
         quantization="int4",
         limits=Limits(max_batch_size=4, max_input_len=100, max_seq_len=128),
         chat=Chat(system="Be brief.", stop=("###",)),

@@ -8,6 +8,7 @@ from support.paths import ROOT
 from slipway.contract.errors import RecipeError
 from slipway.contract.recipe import Recipe, RequestedLimits
 from slipway.contract.recipe_file import read_recipe
+from slipway.contract.target import TARGETS
 
 GOOD = "name: a\ncheckpoint: c\ntarget: onnx-cpu\nquantization: int4\n"
 LLMAPI = "name: a\ncheckpoint: c\ntarget: tensorrt-llm-llmapi\nquantization: none\n"
@@ -75,10 +76,13 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
             "parallel is for target tensorrt-llm, tensorrt-llm-llmapi; leave",
         ),
         (LLMAPI.replace("none", "int8"), "give none for tensorrt-llm-llmapi"),
-        (LLMAPI + "kv_cache:\n  quantization: int8\n", "give fp8 or none for tensorrt-llm-llmapi"),
+        (LLMAPI + "kv_cache:\n  quantization: int8\n", "give none or fp8 for tensorrt-llm-llmapi"),
         (LLMAPI + "calibration: a.txt\n", "calibration is for target tensorrt-llm; leave it out for"),
         (GOOD + "limits:\n  max_num_tokens: 9\n", "r.yaml:6: limits.max_num_tokens is for target tensorrt-"),
-        (GOOD + "kv_cache:\n  quantization: int8\n", "kv_cache.quantization is for target tensorrt-llm"),
+        (
+            GOOD + "kv_cache:\n  quantization: int8\n",
+            "int8 is for target tensorrt-llm; give none for onnx-cpu",
+        ),
         (
             GOOD.replace("onnx-cpu", "tensorrt-llm") + "parallel:\n  data: 2\n",
             "r.yaml:6: parallel.data: unknown key; allowed here: tensor, pipeline, gpus.",
@@ -114,18 +118,18 @@ def test_a_missing_recipe_is_one_sentence(tmp_path: Path) -> None:
 
 @given(context=st.integers(2, 1_000_000))
 def test_limits_that_nobody_gave_fit_every_model(context: int) -> None:
-    limits = RequestedLimits().fitted(context, "onnx-cpu")
+    limits = RequestedLimits().fitted(context, TARGETS["onnx-cpu"])
     assert limits.max_input_len < limits.max_seq_len <= min(context, 8192)
 
 
 def test_fewer_sequences_are_in_flight_where_each_reserves_its_memory() -> None:
-    batch = [RequestedLimits().fitted(2048, target).max_batch_size for target in ("onnx-cpu", "onnx-dml")]
-    assert batch == [16, 4]
-    assert RequestedLimits(max_batch_size=9).fitted(2048, "onnx-dml").max_batch_size == 9
+    assert RequestedLimits().fitted(2048, TARGETS["onnx-cpu"]).max_batch_size == 16
+    assert RequestedLimits().fitted(2048, TARGETS["onnx-dml"]).max_batch_size == 4
+    assert RequestedLimits(max_batch_size=9).fitted(2048, TARGETS["onnx-dml"]).max_batch_size == 9
 
 
 def test_a_context_that_was_asked_for_is_kept() -> None:
-    limits = RequestedLimits(max_seq_len=32768).fitted(131072, "onnx-cpu")
+    limits = RequestedLimits(max_seq_len=32768).fitted(131072, TARGETS["onnx-cpu"])
     assert (limits.max_input_len, limits.max_seq_len) == (32767, 32768)
 
 

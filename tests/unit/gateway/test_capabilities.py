@@ -6,11 +6,12 @@ from support import manifests
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.manifest import Manifest
-from slipway.contract.recipe import Limits, Target
+from slipway.contract.recipe import Limits
+from slipway.contract.target import TARGETS
 from slipway.gateway.api.body import GenerationBody
 from slipway.gateway.api.chat import ChatCompletionRequest
 from slipway.gateway.api.completions import CompletionRequest
-from slipway.gateway.capabilities import REFUSED, check
+from slipway.gateway.capabilities import check
 from slipway.gateway.errors import http_error
 from slipway.gateway.validation import parse
 
@@ -54,10 +55,10 @@ NOTHING: dict[str, Any] = {
 }
 
 
-def engine(target: Target, ends: tuple[int, ...] = (2,)) -> Manifest:
+def engine(target: str, ends: tuple[int, ...] = (2,)) -> Manifest:
     limits = Limits(max_batch_size=4, max_input_len=99, max_seq_len=100)
     made = manifests.manifest(limits, vocab_size=1000)
-    return made.model_copy(update={"target": target, "eos_token_ids": ends})
+    return made.model_copy(update={"target": TARGETS[target], "eos_token_ids": ends})
 
 
 def body(field: str, value: object, **fields: object) -> GenerationBody:
@@ -72,9 +73,9 @@ def body(field: str, value: object, **fields: object) -> GenerationBody:
 
 def test_every_field_that_is_refused_is_one_of_a_body() -> None:
     known = ChatCompletionRequest.model_fields.keys() | CompletionRequest.model_fields.keys()
-    for reasons in REFUSED.values():
-        assert reasons.keys() <= known
-    assert REFUSED[LLMAPI].keys() == ASKS.keys()
+    for target in TARGETS.values():
+        assert target.refuses.keys() <= known
+    assert TARGETS[LLMAPI].refuses.keys() == ASKS.keys()
 
 
 @pytest.mark.parametrize("field", ASKS)
@@ -124,7 +125,7 @@ def test_what_the_engine_model_cannot_do_is_refused_there_with_the_way_out_and_n
         ("onnx-cpu", 1025, True),
     ],
 )
-def test_a_top_k_that_would_be_clipped_is_refused(target: Target, top_k: int, taken: bool) -> None:
+def test_a_top_k_that_would_be_clipped_is_refused(target: str, top_k: int, taken: bool) -> None:
     asked, served = body("top_k", top_k), engine(target).model_copy(update={"vocab_size": 50_000})
     if taken:
         check(asked, served)

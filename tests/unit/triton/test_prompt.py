@@ -8,6 +8,7 @@ from support import manifests
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.recipe import Limits
+from slipway.contract.target import TARGETS
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.stages import words
 from slipway.triton.stages.prompt import prepare
@@ -17,7 +18,7 @@ LIMITS = Limits(max_batch_size=4, max_input_len=63, max_seq_len=64)
 
 def prepared(tokenizer: Tokenizer, target: str, **inputs: Any) -> dict[str, Any]:
     engine = manifests.manifest(LIMITS, 1000)
-    engine = engine.model_copy(update={"target": target, "eos_token_ids": (2, 7, 9)})
+    engine = engine.model_copy(update={"target": TARGETS[target], "eos_token_ids": (2, 7, 9)})
     tensors = {"QUERY": np.array([[b"hi"]], object), "REQUEST_OUTPUT_LEN": np.array([[4]], np.int32)}
     return prepare(tensors | inputs, tokenizer, engine)
 
