@@ -16,17 +16,12 @@ from rich.progress import TextColumn
 from bench import environment, prompts, report
 from bench.answer import RequestFailed
 from bench.api_key import ApiKey
-from bench.conversion import convert
-from bench.ended import ended
-from bench.frontend import frontend
 from bench.json_file import JsonFile
 from bench.latency import latency
 from bench.measurement import summarise
 from bench.progress import bar_of, interruptible
 from bench.server import Server
-from bench.serving import http
 from bench.side_by_side import runtime
-from bench.speculation import speculation
 from bench.users import Load, Run, drive
 from bench.users import Progress as Stand
 
@@ -37,24 +32,12 @@ app = typer.Typer(
 
 @app.callback()
 def bench() -> None:
-    """Measure a server under load (`run`), engines side by side (`runtime`), what HTTP costs (`http`).
-
-    And what the gateway itself costs, with an engine that takes no time (`frontend`), and what an engine
-    still does for an answer that nobody waits for (`ended`).
-
-    Also in process: what drafting gains on repetitive answers (`speculation`), what known prefixes save and
-    long prompts cost (`latency`). And what converting for TensorRT-LLM takes (`convert`).
-    """
+    """Measure a server under load, engines side by side, and what waits for what inside one engine."""
     environment.shed()
 
 
 app.command()(runtime)
-app.command()(http)
-app.command()(frontend)
-app.command()(ended)
-app.command()(speculation)
 app.command()(latency)
-app.command()(convert)
 
 
 @app.command()

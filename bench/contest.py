@@ -45,14 +45,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One point run once by one contestant (`name`) in one round, counted from 0; see `Timing`."""
+    """One point run once by one contestant (`name`) in one round, counted from 0."""
 
     name: str
     point: Point
     round: int
     seconds: float
-    session_s: float | None = None
-    cpu_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def tokens_per_s(self) -> float:
@@ -122,15 +120,15 @@ class Contest:
         }
         return max(medians, key=lambda name: medians[name], default=None)
 
-    def ratio(self, name: str, point: Point) -> Figure | None:
-        """Throughput of a contestant whose speed counts over the best peer's, of the rounds that both ran."""
-        best = self.best_peer(point)
-        counting = {entry.name for entry in self.entries if self.counts(entry)}
-        return None if best is None or name not in counting else self.ratio_to(best, name, point)
+    def ratio(self, entry: Entry, point: Point) -> Figure | None:
+        """Throughput over the engine's in process or, without `behind`, the best peer's.
 
-    def ratio_to(self, other: str, name: str, point: Point) -> Figure | None:
-        """Throughput of a contestant over another's, of the rounds that both ran."""
-        own, theirs = self._by_round(name, point), self._by_round(other, point)
+        None where its speed does not count, and where the two have no round in common.
+        """
+        other = entry.behind or self.best_peer(point)
+        if other is None or not self.counts(entry):
+            return None
+        own, theirs = self._by_round(entry.name, point), self._by_round(other, point)
         return Figure.of([own[number] / theirs[number] for number in own.keys() & theirs.keys()])
 
     def _by_round(self, name: str, point: Point) -> dict[int, float]:
@@ -169,7 +167,7 @@ def hold(
             with _dropping_out(contest, entry.name):
                 running[entry.name] = Contestant(entry)
                 contest.versions[entry.name] = running[entry.name].version
-                if reading and contest.checkpoint_perplexity is not None:
+                if reading and contest.checkpoint_perplexity is not None and not entry.behind:
                     contest.perplexities[entry.name] = _read(running[entry.name], entry.name, reading, report)
                 largest = max(points, key=lambda point: point.requests)
                 warm_up = prompts(largest.requests, largest.prompt_tokens)
@@ -180,9 +178,8 @@ def hold(
                 report(f"round {number + 1}: {name}")
                 if name not in contest.failures:
                     with _dropping_out(contest, name):
-                        timing = running[name].run(batch, point.max_tokens)
-                        sample = Sample(name, point, number, timing.seconds, timing.session_s, timing.cpu_s)
-                        contest.samples.append(sample)
+                        seconds = running[name].run(batch, point.max_tokens)
+                        contest.samples.append(Sample(name, point, number, seconds))
     except KeyboardInterrupt:
         contest.interrupted = True
     finally:

@@ -1,6 +1,6 @@
 """One engine under measurement: a child process that runs batches and says how long they took.
 
-Used by `bench.contest`, `bench.speculation` and `bench.latency`. The lines are described in
+The lines are described in
 `bench.peers.child`; our own engine speaks the same and tells more (`slipway measure`).
 """
 
@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
 from typing import IO, Any
@@ -29,42 +29,26 @@ class Entry:
     """What takes part: a name, the command of its process, and whether it is ours or a peer.
 
     may_lose: share of perplexity it may lose to the checkpoint for its speed to count.
+    behind: the name of the entry in process, where this is the same engine behind its servers.
     """
 
     name: str
     command: tuple[str, ...]
     ours: bool
     may_lose: float = inf
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """What a batch took.
-
-    session_s: seconds of it inside onnxruntime, where the contestant counts them.
-    cpu_s: CPU seconds by part, of contestants that are several processes.
-    """
-
-    seconds: float
-    session_s: float | None = None
-    cpu_s: dict[str, float] = field(default_factory=dict)
+    behind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What our engine made of a batch, told in full (`runtime/measure.py`).
 
-    token_ids, times: of each answer its tokens, and when each came, in seconds from the start.
+    times: of each answer, when each of its tokens came, in seconds from the start.
     arrived: of each prompt that came meanwhile when it was submitted and when it had its token.
-    drafted, accepted: tokens that were guessed, and how many of them were right.
     """
 
-    seconds: float
-    token_ids: list[list[int]]
     times: list[list[float]]
     arrived: list[tuple[float, float]]
-    drafted: int
-    accepted: int
 
 
 class Contestant:
@@ -92,13 +76,13 @@ class Contestant:
             self.close()
             raise
 
-    def run(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> Timing:
-        """Time all prompts at once, from the token ids to the last token of the last answer.
+    def run(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> float:
+        """Seconds of all prompts at once, from the token ids to the last token of the last answer.
 
         Raises ContestantFailed when the process ends, or an answer does not have exactly `max_tokens` tokens.
         """
         line = self._asked({"prompts": [list(prompt) for prompt in prompts], "max_tokens": max_tokens})
-        return timing_of(line, len(prompts), max_tokens)
+        return seconds_of(line, len(prompts), max_tokens)
 
     def ask(self, batch: dict[str, Any]) -> Answers:
         """Have our own engine run a batch, as `runtime/measure.py` describes it.
@@ -107,12 +91,8 @@ class Contestant:
         """
         line = self._asked(batch)
         return Answers(
-            _field(line, "seconds"),
-            _field(line, "answers"),
             _field(line, "times"),
             [(submitted, came) for submitted, came in _field(line, "arrived")],
-            _field(line, "draft_tokens"),
-            _field(line, "accepted_tokens"),
         )
 
     def foretell(self, windows: Sequence[Sequence[int]]) -> Iterator[list[float]]:
@@ -158,17 +138,15 @@ class Contestant:
         return said[-1] if said else f"its process ended with {self._process.returncode}"
 
 
-def timing_of(line: str, prompts: int, max_tokens: int) -> Timing:
-    """What an answer line says of the time.
+def seconds_of(line: str, prompts: int, max_tokens: int) -> float:
+    """The seconds in an answer line.
 
     Raises ContestantFailed unless every one of the `prompts` answers has exactly `max_tokens` tokens.
     """
     tokens = _field(line, "tokens")
     if tokens != [max_tokens] * prompts:
         raise ContestantFailed(f"it made {tokens} tokens instead of {max_tokens} for each of {prompts}")
-    seconds = float(_field(line, "seconds"))
-    also = json.loads(line)
-    return Timing(seconds, also.get("session_s"), also.get("cpu_s", {}))
+    return float(_field(line, "seconds"))
 
 
 def log_probs_of(line: str, tokens: int) -> list[float]:

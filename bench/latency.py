@@ -149,7 +149,7 @@ def latency(
 
 def _prefix(ours: Contestant, make: Callable[[int, int], list[list[int]]], tokens: int, end: int) -> Prefix:
     (prefix,), ends = make(1, tokens), make(1 + ENDS, end)
-    cold, *seen = (ours.run([prefix + each], 1).seconds for each in ends)
+    cold, *seen = (ours.run([prefix + each], 1) for each in ends)
     return Prefix(cold, seen)
 
 

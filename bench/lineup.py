@@ -53,6 +53,16 @@ def ours(materials: Materials) -> list[Entry]:
     ]
 
 
+def over_http(materials: Materials) -> list[Entry]:
+    """The same engines behind the gateway, and behind the gateway and Triton, with their own threads."""
+    command = (sys.executable, "-m", "bench.over_http")
+    return [
+        Entry(f"{entry.name}, {way}", (*command, way, str(engine.resolve())), ours=True, behind=entry.name)
+        for engine, entry in zip(materials.engines, ours(materials), strict=True)
+        for way in ("local", "triton")
+    ]
+
+
 def checkpoint(materials: Materials) -> Entry | None:
     """The checkpoint in fp32, which quality is held against; None when it is not there."""
     if not materials.checkpoint or not find_spec("transformers"):

@@ -1,11 +1,9 @@
-"""Our engine behind its servers, as a contestant: they are child processes, and this one is all the clients.
+"""Our engine behind its servers: `python -m bench.over_http local|triton ENGINE`.
 
-    python -m bench.over_http local|triton ENGINE
-
-Started by `bench.serving`; speaks the lines of `bench.contestant`. Prompts become text and go to
-/v1/completions, streamed, one connection each, all at the same time. The seconds run from the first
-connection to the end of the last answer. The clients share the machine with what they measure, so they only
-collect bytes meanwhile and read them when the time is taken; `cpu_s` says what they and all others used.
+The servers are child processes; this process is the clients. It speaks the lines of `bench.peers.child`.
+Prompts are sent as text to /v1/completions, streamed, all at once, one connection each. The seconds run from
+the first connection to the end of the last answer. The clients share the machine with the servers, so they
+only collect bytes while the time runs and parse them afterwards.
 """
 
 import asyncio
@@ -18,11 +16,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
 from tokenizers import Tokenizer
 
 from bench.contestant import ROOT
@@ -45,20 +41,18 @@ def main() -> None:
             batch = json.loads(line)
             texts = [tokenizer.decode(ids) for ids in batch["prompts"]]
             requests = [_request(engine.name, text, batch["max_tokens"]) for text in texts]
-            before, started = _cpu_seconds(server), time.perf_counter()
+            started = time.perf_counter()
             responses = asyncio.run(_ask(port, requests))
             seconds = time.perf_counter() - started
-            cpu_s = _cpu_seconds(server)
-            cpu_s.subtract(before)
             tokens = [_tokens(response) for response in responses]
-            print(json.dumps({"tokens": tokens, "seconds": seconds, "cpu_s": cpu_s}), flush=True)
+            print(json.dumps({"tokens": tokens, "seconds": seconds}), flush=True)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait()
 
 
 def _local(engine: Path, port: int) -> "subprocess.Popen[bytes]":
-    return _start(["gateway", "--engine", str(engine), "--port", str(port)])
+    return _start(["slipway", "gateway", "--engine", str(engine), "--port", str(port)])
 
 
 def _triton(engine: Path, port: int) -> "subprocess.Popen[bytes]":
@@ -66,7 +60,7 @@ def _triton(engine: Path, port: int) -> "subprocess.Popen[bytes]":
     repository = ROOT / ".cache" / "bench" / engine.name
     _start(["build", "repository", str(engine), "--repository", str(repository)]).wait()
     ports = [f"--triton-{service}-port={free_port()}" for service in ("http", "grpc", "metrics")]
-    serve = ["deploy", "serve", f"--model-repository={repository}", f"--port={port}", *ports]
+    serve = ["slipway", "serve", f"--model-repository={repository}", f"--port={port}", *ports]
     return _start(serve, SLIPWAY_ENGINES=str(engine.parent))
 
 
@@ -75,7 +69,8 @@ def _start(module: Iterable[str], **environment: str) -> "subprocess.Popen[bytes
     return subprocess.Popen(
         [sys.executable, "-m", *module],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        # As in process: prompts of random words repeat themselves more than answers do.
+        env={**os.environ, "SLIPWAY_SPECULATION": "0", **environment},
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
     )
@@ -135,25 +130,6 @@ def _tokens(response: bytes) -> int:
     if not usage:
         sys.exit(f"the answer ends with {lines[-1].decode(errors='replace')}")
     return int(usage["completion_tokens"])
-
-
-def _cpu_seconds(server: "subprocess.Popen[bytes]") -> Counter[str]:
-    """CPU seconds so far, user and system, by part."""
-    spent = Counter({"clients": sum(os.times()[:2])})
-    top = psutil.Process(server.pid)
-    for process in (top, *top.children(recursive=True)):
-        times = process.cpu_times()
-        spent[_part(process.cmdline())] += times.user + times.system
-    return spent
-
-
-def _part(command: list[str]) -> str:
-    if "slipway.runtime.worker" in command:
-        return "engine"
-    if "gateway" in command:
-        return "gateway"
-    name = Path(command[0]).name
-    return {"tritonserver": name, "triton_python_backend_stub": "Triton's stages"}.get(name, "others")
 
 
 if __name__ == "__main__":

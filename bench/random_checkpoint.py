@@ -1,7 +1,14 @@
-"""Checkpoints with random weights and the shapes of any Llama, for `python -m bench convert`."""
+"""Checkpoints with random weights and the shapes of any Llama.
+
+    python -m bench.random_checkpoint CONFIG FOLDER
+
+CONFIG: the config.json of a model, such as tests/configs/llama-3-8b.json. FOLDER: made, and filled with
+2 bytes for each parameter. A conversion takes as long on it as on trained weights.
+"""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,16 +30,16 @@ def size(config: Mapping[str, Any]) -> int:
     return _BYTES * sum(map(prod, _shapes(config).values()))
 
 
-def write(config: Mapping[str, Any], directory: Path, advance: Callable[[int], None]) -> None:
+def write(config: Mapping[str, Any], directory: Path) -> None:
     """Fill an empty folder with a merged safetensors checkpoint in bfloat16 and a tokenizer of one letter.
 
-    config: of LlamaForCausalLM (or of the same tensors). advance: called with bytes as they are written.
+    config: of LlamaForCausalLM, or of an architecture with the same tensors.
     """
     shards = list(_shards(_shapes(config)))
     names = [f"model-{index:05}-of-{len(shards):05}.safetensors" for index in range(1, len(shards) + 1)]
     random = np.random.default_rng(0)
-    # Numbers like a trained layer's, with the upper half of a float32 taken as the bfloat16; drawn once and
-    # begun anywhere for each tensor, because drawing eight billion would take minutes and measure nothing.
+    # Values like a trained layer's; the upper half of a float32 is its bfloat16. They are drawn once, and
+    # each tensor starts at another of them: to draw eight billion takes minutes.
     pool = (random.standard_normal(_POOL, np.float32) * np.float32(0.02)).view(np.uint32) >> 16
     numbers = np.tile(pool.astype(np.uint16), 2)
     for name, shapes in zip(names, shards, strict=True):
@@ -43,7 +50,6 @@ def write(config: Mapping[str, Any], directory: Path, advance: Callable[[int], N
                 while left:
                     piece = numbers[start : start + min(left, _PIECE)]
                     file.write(piece.data)
-                    advance(piece.nbytes)
                     left -= len(piece)
                     start = (start + len(piece)) % _POOL
     index = {each: name for name, shapes in zip(names, shards, strict=True) for each in shapes}
@@ -110,3 +116,9 @@ def _header(shapes: Shapes) -> bytes:
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[2])
+    target.mkdir(parents=True)
+    write(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), target)

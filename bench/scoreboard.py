@@ -34,10 +34,11 @@ def table(contest: Contest, threads: int, left_out: dict[str, str]) -> Renderabl
         row = [entry.name, *_quality(contest, entry), *cells]
         board.add_row(*row, style=None if contest.counts(entry) else "dim")
     for entry in contest.entries:
-        ratios = [contest.ratio(entry.name, point) for point in contest.points]
+        ratios = [contest.ratio(entry, point) for point in contest.points]
         if entry.ours and any(ratios):
             blank = [""] * len(_quality(contest, entry))
-            board.add_row(f"{entry.name} : best peer", *blank, *(_cell(ratio, "{:.2f}") for ratio in ratios))
+            name = f"{entry.name} : {entry.behind or 'best peer'}"
+            board.add_row(name, *blank, *(_cell(ratio, "{:.2f}") for ratio in ratios))
     remarks = [
         Text(
             f"{entry.name} loses more than {entry.may_lose:.0%}: its speed does not count.",
@@ -66,12 +67,13 @@ def write_json(
             "loss": contest.loss(entry.name),
             "may_lose": entry.may_lose,
             "counts": contest.counts(entry),
+            "ratio_to": entry.behind or "best peer",
             "points": [
                 {
                     **asdict(point),
                     "tokens_per_s": _plain(contest.throughput(entry.name, point)),
                     "best_peer": contest.best_peer(point),
-                    "ratio_to_best_peer": _plain(contest.ratio(entry.name, point)),
+                    "ratio": _plain(contest.ratio(entry, point)),
                 }
                 for point in contest.points
             ],

@@ -60,6 +60,12 @@ def runtime(
             help="A build of llama.cpp's llama-server; the one in .cache/peers if not given.",
         ),
     ] = None,
+    over_http: Annotated[
+        bool,
+        typer.Option(
+            "--over-http", help="Run our engines also behind the gateway, and behind the gateway and Triton."
+        ),
+    ] = False,
     quality: Annotated[
         bool,
         typer.Option(
@@ -95,6 +101,7 @@ def runtime(
     our engines). Ctrl-C prints what was measured so far.
 
     - `python -m bench runtime engines/smollm2-135m-int4 --peers --without transformers`
+    - `python -m bench runtime --over-http --concurrency 16` says what the servers cost
     - `... --rounds 1 --no-quality` for a quick look at speed
     - `... --gguf model-Q4_0.gguf --gguf model-Q4_1.gguf --text book.txt`
     """
@@ -118,6 +125,8 @@ def runtime(
         threads=threads or _physical_cores(),
     )
     entries, left_out, read = lineup.ours(materials), {}, None
+    if over_http:
+        entries += lineup.over_http(materials)
     if peers:
         rivals, left_out = lineup.peers(materials, frozenset(without or []))
         entries += rivals

@@ -1,10 +1,6 @@
-"""An answer that nobody waits for any more ends in the engine, on every backend: counted in tokens."""
+"""The engine stops soon after an answer has ended for its client, on every backend: counted in tokens."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import openai
@@ -13,12 +9,11 @@ from openai import OpenAI
 from openai.types import Completion
 from support.gateway_replies import comes_true
 from support.gateways import Gateway
-from support.paths import ROOT
 
-# Of the 8,000 that the engine would go on to. `python -m bench ended` counts on a free machine what a step
-# makes and what is on its way meanwhile; a busy one may have more on its way.
-MOST_FURTHER = 100
-# Drawn, so that no step makes several tokens at once.
+# The engine would go on to 8,000 tokens. On a free machine it makes 1 to 4 more: those of the running step
+# and those on their way to the client. A busy machine has more on their way.
+MAX_FURTHER = 100
+# Sampled, so that a step makes one token.
 STORY = {"prompt": "Once upon a time", "temperature": 1.2, "seed": 7, "logprobs": 0}
 ENDLESS = {"ignore_eos": True}
 
@@ -62,22 +57,7 @@ def test_the_engine_goes_on_for_a_few_tokens_at_most(
     had = end(client, gateway.model)
     assert comes_true(lambda: gateway.running_requests() == 0)
     made = gateway.metric("slipway_generated_tokens_total") - before
-    assert 0 < had <= made <= had + MOST_FURTHER
-
-
-@pytest.mark.parametrize("gateway", ["local"], indirect=True)  # one is enough to try the command
-def test_the_command_counts_them_for_each_cause(gateway: Gateway, tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "bench", "ended", "--url", gateway.url, "--rounds", "1"]
-    subprocess.run([*command, "--json", str(file)], cwd=ROOT, check=True, timeout=60, capture_output=True)
-    samples = json.loads(file.read_text())["samples"]
-    assert [sample["cause"] for sample in samples] == [
-        "the client left",
-        "a deadline passed",
-        "a stop string",
-    ]
-    assert all(0 <= sample["too_many"] <= MOST_FURTHER for sample in samples)
-    assert all(sample["token_s"] > 0 for sample in samples)
+    assert 0 < had <= made <= had + MAX_FURTHER
 
 
 def test_a_client_that_leaves_before_the_answer_frees_its_slot(gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import exp
 from pathlib import Path
 
+import psutil
 import pytest
 from support.paths import ROOT
 
@@ -22,9 +23,12 @@ QUICK_PEERS = ("--peers", *(f"--without={peer}" for peer in ("transformers", "Op
 POINTS = [Point(1, 4, 8), Point(2, 4, 8)]
 
 
-def bench(*options: object) -> subprocess.CompletedProcess[str]:
+def bench(*options: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", "runtime", *map(str, options)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    env = os.environ | environment
+    return subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def scripted(name: str, body: str) -> Entry:
@@ -71,7 +75,7 @@ def test_our_engine_and_a_peer_run_the_same_work(engine_dir: Path, tmp_path: Pat
     for mine, theirs in zip(ours["points"], peer["points"], strict=True):
         assert mine["best_peer"] == peer["name"]
         assert mine["tokens_per_s"]["median"] > 0
-        assert theirs["ratio_to_best_peer"]["median"] == 1
+        assert theirs["ratio"]["median"] == 1
     assert len(written["samples"]) == 2 * 2 * 3, "two rounds, two contestants, three points"
     assert not written["failures"]
     assert written["environment"]["cores"] > 0
@@ -81,7 +85,7 @@ def test_quality_on_the_same_text_stands_beside_speed(
     int8_engine_dir: Path, checkpoint_dir: Path, tmp_path: Path
 ):
     result, text = tmp_path / "result.json", tmp_path / "text"
-    text.write_text((ROOT / "tests" / "prose.txt").read_text()[:1850])
+    text.write_text((ROOT / "tests" / "support" / "prose.txt").read_text()[:1850])
     reading = ("--checkpoint", checkpoint_dir, "--text", text)
     done = bench(int8_engine_dir, *QUICK_PEERS, *NO_SPEED, *reading, "--json", result)
     assert done.returncode == 0, done.stderr
@@ -94,6 +98,39 @@ def test_quality_on_the_same_text_stands_beside_speed(
     assert -0.02 < ours["loss"] < 0.04
     assert ours["counts"] == (ours["loss"] <= 0.01)
     assert f"{1 + ours['loss']:.4f}" in done.stdout
+
+
+# What a shell may set for a server and a network of its own; none of it reaches what is measured.
+SHELL = {
+    "SLIPWAY_KEYS": "nowhere.yaml",
+    "SLIPWAY_WORKERS": "2",
+    "SLIPWAY_ENGINES": "nowhere",
+    "SLIPWAY_MAX_BODY_BYTES": "1",
+    "http_proxy": "http://127.0.0.1:9",
+}
+
+
+def test_the_engine_runs_behind_its_servers_too_and_no_server_stays(engine_dir: Path, tmp_path: Path):
+    result = tmp_path / "result.json"
+    short = ("--concurrency", 3, "--rounds", 2, "--prompt-tokens", 16, "--max-tokens", 8)
+    done = bench(engine_dir, "--over-http", *short, "--json", result, **SHELL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == "", "nothing but the table where nobody watches"
+    written = json.loads(result.read_text())
+    ours = f"slipway {engine_dir.name}"
+    assert [entry["name"] for entry in written["figures"]] == [ours, f"{ours}, local", f"{ours}, triton"]
+    for entry in written["figures"][1:]:
+        assert entry["ratio_to"] == ours
+        assert all(point["ratio"]["median"] > 0 for point in entry["points"])
+    assert len(written["samples"]) == 2 * 3 * 2, "two rounds, three ways, two points"
+    left = [process for process in psutil.process_iter(["cmdline"]) if _is_a_server(process, engine_dir)]
+    assert not psutil.wait_procs(left, timeout=20)[1]
+
+
+def _is_a_server(process: psutil.Process, engine: Path) -> bool:
+    """Whether the bench started it: the repository that it serves is the bench's own."""
+    command = " ".join(process.info["cmdline"] or [])
+    return str(ROOT / ".cache" / "bench" / engine.name) in command
 
 
 def test_ctrl_c_prints_what_was_measured(engine_dir: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""A real gateway before a stand-in for Triton that answers at once, for tests of all but the engine."""
+"""A real gateway in front of a stand-in for Triton that answers at once."""
 
 import socket
 import subprocess
@@ -29,7 +29,7 @@ class InstantGateway:
 def instant_gateway(engine: Path, *options: str) -> Iterator[InstantGateway]:
     port, triton = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
-    stand_in = [sys.executable, "-m", "bench.instant_triton", str(triton)]
+    stand_in = [sys.executable, str(Path(__file__).with_name("instant_triton.py")), str(triton)]
     gateway = [sys.executable, "-m", "slipway", "gateway", "--backend", "triton", "--port", str(port)]
     engines = ["--triton-url", f"127.0.0.1:{triton}", "--engines", str(engine.parent)]
     process = subprocess.Popen(stand_in, cwd=ROOT)

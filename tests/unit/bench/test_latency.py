@@ -5,7 +5,7 @@ from bench.latency import Gaps
 
 
 def answers(times: list[list[float]], arrived: list[tuple[float, float]]) -> Answers:
-    return Answers(10.0, [], times, arrived, 0, 0)
+    return Answers(times, arrived)
 
 
 def test_gaps_count_as_undisturbed_until_the_first_prompt_and_beside_prompts_until_the_last_is_read():

@@ -1,4 +1,4 @@
-"""`python -m bench speculation` and `latency` as a user runs them, on the real engine."""
+"""`python -m bench latency` as a user runs it, on the real engine."""
 
 import json
 import subprocess
@@ -12,22 +12,6 @@ from support.paths import ROOT
 def bench(*options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", *map(str, options)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_speculation_gives_the_same_answers_in_fewer_passes(engine_dir: Path, tmp_path: Path):
-    result = tmp_path / "result.json"
-    done = bench("speculation", engine_dir, "--rounds", 1, "--max-tokens", 12, "--json", result)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == "", "nothing but the table where nobody watches"
-    assert "on : off" in done.stdout
-
-    written = json.loads(result.read_text())
-    figures = written["figures"]
-    assert written["changed"] == []
-    assert figures["shapes"]["per_pass"] > 1
-    assert figures["prose"]["tokens"] == 3 * 12
-    assert '"x": ' in written["answers"]["shapes: JSON"]
-    assert {sample["drafted"] for sample in written["samples"] if sample["way"] == "off"} == {0}
 
 
 def test_latency_reads_a_known_prefix_once_and_prompts_beside_streams(engine_dir: Path, tmp_path: Path):
@@ -48,7 +32,7 @@ def test_latency_reads_a_known_prefix_once_and_prompts_beside_streams(engine_dir
         assert each["ttft_s"]
 
 
-@pytest.mark.parametrize("command", ["runtime", "http", "frontend", "speculation", "latency"])
+@pytest.mark.parametrize("command", ["runtime", "latency"])
 def test_an_engine_that_is_not_there_is_named(command: str):
     done = bench(command, "engines/nothing")
     assert done.returncode == 2
