@@ -4,3 +4,5 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = CHECKOUT / ".cache"
+# Half a page of everything: what a quantizer reads when no other text is given.
+CALIBRATION_TEXT = CHECKOUT / "build" / "calibration.txt"

@@ -17,6 +17,7 @@ import onnxruntime
 from onnx import helper
 from onnx.external_data_helper import ExternalDataInfo
 
+from build.checkout import CALIBRATION_TEXT
 from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import graph
 from slipway.text.tokenizer import Tokenizer
@@ -25,7 +26,6 @@ NORMS = {
     "SimplifiedLayerNormalization": 1,
     "SkipSimplifiedLayerNormalization": 2,
 }  # which input is its weight
-_CALIBRATION = Path(__file__).with_name("calibration.txt")
 _CALIBRATION_TOKENS = 1024
 _MATRIX = re.compile(r"/model/layers\.(\d+)/(?:attn|mlp)/(qkv|q|k|v|o|gate|up|down)_proj/MatMul")
 _COPIED = 16 << 20
@@ -84,7 +84,7 @@ def watch(
     onnx.save(probe, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     architecture = checkpoint.architecture
-    text = _CALIBRATION.read_text(encoding="utf-8")
+    text = CALIBRATION_TEXT.read_text(encoding="utf-8")
     ids = Tokenizer.load(checkpoint.directory).encode(text)[: min(_CALIBRATION_TOKENS, architecture.context)]
     past = np.zeros((1, architecture.kv_heads, 0, architecture.head_dim), np.float32)
     feeds = {entry.name: past for entry in session.get_inputs()}

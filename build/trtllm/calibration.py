@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from build import program, progress
-from build.checkout import CACHE, CHECKOUT
+from build.checkout import CACHE, CALIBRATION_TEXT, CHECKOUT
 from build.checkpoint.architecture import Architecture
 from build.checkpoint.checkpoint import Checkpoint
 from build.checkpoint.weights import ALL_DTYPES, Weights
@@ -33,7 +33,7 @@ from slipway.text.tokenizer import Tokenizer
 
 ENVIRONMENT = CACHE / "modelopt"
 KEPT = CACHE / "calibrated"
-DEFAULT_TEXT = Path(__file__).with_name("calibration.txt")
+DEFAULT_TEXT = CALIBRATION_TEXT
 MOST_SAMPLES = 128
 _PROGRAM = Path(__file__).with_name("nvidia_modelopt.py")
 _REQUIREMENTS = CHECKOUT / "requirements" / "modelopt.txt"

@@ -37,7 +37,7 @@ def convert(
         typer.Option(
             "--calibration",
             help="A UTF-8 text like what the model will read, say your training chats; some 30,000 tokens "
-            "are plenty. [default: build/trtllm/calibration.txt, half a page of everything]",
+            "are plenty. [default: build/calibration.txt, half a page of everything]",
         ),
     ] = None,
     samples: Annotated[

@@ -20,6 +20,7 @@ from support.paths import ROOT
 from support.servers import free_port, running
 
 COMMAND = [sys.executable, "-m", "slipway", "gateway"]
+KEYS = [sys.executable, "-m", "slipway", "keys"]
 PAGE = "http://localhost:3000"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -33,7 +34,7 @@ class Guarded:
 
     def new(self, name: str, *options: str) -> str:
         made = subprocess.run(
-            [*COMMAND, "keys", "new", name, "--file", str(self.file), *options],
+            [*KEYS, "new", name, "--file", str(self.file), *options],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
         return made.stdout.strip()
@@ -152,10 +153,10 @@ def test_a_revoked_key_ends_without_a_restart_and_no_key_is_in_the_log(guarded: 
     time.sleep(1.1)
     assert guarded.client(brief).models.list().data
     listed = subprocess.run(
-        [*COMMAND, "keys", "list", "--file", str(guarded.file)], cwd=ROOT, capture_output=True, text=True
+        [*KEYS, "list", "--file", str(guarded.file)], cwd=ROOT, capture_output=True, text=True
     )
     assert "brief" in listed.stdout.split()
-    subprocess.run([*COMMAND, "keys", "revoke", "brief", "--file", str(guarded.file)], cwd=ROOT, check=True)
+    subprocess.run([*KEYS, "revoke", "brief", "--file", str(guarded.file)], cwd=ROOT, check=True)
     time.sleep(1.1)
     with pytest.raises(openai.AuthenticationError):
         guarded.client(brief).models.list()

@@ -1,3 +1,4 @@
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -238,13 +239,14 @@ def test_other_engines_models_stay_as_they_are(
     assert len(after) == 2 * len(before)
 
 
-def test_an_engine_inside_the_checkout_is_found_wherever_the_checkout_is(
+def test_an_engine_beside_the_repository_is_found_wherever_both_are_moved(
     engine_dir: Path, tmp_path: Path
 ) -> None:
-    write_repository(engine_dir, tmp_path)
-    written = (tmp_path / f"{engine_dir.name}.engine" / "config.pbtxt").read_text()
+    engine = shutil.copytree(engine_dir, tmp_path / "engines" / engine_dir.name)
+    write_repository(engine, tmp_path / "models")
+    written = (tmp_path / "models" / f"{engine_dir.name}.engine" / "config.pbtxt").read_text()
     assert f'"engines/{engine_dir.name}"' in written
-    assert str(engine_dir.parent) not in written
+    assert str(tmp_path) not in written
 
 
 def contents(repository: Path) -> dict[str, bytes]:

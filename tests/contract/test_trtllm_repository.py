@@ -60,8 +60,8 @@ def test_a_compiled_engine_gets_nvidias_backend_and_its_settings(engine_dir: Pat
     given = texts(config)
     assert given["kv_cache_free_gpu_mem_fraction"] == "0.7"
     assert given["enable_kv_cache_reuse"] == given["enable_chunked_context"] == "true"
-    assert given["gpt_model_path"] == str(tmp_path / "engines" / NAME)
-    assert Path(given["xgrammar_tokenizer_info_path"]).is_file()
+    assert given["gpt_model_path"] == f"engines/{NAME}"
+    assert (tmp_path / given["xgrammar_tokenizer_info_path"]).is_file()
     assert given["normalize_log_probs"] == "false"
     assert given.keys() >= READ_WITHOUT_A_DEFAULT
     assert {name for name, value in given.items() if not value} == {"tokenizer_dir"}

@@ -1,7 +1,7 @@
 """An engine of target tensorrt-llm-llmapi, built and served as shipped, in the real Triton.
 
-What stands in for TensorRT-LLM is its LLM class (tests/fake_tensorrt_llm.py), which runs our ONNX engine; the
-gateway's answers are those over the same engine served as ONNX.
+What stands in for TensorRT-LLM is its LLM class (tests/support/fake_tensorrt_llm.py), which runs our ONNX
+engine; the gateway's answers are those over the same engine served as ONNX.
 """
 
 import ast
@@ -90,7 +90,9 @@ def triton(
     # Triton's Python has the model's own folder on its path.
     installed = trtllm_stand_in.write(directory / "container", gpus=(), program=False)["PYTHONPATH"]
     shutil.copytree(installed, repository / NAME / "1", dirs_exist_ok=True)
-    shutil.copy(ROOT / "tests" / "fake_tensorrt_llm.py", repository / NAME / "1" / "tensorrt_llm.py")
+    shutil.copy(
+        ROOT / "tests" / "support" / "fake_tensorrt_llm.py", repository / NAME / "1" / "tensorrt_llm.py"
+    )
     environment = {
         "FAKE_LLM_ENGINE": str(renamed(engine_dir, directory, BEHIND)),
         "FAKE_LLM_ARGUMENTS": str(directory / "arguments"),

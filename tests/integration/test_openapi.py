@@ -35,7 +35,7 @@ def test_the_server_keeps_to_its_document(gateway: InstantGateway, tmp_path: Pat
     done = subprocess.run(
         [str(Path(sys.executable).parent / "schemathesis"), "run", document, *bounds, *checks],
         cwd=tmp_path,
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "openapi_hooks", "SERVED_MODEL": gateway.model}
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "support.openapi_hooks", "SERVED_MODEL": gateway.model}
         | {"PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ import pytest
 from support.paths import ROOT
 
 # 331 tokens, and the same whatever becomes of the docs.
-TEXT = (ROOT / "tests" / "prose.txt").read_text()[:1200]
+TEXT = (ROOT / "tests" / "support" / "prose.txt").read_text()[:1200]
 
 
 def _run(*command: object, status: int = 0) -> str:
@@ -41,7 +41,7 @@ def test_an_engine_foretells_a_text_nearly_as_well_as_its_checkpoint(
     quantization: str, loss: float, same: int, text: Path, reference: Path, request: pytest.FixtureRequest
 ) -> None:
     directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
-    said = _run("runtime", "perplexity", directory, text, "--reference", reference)
+    said = _run("slipway", "perplexity", directory, text, "--reference", reference)
     ratio = re.search(r"^([\d.]+) times the reference's", said, re.MULTILINE)
     agreement = re.search(r"likeliest token in ([\d.]+)%", said)
     assert ratio
@@ -52,11 +52,11 @@ def test_an_engine_foretells_a_text_nearly_as_well_as_its_checkpoint(
 
 def test_the_same_text_has_the_same_perplexity_again(engine_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "text").write_text(TEXT[:500])
-    first, second = (_run("runtime", "perplexity", engine_dir, tmp_path / "text") for _ in range(2))
+    first, second = (_run("slipway", "perplexity", engine_dir, tmp_path / "text") for _ in range(2))
     assert first == second
 
 
 def test_a_text_that_is_none_is_refused_in_one_sentence(engine_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
-    said = _run("runtime", "perplexity", engine_dir, tmp_path / "empty", status=1)
+    said = _run("slipway", "perplexity", engine_dir, tmp_path / "empty", status=1)
     assert said.endswith("The text has fewer than two tokens, so there is nothing to foretell.\n")

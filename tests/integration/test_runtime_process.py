@@ -226,7 +226,7 @@ def test_a_worker_does_not_outlive_a_parent_that_is_killed(engine_dir: Path) -> 
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from runtime.process import EngineProcess\n"
+        "from slipway.runtime.worker.process import EngineProcess\n"
         "async def main():\n"
         "    await EngineProcess.start(Path(sys.argv[1]))\n"
         "    print('ready', flush=True)\n"

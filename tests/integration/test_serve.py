@@ -216,7 +216,7 @@ def test_an_engine_of_another_gpu_is_not_served_and_says_which(engine_dir: Path,
     ("option", "way_out"),
     [
         ("--host=0.0.0.0", ("--keys", "--insecure")),
-        ("--keys=nowhere/keys.yaml", ("gateway keys new NAME --file nowhere/keys.yaml",)),
+        ("--keys=nowhere/keys.yaml", ("slipway keys new NAME --file nowhere/keys.yaml",)),
     ],
 )
 def test_a_gateway_that_would_not_start_is_refused_before_anything_loads(
