@@ -11,7 +11,7 @@ PEERS := .cache/peers
 MODELOPT := .cache/modelopt
 GENAI_OF_DIRECTML := .cache/genai-0.13.1
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench test lint clean
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench docs test lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ chat: setup ## talk to the running server in the terminal
 bench: setup ## load the running server with Locust and print latencies and throughput
 	$(RUN) -m bench run
 
+docs: setup ## read the docs in a browser, at http://127.0.0.1:8888; Ctrl-C ends it
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --quiet --open --dev-addr 127.0.0.1:8888
+
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -78,6 +81,7 @@ test: lint ## lint, then every test, on the real Triton binary and the real samp
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int4.yaml
 	.venv/bin/pytest
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 	@$(MAKE) --no-print-directory setup-dml
 	@# Without the plugins that pyproject.toml names, of which hypothesis's is not installed there.
 	$(GENAI_OF_DIRECTML)/bin/python -m pytest -o addopts=-q tests/integration/test_generator_executor.py

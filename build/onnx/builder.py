@@ -10,7 +10,7 @@ from build.onnx import graph
 from slipway.contract.quantization import Quantization
 from slipway.contract.target import Device
 
-# Weights share one scale per block; larger blocks are faster and much worse (docs/quantization.md).
+# Weights share one scale per block; larger blocks are faster and much worse (docs/design.md).
 BLOCK_SIZE = 32
 # What the builder makes; for the CPU `int8` and `int4` go on from there.
 QUANTIZATIONS: dict[Device, Quantization] = {"cpu": "int8", "dml": "int4", "cuda": "int4"}

@@ -3,7 +3,7 @@
 Starts from the int8 graph that ONNX Runtime GenAI's builder writes and gives 4 bits to the projections that
 read a norm or the attention. The down projections, the lm_head and the outermost layers keep 8 bits: they
 lose most with 4 and are hardly slower with 8. A tied embedding becomes the table of the lm_head, once on
-disk. What was tried besides is in docs/quantization.md.
+disk. What was tried besides is in docs/design.md.
 """
 
 from concurrent.futures import ThreadPoolExecutor

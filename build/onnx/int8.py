@@ -3,7 +3,7 @@
 Starts from the int8 graph that ONNX Runtime GenAI's builder writes (MatMulNBits: int8 weights, one scale for
 each 32) and replaces the projections. Two kinds stay as they are: the lm_head, which decides between tokens,
 and the down projections of the outermost layers and of those with massive activations, which take the
-precision of all others in a row. What that costs and brings is in docs/quantization.md.
+precision of all others in a row. What that costs and brings is in docs/design.md.
 """
 
 from dataclasses import dataclass

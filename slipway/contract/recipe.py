@@ -18,9 +18,9 @@ DEFAULT_MAX_NUM_TOKENS = 8192
 
 
 class Section(BaseModel):
-    """A part of a recipe; unknown keys are errors."""
+    """A part of a recipe; unknown keys are errors. The text below a field describes it in the docs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Limits(Section):
@@ -41,9 +41,13 @@ class RequestedLimits(Section):
     """The limits as a recipe gives them; None follows the target and the model's context (`fitted`)."""
 
     max_batch_size: Positive | None = None
+    """Sequences that run at the same time. Default: the target's, in the table above."""
     max_input_len: Positive | None = None
+    """Tokens of the longest prompt. Default: max_seq_len - 1."""
     max_seq_len: Positive | None = None
+    """Tokens of the longest prompt and answer together. Default: the model's context, at most 8192."""
     max_num_tokens: Positive | None = None
+    """Tokens of all sequences in one step. Default: 8192, or what all sequences hold together."""
 
     @model_validator(mode="after")
     def input_fits_sequence(self) -> Self:
@@ -117,10 +121,12 @@ class KVCache(Section):
 
 
 class RequestedKVCache(Section):
-    """KVCache as a recipe gives it; a memory_share of None follows the target."""
+    """KVCache as a recipe gives it."""
 
     memory_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share for keys and values of the memory that is free when the engine starts. Default: the target's."""
     quantization: CacheQuantization = "none"
+    """Of keys and values."""
 
     def fitted(self, target: Target) -> KVCache:
         """The KV cache of an engine for `target`."""
@@ -128,15 +134,14 @@ class RequestedKVCache(Section):
 
 
 class Parallel(Section):
-    """How many GPUs share a TensorRT-LLM engine.
-
-    tensor: parts that every matrix is cut into. pipeline: stages that the layers are dealt out to.
-    gpus: which ones, as CUDA counts them. None are the first ones, which one engine of a server can have.
-    """
+    """How many GPUs share a TensorRT-LLM engine."""
 
     tensor: Positive = 1
+    """Parts that every matrix is cut into, one for each GPU."""
     pipeline: Positive = 1
+    """Stages that the layers are distributed over, one for each GPU."""
     gpus: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Which GPUs, as CUDA counts them. Default: the first ones, which only one engine can have."""
 
     @model_validator(mode="after")
     def gpus_are_as_many(self) -> Self:
@@ -154,43 +159,40 @@ class Parallel(Section):
 
 
 class Chat(Section):
-    """How conversations are put to the model.
-
-    system: the default system prompt, used when a conversation brings none.
-    stop: strings that end every answer, beside those of the request.
-    tool_calls: how the model writes a call of a tool; None is what its chat template says.
-    """
+    """How conversations are put to the model."""
 
     system: str | None = None
+    """The system prompt of a conversation that has none."""
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    """Strings that end every answer, beside those of the request."""
     tool_calls: ToolCallFormat | None = None
+    """How the model writes a tool call. Default: what its chat template says."""
 
 
 class RequestedChat(Chat):
-    """Chat as a recipe gives it.
-
-    template: a Jinja file that takes the place of the checkpoint's chat template in the engine's folder.
-    """
+    """Chat as a recipe gives it."""
 
     template: Path | None = None
+    """A Jinja file that replaces the checkpoint's chat template."""
 
 
 class Recipe(Section):
-    """One engine to build.
-
-    adapters: folders of LoRA adapters, which are merged into the checkpoint in this order.
-    dtype: of what is not quantised in a TensorRT-LLM engine, activations and KV cache among it; None follows
-        the checkpoint.
-    calibration: the text that a calibrated quantization is set by; None is the short one that ships.
-    """
+    """One engine to build."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
+    """What clients pass as `model`, and the name of the engine's folder."""
     checkpoint: Path
+    """The folder that save_pretrained wrote; with adapters, their base."""
     adapters: tuple[Path, ...] = ()
+    """Folders of LoRA adapters, which are merged into the checkpoint in this order."""
     target: TargetByName
+    """Where the engine runs."""
     quantization: Quantization
+    """Of the weights."""
     dtype: Dtype | None = None
+    """Of what is not quantized, activations and KV cache included. Default: the checkpoint's."""
     calibration: Path | None = None
+    """The text that int4-awq, int8-sq, fp8 and a quantized KV cache are set by. Default: a short one."""
     limits: RequestedLimits = RequestedLimits()
     kv_cache: RequestedKVCache = RequestedKVCache()
     parallel: Parallel = Parallel()
