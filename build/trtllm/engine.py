@@ -27,9 +27,9 @@ from build.trtllm.calibration import DEFAULT_TEXT, Calibration
 from build.trtllm.compile_commands import IMAGE, PROGRAM, TrtllmBuild
 from build.trtllm.gpu import Gpu
 from build.trtllm.mapping import Mapping
-from slipway.contract import devices
-from slipway.contract.devices import Device
+from slipway.contract import gpus
 from slipway.contract.errors import BuildError, CheckpointError
+from slipway.contract.gpus import InstalledGpu
 from slipway.contract.manifest import FileDigest, Manifest, open_engine
 from slipway.contract.quantization import CALIBRATED, Quantization
 from slipway.contract.recipe import Limits, Recipe
@@ -147,9 +147,9 @@ def _version() -> str:
     return version
 
 
-def _device() -> Device:
+def _device() -> InstalledGpu:
     """One of the GPUs, which have to be alike: an engine is compiled for one compute capability."""
-    found = devices.installed()
+    found = gpus.installed()
     if len({device.capability for device in found}) > 1:
         raise BuildError(
             f"The GPUs here differ in compute capability: {', '.join(map(str, found))}; choose those that "
@@ -158,7 +158,7 @@ def _device() -> Device:
     return found[0]
 
 
-def _gpu(device: Device) -> Gpu:
+def _gpu(device: InstalledGpu) -> Gpu:
     major, minor = device.capability.split(".")
     return Gpu(device.name, device.memory, (int(major), int(minor)))
 

@@ -26,7 +26,7 @@ from build import progress, sample
 from build.checkout import CHECKOUT
 from build.trtllm import container, greedy
 from build.trtllm.agreement import Agreement
-from slipway.contract import devices
+from slipway.contract import gpus
 from slipway.contract.errors import BuildError, NoGpu, RecipeError
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Recipe
@@ -72,7 +72,7 @@ def check(
     even begin as its checkpoint does. No report is written then.
     """
     try:
-        device = devices.installed()[0]
+        device = gpus.installed()[0]
     except NoGpu as error:
         raise BuildError(
             f"The check needs an NVIDIA GPU, and here is none. {error} What needs none, `make test` shows."

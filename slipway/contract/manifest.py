@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from slipway.contract import devices
+from slipway.contract import gpus
 from slipway.contract.errors import EngineRefused, NoGpu, RecipeError
 from slipway.contract.quantization import Quantization
 from slipway.contract.recipe import Chat, KVCache, Limits, Parallel
@@ -129,7 +129,7 @@ class Manifest(Frozen):
         capability = self.compute_capability
         needs = f"Engine {self.name} was compiled for {wanted} of compute capability {capability}"
         try:
-            found = devices.installed()
+            found = gpus.installed()
         except NoGpu as error:
             raise EngineRefused(f"{needs}. {error}") from None
         if [device.capability for device in found].count(capability) < count:

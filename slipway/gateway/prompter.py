@@ -21,11 +21,11 @@ from slipway.gateway.errors import NotOffered
 from slipway.gateway.grammars.structure import binds_calls
 from slipway.gateway.validation import check_ids, sampling, stop_strings
 from slipway.text import template, tokenizer
-from slipway.text.habits import Habits
-from slipway.text.interpreter import Interpreter
-from slipway.text.quotation import Quotation
+from slipway.text.answer_parser import AnswerParser
 from slipway.text.reasoning import ReasoningSplitter
+from slipway.text.special_tokens import SpecialTokenEscaper
 from slipway.text.template import ChatTemplate
+from slipway.text.template_features import TemplateFeatures
 from slipway.text.tokenizer import Tokenizer
 from slipway.text.tool_calls.base import ToolCallParser
 from slipway.text.tool_calls.choice import PARSERS, parser
@@ -40,8 +40,8 @@ class Prompter:
     manifest: Manifest
     tokenizer: Tokenizer
     template: ChatTemplate
-    habits: Habits
-    quotation: Quotation
+    habits: TemplateFeatures
+    quotation: SpecialTokenEscaper
 
     @classmethod
     def load(cls, directory: Path) -> "Prompter":
@@ -55,12 +55,12 @@ class Prompter:
         manifest.verify(directory, [*tokenizer.FILES, *templates])
         words = Tokenizer.load(directory)
         chats = ChatTemplate.load(directory, words)
-        habits = Habits.of(chats.source, manifest.chat.tool_calls)
-        return cls(manifest, words, chats, habits, Quotation.of(words))
+        habits = TemplateFeatures.read(chats.source, manifest.chat.tool_calls)
+        return cls(manifest, words, chats, habits, SpecialTokenEscaper.of(words))
 
     def chat(self, body: ChatCompletionRequest, request_id: str) -> GenerationRequest:
         """Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
-        return self._request(body, request_id, *self.quotation.read(self._chat_prompt(body)), "messages")
+        return self._request(body, request_id, *self.quotation.encode(self._chat_prompt(body)), "messages")
 
     def interpreted(
         self, body: ChatCompletionRequest, asked: GenerationRequest, pieces: AsyncGenerator[Piece, None]
@@ -77,11 +77,11 @@ class Prompter:
         if reasoning is None and calls is None:
             return pieces
         one = body.parallel_tool_calls is False
-        return Interpretation(Interpreter(reasoning, calls), body.enforces_calls, one).of(pieces)
+        return Interpretation(AnswerParser(reasoning, calls), body.enforces_calls, one).of(pieces)
 
     def count(self, body: ChatCompletionRequest) -> int:
         """How many tokens the prompt of a chat has, whether they fit or not. Raises InvalidRequest."""
-        return len(self.quotation.read(self._chat_prompt(body))[1])
+        return len(self.quotation.encode(self._chat_prompt(body))[1])
 
     def completions(self, body: CompletionRequest, request_id: str) -> list[GenerationRequest]:
         """One for each prompt. Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
@@ -114,7 +114,7 @@ class Prompter:
             ids = self.tokenizer.encode(body.prompt or "", body.add_special_tokens is not False)
         else:
             check_conversation(body.messages)
-            _, ids = self.quotation.read(self.template.render(self._turns(body.messages)))
+            _, ids = self.quotation.encode(self.template.render(self._turns(body.messages)))
         return Tokens(
             count=len(ids),
             max_model_len=self.manifest.limits.max_seq_len,
@@ -155,7 +155,7 @@ class Prompter:
         """The conversation as the chat template reads it, tools in words where it knows none."""
         turns = conversation(messages, self.manifest.chat.system)
         if not self.manifest.target.text_only:
-            turns = self.quotation.marked(turns)
+            turns = self.quotation.escape(turns)
         if self.habits.knows_tools:
             return turns
         return described(turns, tools, EnforcedParser if enforced else PARSERS[self._call_format()])

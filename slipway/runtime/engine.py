@@ -23,7 +23,7 @@ from slipway.runtime.executors.choice import open_executor
 from slipway.runtime.grammar.compiler import GrammarCompiler, Outcome
 from slipway.runtime.grammar.matcher import Matcher
 from slipway.runtime.memory import DEFAULT_CACHE_BYTES, slots_within_memory
-from slipway.runtime.pace import SMALLEST_BUDGET, Pace
+from slipway.runtime.prefill_budget import SMALLEST_BUDGET, Pace
 from slipway.runtime.scheduler import Chunk, Row, Scheduler
 from slipway.runtime.sequence import ActiveSequence, Event, OnEvent
 from slipway.runtime.slots import Place

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
-from slipway.contract.stages import preprocessing
+from slipway.contract.stage_names import preprocessing
 from slipway.triton.repository import root_of
 
 # As `slipway.triton.config` writes it: the value is on the line after the key.

@@ -10,7 +10,7 @@ from itertools import chain
 
 from slipway.contract.errors import ServerFailed
 from slipway.contract.manifest import Manifest
-from slipway.contract.stages import engine_stage
+from slipway.contract.stage_names import engine_stage
 
 # All models at the start, and each may be unloaded and loaded again while the server runs.
 _CONTROLLED = ["--model-control-mode=explicit", "--load-model=*"]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from slipway.contract.errors import ServerFailed
 from slipway.contract.exposure import check_exposure
-from slipway.contract.stages import all_names
+from slipway.contract.stage_names import all_names
 from slipway.serve import tritonserver
 from slipway.serve.child import Child
 from slipway.serve.interruption import Interrupted, Interruption

@@ -1,7 +1,4 @@
-"""What an answer is made of, in the order in which it comes.
-
-Told apart by `text.tool_calls` and `text.reasoning`, given the shapes of each API by `gateway`.
-"""
+"""The parts of an answer, in the order in which they come: reasoning, text and tool calls."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,22 +7,22 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """More of what the model says to the user; never empty."""
+class AnswerText:
+    """More of the text for the user; never empty."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Reasoning:
-    """More of what the model thinks before it says something; never empty."""
+class AnswerReasoning:
+    """More of the reasoning that comes before the text; never empty."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class CallBegins:
-    """The model calls a tool. index: of this call among those of the answer, from 0."""
+class CallStart:
+    """The model calls the tool `name`. index: of this call among those of the answer, from 0."""
 
     index: int
     name: str
@@ -33,25 +30,25 @@ class CallBegins:
 
 @dataclass(frozen=True, slots=True)
 class CallArguments:
-    """More of the JSON object that a call passes; the pieces of one call joined are valid JSON."""
+    """More of a call's arguments; the pieces of one call joined are a valid JSON object."""
 
     index: int
     text: str
 
 
-Part = Text | Reasoning | CallBegins | CallArguments
+Part = AnswerText | AnswerReasoning | CallStart | CallArguments
 
 
-def joined(parts: Iterable[Part]) -> list[Part]:
-    """The same parts with neighbours of one kind, and of one call, made one."""
-    merged: list[Part] = []
+def merged(parts: Iterable[Part]) -> list[Part]:
+    """The same parts, with neighbours of one kind (and of one call) merged."""
+    result: list[Part] = []
     for _, group in groupby(parts, _kind):
         alike: list[Any] = list(group)
-        if isinstance(alike[0], CallBegins):
-            merged += alike
+        if isinstance(alike[0], CallStart):
+            result += alike
         else:
-            merged.append(replace(alike[0], text="".join(part.text for part in alike)))
-    return merged
+            result.append(replace(alike[0], text="".join(part.text for part in alike)))
+    return result
 
 
 def _kind(part: Part) -> tuple[type[Part], int]:

@@ -1,6 +1,6 @@
-"""What a model thinks in tags before it answers, told apart from the answer; run by `text.interpreter`."""
+"""What a model thinks in tags before it answers, told apart from the answer; run by `text.answer_parser`."""
 
-from slipway.text.parts import Part, Reasoning, Text, joined
+from slipway.text.parts import AnswerReasoning, AnswerText, Part, merged
 
 OPEN, CLOSE = "<think>", "</think>"
 
@@ -27,11 +27,11 @@ class ReasoningSplitter:
 
     def push(self, text: str) -> list[Part]:
         """What `text` adds; may be nothing yet."""
-        return joined(self._read(text, end=False))
+        return merged(self._read(text, end=False))
 
     def flush(self) -> list[Part]:
         """What was held back, when the answer ends."""
-        return joined(self._read("", end=True))
+        return merged(self._read("", end=True))
 
     def _read(self, text: str, end: bool) -> list[Part]:
         pending, self._held = self._held + text, ""
@@ -55,9 +55,9 @@ class ReasoningSplitter:
             else:
                 self._inside, self._after_tag = False, True
             if thought:
-                parts.append(Reasoning(thought))
+                parts.append(AnswerReasoning(thought))
         if pending and (pending := self._stripped(pending)):
-            parts.append(Text(pending))
+            parts.append(AnswerText(pending))
         return parts
 
     def _stripped(self, text: str) -> str:

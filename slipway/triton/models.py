@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from slipway.contract.manifest import Manifest
-from slipway.contract.stages import engine_stage, postprocessing, preprocessing
+from slipway.contract.stage_names import engine_stage, postprocessing, preprocessing
 from slipway.text import tokenizer_info
 from slipway.triton import interface, llmapi_arguments, llmapi_interface
 from slipway.triton.config import Ensemble, Model, PythonModel, Step, Tensor, TrtllmModel

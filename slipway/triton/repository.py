@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from slipway.contract.manifest import Manifest
-from slipway.contract.stages import all_names
+from slipway.contract.stage_names import all_names
 from slipway.triton import config, models
 
 

@@ -11,7 +11,7 @@ from openai import OpenAI
 from slipway.gateway.answers.answer import Finish, Piece, Whole
 from slipway.gateway.api.reply import Reply
 from slipway.gateway.api.usage import Usage
-from slipway.text.parts import CallArguments, CallBegins, Part, Reasoning, Text
+from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 _KEYS = st.sampled_from(["type", "role", "content", "text", "name", "format", "schema", "input", "message"])
@@ -25,8 +25,8 @@ def _block(draw: st.DrawFn, call: int) -> list[Part]:
     cut = draw(st.integers(0, len(whole)))
     texts = [text for text in (whole[:cut], whole[cut:]) if text]
     if kind == "call":
-        return [CallBegins(call, "tool"), *(CallArguments(call, text) for text in texts)]
-    return [Text(text) if kind == "text" else Reasoning(text) for text in texts]
+        return [CallStart(call, "tool"), *(CallArguments(call, text) for text in texts)]
+    return [AnswerText(text) if kind == "text" else AnswerReasoning(text) for text in texts]
 
 
 @st.composite
@@ -36,7 +36,7 @@ def answers(draw: st.DrawFn) -> list[Piece]:
     calls = 0
     for _ in range(draw(st.integers(0, 5))):
         block = draw(_block(calls))
-        calls += isinstance(block[0], CallBegins)
+        calls += isinstance(block[0], CallStart)
         parts += block
     pieces = []
     while parts:

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from slipway.contract.manifest import FILE_NAME, FileDigest, Manifest
-from slipway.contract.stages import engine_stage
+from slipway.contract.stage_names import engine_stage
 from slipway.contract.target import TARGETS
 from slipway.text import template, tokenizer, tokenizer_info
 from slipway.text.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ from slipway.gateway.admission import Turn
 from slipway.gateway.answers.blocks import Block, grow
 from slipway.gateway.answers.log_probs import ChosenToken, LogProbs
 from slipway.gateway.backends.base import Backend
-from slipway.text.parts import Part, Reasoning, Text
+from slipway.text.parts import AnswerReasoning, AnswerText, Part
 from slipway.text.stop import StopStrings
 from slipway.text.tokenizer import Tokenizer
 
@@ -88,7 +88,7 @@ async def answer(
 
 
 def _shown(text: str) -> tuple[Part, ...]:
-    return (Text(text),) if text else ()
+    return (AnswerText(text),) if text else ()
 
 
 async def blaming(field: str, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
@@ -150,5 +150,5 @@ class Whole:
 
 def reasoning_tokens(piece: Piece) -> int:
     """How many tokens of `piece` are reasoning, as far as a step can tell: all of them or none."""
-    only_reasoning = piece.parts and all(isinstance(part, Reasoning) for part in piece.parts)
+    only_reasoning = piece.parts and all(isinstance(part, AnswerReasoning) for part in piece.parts)
     return piece.tokens if only_reasoning else 0

@@ -6,7 +6,7 @@ Grown part by part by `gateway.answers.answer`, and by the streams of APIs that 
 from dataclasses import dataclass
 from typing import Literal
 
-from slipway.text.parts import CallArguments, CallBegins, Part, Reasoning, Text
+from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
 
 
 @dataclass(slots=True)
@@ -25,15 +25,15 @@ def grow(blocks: list[Block], part: Part) -> tuple[bool, str]:
     or begins another.
     """
     match part:
-        case CallBegins(_, name):
+        case CallStart(_, name):
             blocks.append(Block("call", name=name))
             return True, ""
         case CallArguments(_, text):
             blocks[-1].text += text
             return False, text
-        case Text(text):
+        case AnswerText(text):
             kind: Literal["text", "reasoning"] = "text"
-        case Reasoning(text):
+        case AnswerReasoning(text):
             kind = "reasoning"
     begins = not blocks or blocks[-1].kind != kind
     if begins:

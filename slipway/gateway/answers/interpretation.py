@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from slipway.gateway.answers.answer import Piece
 from slipway.gateway.answers.log_probs import ChosenToken
-from slipway.text.interpreter import Interpreter
-from slipway.text.parts import CallArguments, CallBegins, Part, Text
+from slipway.text.answer_parser import AnswerParser
+from slipway.text.parts import AnswerText, CallArguments, CallStart, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Interpretation:
     one_call: a second one is not told, and ends the generation.
     """
 
-    interpreter: Interpreter
+    interpreter: AnswerParser
     only_calls: bool = False
     one_call: bool = False
 
@@ -38,11 +38,11 @@ class Interpretation:
                 )
                 parts = self._read(piece)
                 told = self._shown(parts)
-                calls = calls or any(isinstance(part, CallBegins) for part in told)
+                calls = calls or any(isinstance(part, CallStart) for part in told)
                 finish = piece.finish_reason
-                if self.one_call and any(isinstance(part, CallBegins) and part.index for part in parts):
+                if self.one_call and any(isinstance(part, CallStart) and part.index for part in parts):
                     finish = "tool_calls"
-                if finish == "stop" and calls and self.interpreter.whole_calls:
+                if finish == "stop" and calls and self.interpreter.calls_complete:
                     finish = "tool_calls"
                 if told or finish is not None:
                     yield replace(
@@ -58,14 +58,16 @@ class Interpretation:
                     return
 
     def _read(self, piece: Piece) -> list[Part]:
-        parts = self.interpreter.push("".join(part.text for part in piece.parts if isinstance(part, Text)))
+        parts = self.interpreter.push(
+            "".join(part.text for part in piece.parts if isinstance(part, AnswerText))
+        )
         return parts if piece.finish_reason is None else [*parts, *self.interpreter.flush()]
 
     def _shown(self, parts: list[Part]) -> list[Part]:
         if self.only_calls:
-            parts = [part for part in parts if not isinstance(part, Text)]
+            parts = [part for part in parts if not isinstance(part, AnswerText)]
         if self.one_call:
             parts = [
-                part for part in parts if not (isinstance(part, CallBegins | CallArguments) and part.index)
+                part for part in parts if not (isinstance(part, CallStart | CallArguments) and part.index)
             ]
         return parts

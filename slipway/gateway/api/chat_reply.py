@@ -13,7 +13,7 @@ from slipway.gateway.api.chunks import Chunks
 from slipway.gateway.api.reply import TextEvent, event, only_text
 from slipway.gateway.api.token_log_probs import ChatLogProbs
 from slipway.gateway.api.usage import Usage
-from slipway.text.parts import CallArguments, CallBegins, Part, Reasoning, Text
+from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
 
 # OpenAI's name of the one way in which requests are served here.
 Tier = Literal["default"]
@@ -220,11 +220,11 @@ def _message(answer: Whole) -> AssistantMessage:
 
 def _delta(part: Part) -> ChatDelta:
     match part:
-        case Text(text):
+        case AnswerText(text):
             return ChatDelta(content=text)
-        case Reasoning(text):
+        case AnswerReasoning(text):
             return ChatDelta(reasoning_content=text)
-        case CallBegins(index, name):
+        case CallStart(index, name):
             call = ToolCallDelta(
                 index=index,
                 id=_call_id(),

@@ -14,7 +14,7 @@ from slipway.gateway.api.reply import TextEvent, event, only_text
 from slipway.gateway.api.token_log_probs import CompletionLogProbs
 from slipway.gateway.api.usage import Usage
 from slipway.gateway.bounds import MAX_CHOICES, MAX_TOP_LOGPROBS
-from slipway.text.parts import Text
+from slipway.text.parts import AnswerText
 
 
 def _prompt(value: Any) -> str | None:
@@ -149,7 +149,7 @@ class CompletionReply(Chunks):
         if text is not None and usage is None:
             return self.text(index, text)
         told: list[tuple[str, Finish | None]] = [
-            (part.text, None) for part in piece.parts if isinstance(part, Text)
+            (part.text, None) for part in piece.parts if isinstance(part, AnswerText)
         ]
         if piece.finish_reason is not None:
             told.append(("", piece.finish_reason))

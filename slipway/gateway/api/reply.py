@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from slipway.contract.errors import SlipwayError
 from slipway.gateway.answers.answer import Piece, Whole
 from slipway.gateway.api.usage import Usage
-from slipway.text.parts import Text
+from slipway.text.parts import AnswerText
 
 DONE = b"data: [DONE]\n\n"
 # A comment, which every client of server-sent events passes over.
@@ -96,5 +96,5 @@ def only_text(piece: Piece) -> str | None:
     """The text of a piece that is nothing else, as nearly all are."""
     if piece.finish_reason is None and not piece.chosen and len(piece.parts) == 1:
         (part,) = piece.parts
-        return part.text if isinstance(part, Text) else None
+        return part.text if isinstance(part, AnswerText) else None
     return None

@@ -23,7 +23,7 @@ from slipway.contract.generation import (
     SamplingParams,
     TopLogProbs,
 )
-from slipway.contract.stages import engine_stage
+from slipway.contract.stage_names import engine_stage
 from slipway.contract.target import Target
 from slipway.gateway.backends.base import Load
 from slipway.gateway.backends.tensors import Tensors

@@ -10,7 +10,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from slipway.contract.errors import EngineRefused, ModelUnavailable, SlipwayError
-from slipway.contract.stages import all_names
+from slipway.contract.stage_names import all_names
 
 _POLL_S = 0.1
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"

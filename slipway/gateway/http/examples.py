@@ -28,7 +28,7 @@ from slipway.gateway.api.response_reply import Event, ResponsesReply
 from slipway.gateway.api.responses import ResponsesRequest
 from slipway.gateway.api.tokens import DetokenizeRequest, TokenizeRequest
 from slipway.gateway.api.usage import Usage
-from slipway.text.parts import Text
+from slipway.text.parts import AnswerText
 
 # Stands for the name of a model that is served.
 MODEL = "MODEL"
@@ -114,7 +114,7 @@ def _response() -> tuple[dict[str, Any], Events]:
     head = Head(f"resp_{_SHOWN_ID}", MODEL, _SHOWN_TIME)
     reply = ResponsesReply(ResponseObject.begun(head, body), lambda ended, turns: None)
     usage = Usage.of(13, 8, [0])
-    pieces = (Piece((Text("The capital of France is Paris."),), 8), Piece((), 0, "stop"))
+    pieces = (Piece((AnswerText("The capital of France is Paris."),), 8), Piece((), 0, "stop"))
     sent = reply.opening(1) + b"".join(reply.piece(0, piece) for piece in pieces) + reply.closing(usage)
     events = [json.loads(line[len("data: ") :]) for line in sent.splitlines() if line.startswith(b"data: ")]
     return events[-1]["response"], Events((Event,), Event, events, named=True, done=False)

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slipway.contract.errors import EngineRefused, SlipwayError
 from slipway.runtime.engine import Engine
+from slipway.runtime.worker.event_buffer import EventBuffer
 from slipway.runtime.worker.messages import (
     Broken,
     Cancel,
@@ -32,7 +33,6 @@ from slipway.runtime.worker.messages import (
     receive,
     send,
 )
-from slipway.runtime.worker.outbox import Outbox
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ class Worker:
     def __init__(self, asked: IO[bytes], answers: IO[bytes], directory: Path, threads: int | None) -> None:
         self._asked, self._answers = asked, answers
         self._sending = threading.Lock()  # the main thread and the engine's both send
-        self._outbox = Outbox()  # touched by the engine's thread only
+        self._outbox = EventBuffer()  # touched by the engine's thread only
         self._engine = Engine(directory, threads, after_step=self._after_step, speculation=_speculation())
 
     def run(self) -> None:

@@ -1,10 +1,10 @@
 """What a tool-call parser is: the text of an answer, as it streams, told apart into text and calls.
 
-One small file per model family says how a call is written there; `text.interpreter` runs the one that
+One small file per model family says how a call is written there; `text.answer_parser` runs the one that
 `choice.choose` picked. What all have in common is here:
 
 - Whatever the breaks between the pieces, the parts joined are the same.
-- Text that is no call comes out unchanged, held back only while it could still become one.
+- AnswerText that is no call comes out unchanged, held back only while it could still become one.
 - A call is told when its name and the brace of its arguments are there; from then on its arguments come as
   they are written, and joined they are a JSON object. Arguments that stand before the name wait for it.
 - What breaks off, or calls a tool that was not offered, comes out as the text that it was, unless the call
@@ -15,7 +15,7 @@ One small file per model family says how a call is written there; `text.interpre
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 
-from slipway.text.parts import CallArguments, CallBegins, Part, Text, joined
+from slipway.text.parts import AnswerText, CallArguments, CallStart, Part, merged
 from slipway.text.tool_calls.scanning import (
     BLANK,
     JsonObject,
@@ -76,7 +76,7 @@ class ToolCallParser(ABC):
         return self._take()
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether the arguments of every call that was told so far are complete."""
         return self._passed == self._told
 
@@ -146,7 +146,7 @@ class ToolCallParser(ABC):
             char = yield
 
     def _begin(self, name: str) -> None:
-        self._tell(CallBegins(self._told, name))
+        self._tell(CallStart(self._told, name))
         self._told += 1
         self._unfinished = True
 
@@ -193,9 +193,9 @@ class ToolCallParser(ABC):
     def _give_back(self, text: str) -> None:
         text = (self._gap or "") + text
         if text:
-            self._parts.append(Text(text))
+            self._parts.append(AnswerText(text))
         self._gap = None
 
     def _take(self) -> list[Part]:
-        parts, self._parts = joined(self._parts), []
+        parts, self._parts = merged(self._parts), []
         return parts

@@ -8,7 +8,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from slipway.contract.manifest import open_engine
-from slipway.contract.stages import engine_stage
+from slipway.contract.stage_names import engine_stage
 from slipway.text.tokenizer import FILES, Tokenizer
 from slipway.triton.stages import stage
 from slipway.triton.stages.streams import Streams

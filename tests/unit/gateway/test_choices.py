@@ -17,7 +17,7 @@ from slipway.gateway.answers.answer import Whole, answer
 from slipway.gateway.answers.blocks import Block
 from slipway.gateway.answers.choices import Choice, best, candidates, merged, wholes
 from slipway.gateway.backends.base import Load
-from slipway.text.parts import Text
+from slipway.text.parts import AnswerText
 
 
 class Scripted:
@@ -79,7 +79,7 @@ async def test_each_choice_gets_its_own_text_in_order_however_answers_interleave
     assert backend.begun == ids(count), "the first leads: the others find its prompt"
     for index, (texts, _) in enumerate(scripts):
         pieces = [choice.piece for choice in choices if choice.index == index]
-        assert [piece.parts for piece in pieces[:-1]] == [(Text(text),) for text, _ in texts]
+        assert [piece.parts for piece in pieces[:-1]] == [(AnswerText(text),) for text, _ in texts]
         assert [piece.finish_reason for piece in pieces] == [None] * len(texts) + ["stop"]
     assert not backend.running
 

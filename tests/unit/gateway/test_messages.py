@@ -17,7 +17,7 @@ from slipway.gateway.api.messages import MessagesRequest
 from slipway.gateway.api.reply import Head
 from slipway.gateway.translation import Translation
 from slipway.gateway.validation import parse
-from slipway.text.parts import Text
+from slipway.text.parts import AnswerText
 
 HI = [{"role": "user", "content": "Hi"}]
 ASKED: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": HI}
@@ -67,12 +67,12 @@ def test_the_events_fold_to_the_message_that_comes_whole(pieces: list[Piece]) ->
 def test_the_reason_of_the_end_is_told_in_anthropics_words(
     last: Piece, reason: str, sequence: str | None
 ) -> None:
-    message = anthropic_client(whole(reply(), [Piece((Text("a"),), 1), last])).messages.create(**ASKED)
+    message = anthropic_client(whole(reply(), [Piece((AnswerText("a"),), 1), last])).messages.create(**ASKED)
     assert (message.stop_reason, message.stop_sequence) == (reason, sequence)
 
 
 def test_tokens_of_the_prompt_that_were_cached_are_not_counted_twice() -> None:
-    pieces = [Piece((Text("a"),), 2), Piece((), 0, "stop", cached_tokens=7)]
+    pieces = [Piece((AnswerText("a"),), 2), Piece((), 0, "stop", cached_tokens=7)]
     usage = anthropic_client(whole(reply(), pieces)).messages.create(**ASKED).usage
     assert (usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens) == (2, 7, 2)
 
@@ -92,7 +92,11 @@ def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: o
 
 def test_an_error_in_a_stream_is_raised_by_the_client() -> None:
     shape = reply()
-    sent = shape.opening(1) + shape.piece(0, Piece((Text("a"),), 1)) + shape.failure(EngineFailed("It died."))
+    sent = (
+        shape.opening(1)
+        + shape.piece(0, Piece((AnswerText("a"),), 1))
+        + shape.failure(EngineFailed("It died."))
+    )
     stream = anthropic_client(sent).messages.create(**ASKED, stream=True)
     with pytest.raises(anthropic.APIStatusError, match="It died") as caught:
         list(stream)

@@ -19,7 +19,7 @@ from slipway.gateway.api.response_reply import ResponsesReply
 from slipway.gateway.api.responses import ResponsesRequest
 from slipway.gateway.translation import Translation, Turn
 from slipway.gateway.validation import parse
-from slipway.text.parts import CallArguments, CallBegins, Reasoning, Text
+from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart
 
 ASKED: dict[str, Any] = {"model": "m", "input": "Hi"}
 
@@ -94,7 +94,7 @@ def test_a_stream_ends_with_the_response_that_comes_whole_and_its_events_fold_to
 
 
 def test_every_event_and_object_has_what_the_clients_types_want() -> None:
-    parts = (Reasoning("hm"), Text("a"), CallBegins(0, "f"), CallArguments(0, "{}"))
+    parts = (AnswerReasoning("hm"), AnswerText("a"), CallStart(0, "f"), CallArguments(0, "{}"))
     pieces = [*(Piece((part,), 1) for part in parts), Piece((), 0, "tool_calls")]
     strict = Response.model_validate_json(whole(reply(), pieces))
     assert [item.type for item in strict.output] == ["reasoning", "message", "function_call"]
@@ -105,7 +105,7 @@ def test_every_event_and_object_has_what_the_clients_types_want() -> None:
 
 
 def test_a_response_that_was_cut_says_by_what() -> None:
-    pieces = [Piece((Text("a"),), 1), Piece((), 0, "length")]
+    pieces = [Piece((AnswerText("a"),), 1), Piece((), 0, "length")]
     response = openai_client(whole(reply(), pieces)).responses.create(**ASKED)
     assert response.status == "incomplete"
     assert response.incomplete_details.reason == "max_output_tokens"
@@ -146,7 +146,11 @@ def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: o
 
 def test_an_error_in_a_stream_is_told_and_fails_the_response() -> None:
     shape = reply()
-    sent = shape.opening(1) + shape.piece(0, Piece((Text("a"),), 1)) + shape.failure(EngineFailed("It died."))
+    sent = (
+        shape.opening(1)
+        + shape.piece(0, Piece((AnswerText("a"),), 1))
+        + shape.failure(EngineFailed("It died."))
+    )
     *_, error, failed = openai_client(sent).responses.create(**ASKED, stream=True)
     assert (error.type, error.message, error.code) == ("error", "It died.", "engine_failed")
     assert (failed.type, failed.response.status) == ("response.failed", "failed")
@@ -155,7 +159,7 @@ def test_an_error_in_a_stream_is_told_and_fails_the_response() -> None:
 
 def test_a_response_is_kept_as_turns_without_thoughts_unless_the_client_says_no() -> None:
     kept = Kept()
-    parts = (Reasoning("hm"), Text("a"), CallBegins(0, "f"), CallArguments(0, "{}"))
+    parts = (AnswerReasoning("hm"), AnswerText("a"), CallStart(0, "f"), CallArguments(0, "{}"))
     pieces = [Piece(parts, 4), Piece((), 0, "tool_calls")]
     answered = json.loads(whole(reply(kept), pieces))
     call: JsonValue = {
@@ -174,7 +178,7 @@ def test_a_call_that_was_cut_is_not_kept_so_that_a_client_can_go_on() -> None:
     kept = Kept()
     whole(
         reply(kept),
-        [Piece((Text("a"), CallBegins(0, "f"), CallArguments(0, '{"b')), 4), Piece((), 0, "length")],
+        [Piece((AnswerText("a"), CallStart(0, "f"), CallArguments(0, '{"b')), 4), Piece((), 0, "length")],
     )
     assert kept.turns == [{"role": "assistant", "content": "a"}]
 

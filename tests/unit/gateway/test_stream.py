@@ -25,7 +25,7 @@ from slipway.gateway.errors import ServerStopping
 from slipway.gateway.http.connection import ClientLeft, attended
 from slipway.gateway.http.deadline import Deadline
 from slipway.gateway.http.sse import EventStream, events
-from slipway.text.parts import Reasoning, Text
+from slipway.text.parts import AnswerReasoning, AnswerText
 
 
 class Scripted:
@@ -74,7 +74,7 @@ def request(*stop: str) -> GenerationRequest:
 
 
 def shown(pieces: Sequence[Piece]) -> str:
-    return "".join(part.text for piece in pieces for part in piece.parts if isinstance(part, Text))
+    return "".join(part.text for piece in pieces for part in piece.parts if isinstance(part, AnswerText))
 
 
 async def pieces_of(backend: Scripted, *stop: str) -> list[Piece]:
@@ -148,7 +148,7 @@ async def test_a_stop_string_ends_the_generation_and_is_named() -> None:
 
 async def test_tokens_that_show_nothing_are_counted() -> None:
     backend = Scripted([Delta("", 1), Delta("가", 2), Delta("", 3), Delta("", 0, finish_reason="length")])
-    assert await pieces_of(backend) == [Piece((Text("가"),), 3), Piece((), 3, "length")]
+    assert await pieces_of(backend) == [Piece((AnswerText("가"),), 3), Piece((), 3, "length")]
     [whole] = await wholes(merged([answer(backend, request(), turn())]), 1)
     assert whole.tokens == 6
 
@@ -218,8 +218,8 @@ def test_a_text_that_comes_alone_makes_the_event_that_it_makes_among_others(
     first: str, second: str, index: int, with_usage: bool
 ) -> None:
     for reply in (ChatReply(HEAD, with_usage), CompletionReply(HEAD, with_usage)):
-        alone = [reply.piece(index, Piece((Text(text),), 1)) for text in (first, second)]
-        assert b"".join(alone) == reply.piece(index, Piece((Text(first), Text(second)), 2))
+        alone = [reply.piece(index, Piece((AnswerText(text),), 1)) for text in (first, second)]
+        assert b"".join(alone) == reply.piece(index, Piece((AnswerText(first), AnswerText(second)), 2))
 
 
 @pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
@@ -251,7 +251,7 @@ async def test_each_chunk_says_the_usage_of_its_answer_so_far(
 
 
 async def test_usage_says_how_many_tokens_were_thoughts_streamed_or_not() -> None:
-    pieces = [Piece((Reasoning("hm"),), 3), Piece((Text("a"),), 2), Piece((), 0, "stop")]
+    pieces = [Piece((AnswerReasoning("hm"),), 3), Piece((AnswerText("a"),), 2), Piece((), 0, "stop")]
 
     async def said_twice() -> AsyncGenerator[Choice, None]:
         for index in (0, 1):

@@ -18,10 +18,10 @@ from slipway.gateway.api.reply import Head
 from slipway.gateway.conversation import conversation, tools_offered
 from slipway.gateway.grammars.structure import binds_calls, grammar
 from slipway.gateway.validation import check_options, parse
-from slipway.text.habits import Habits
-from slipway.text.interpreter import Interpreter
-from slipway.text.parts import Text
+from slipway.text.answer_parser import AnswerParser
+from slipway.text.parts import AnswerText
 from slipway.text.reasoning import ReasoningSplitter
+from slipway.text.template_features import TemplateFeatures
 from slipway.text.tool_calls.choice import PARSERS, parser
 from slipway.text.tool_calls.description import described
 from slipway.text.tool_calls.enforced import EnforcedParser
@@ -126,10 +126,12 @@ def test_what_is_described_as_a_call_is_read_as_one(family: Any) -> None:
 
 
 def test_habits_follow_the_template_and_the_recipe() -> None:
-    assert Habits.of("{% for m in messages %}", None) == Habits(False, "hermes", False)
-    assert Habits.of("{% if tools %}<tool_call></think>", None) == Habits(True, "hermes", True)
-    assert Habits.of("{% if tools %}<function=", None).calls is None
-    assert Habits.of("{% if tools %}<function=", "mistral").calls == "mistral"
+    assert TemplateFeatures.read("{% for m in messages %}", None) == TemplateFeatures(False, "hermes", False)
+    assert TemplateFeatures.read("{% if tools %}<tool_call></think>", None) == TemplateFeatures(
+        True, "hermes", True
+    )
+    assert TemplateFeatures.read("{% if tools %}<function=", None).calls is None
+    assert TemplateFeatures.read("{% if tools %}<function=", "mistral").calls == "mistral"
 
 
 def test_calls_that_are_required_are_what_the_answer_must_match() -> None:
@@ -170,15 +172,15 @@ def test_no_tools_are_offered_where_none_may_be_called() -> None:
     assert grammar(body) is None
 
 
-def interpreter(form: str, thinks: bool = False) -> Interpreter:
+def interpreter(form: str, thinks: bool = False) -> AnswerParser:
     calls = EnforcedParser(["weather"]) if form == "enforced" else parser("hermes", ["weather"])
-    return Interpreter(ReasoningSplitter("") if thinks else None, calls)
+    return AnswerParser(ReasoningSplitter("") if thinks else None, calls)
 
 
 async def read(reading: Interpretation, texts: Sequence[str], finish: Any = "stop") -> list[Piece]:
     async def pieces() -> AsyncGenerator[Piece, None]:
         for text in texts:
-            yield Piece((Text(text),), 1)
+            yield Piece((AnswerText(text),), 1)
         yield Piece((), 1, finish)
 
     return [piece async for piece in reading.of(pieces())]

@@ -46,9 +46,9 @@ from slipway.gateway.validation import (
     sampling,
     stop_strings,
 )
-from slipway.text.habits import Habits
-from slipway.text.quotation import Quotation
+from slipway.text.special_tokens import SpecialTokenEscaper
 from slipway.text.template import ChatTemplate
+from slipway.text.template_features import TemplateFeatures
 from slipway.text.tokenizer import Tokenizer
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -608,7 +608,11 @@ def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
 def model(name: str, backend: object = None) -> Model:
     named = manifest().model_copy(update={"name": name})
     prompter = Prompter(
-        named, cast(Tokenizer, None), cast(ChatTemplate, None), Habits.of("", None), cast(Quotation, None)
+        named,
+        cast(Tokenizer, None),
+        cast(ChatTemplate, None),
+        TemplateFeatures.read("", None),
+        cast(SpecialTokenEscaper, None),
     )
     return Model(prompter, cast(Backend, backend), Queue(name, 1, 0))
 

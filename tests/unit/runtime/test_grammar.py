@@ -16,7 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
 from slipway.runtime.grammar.matcher import Masks, Matcher, compiled, load_tokenizer
-from slipway.text.parts import CallArguments, CallBegins, joined
+from slipway.text.parts import CallArguments, CallStart, merged
 from slipway.text.tool_calls.enforced import EnforcedParser, schema
 
 WORDS = ['{"', '":', '": "', '", "', "true", "},", "]}", "12", "   ", "\n  ", "년", "name"]
@@ -203,8 +203,8 @@ def test_enforced_calls_are_calls_of_the_tools_with_valid_arguments(
     answer = walk(Grammar("json_schema", json.dumps(enforced_schema)), tokenizer, masks, seed)
     jsonschema.validate(json.loads(answer), enforced_schema)
     reader = EnforcedParser([choice] if choice else ["plant", "ping", "stop"])
-    parts = joined([*reader.push(answer), *reader.flush()])
-    begun = [part for part in parts if isinstance(part, CallBegins)]
+    parts = merged([*reader.push(answer), *reader.flush()])
+    begun = [part for part in parts if isinstance(part, CallStart)]
     told = [part for part in parts if isinstance(part, CallArguments)]
     assert len(begun) == len(told) == len(parts) / 2
     assert parallel or len(begun) == 1

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.text.interpreter import Interpreter
-from slipway.text.parts import CallArguments, CallBegins, Part, Reasoning, Text, joined
+from slipway.text.answer_parser import AnswerParser
+from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part, merged
 from slipway.text.reasoning import ReasoningSplitter, thinks
 from slipway.text.tool_calls.hermes import HermesParser
 
@@ -15,23 +15,23 @@ CALL = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'
 
 def _parts(prompt: str, *pieces: str) -> list[Part]:
     splitter = ReasoningSplitter(prompt)
-    return joined([part for piece in pieces for part in splitter.push(piece)] + splitter.flush())
+    return merged([part for piece in pieces for part in splitter.push(piece)] + splitter.flush())
 
 
 @pytest.mark.parametrize(
     ("prompt", "answer", "parts"),
     [
-        (OUTSIDE, "<think>\nhm\n</think>\n\nYes.", [Reasoning("hm\n"), Text("Yes.")]),
-        (OUTSIDE, "\n<think>hm</think>Yes.", [Reasoning("hm"), Text("Yes.")]),
-        (OUTSIDE, "<think>\n\n</think>\n\nYes.", [Text("Yes.")]),
-        (OUTSIDE, "Yes, <think> is a tag.", [Text("Yes, <think> is a tag.")]),
-        (OUTSIDE, " <thinking>", [Text(" <thinking>")]),
-        (OUTSIDE, "<think>cut in the mid", [Reasoning("cut in the mid")]),
-        (OUTSIDE, "<think>cut</thi", [Reasoning("cut</thi")]),
-        (OUTSIDE, "<think>a</think>b</think>c", [Reasoning("a"), Text("b</think>c")]),
-        (INSIDE, "hm</think>\nYes.", [Reasoning("hm"), Text("Yes.")]),
-        (INSIDE, "<think>hm</think>\nYes.", [Reasoning("hm"), Text("Yes.")]),
-        (INSIDE + "\n</think>\n\n", "Yes.", [Text("Yes.")]),
+        (OUTSIDE, "<think>\nhm\n</think>\n\nYes.", [AnswerReasoning("hm\n"), AnswerText("Yes.")]),
+        (OUTSIDE, "\n<think>hm</think>Yes.", [AnswerReasoning("hm"), AnswerText("Yes.")]),
+        (OUTSIDE, "<think>\n\n</think>\n\nYes.", [AnswerText("Yes.")]),
+        (OUTSIDE, "Yes, <think> is a tag.", [AnswerText("Yes, <think> is a tag.")]),
+        (OUTSIDE, " <thinking>", [AnswerText(" <thinking>")]),
+        (OUTSIDE, "<think>cut in the mid", [AnswerReasoning("cut in the mid")]),
+        (OUTSIDE, "<think>cut</thi", [AnswerReasoning("cut</thi")]),
+        (OUTSIDE, "<think>a</think>b</think>c", [AnswerReasoning("a"), AnswerText("b</think>c")]),
+        (INSIDE, "hm</think>\nYes.", [AnswerReasoning("hm"), AnswerText("Yes.")]),
+        (INSIDE, "<think>hm</think>\nYes.", [AnswerReasoning("hm"), AnswerText("Yes.")]),
+        (INSIDE + "\n</think>\n\n", "Yes.", [AnswerText("Yes.")]),
         (INSIDE, "", []),
     ],
 )
@@ -51,9 +51,9 @@ def test_the_breaks_between_pieces_do_not_matter(answer: str, prompt: str, data:
 
 def test_reasoning_streams_as_it_comes() -> None:
     splitter = ReasoningSplitter(INSIDE)
-    assert splitter.push("first ") == [Reasoning("first ")]
-    assert splitter.push("a < b<") == [Reasoning("a < b")]
-    assert splitter.push("/think>so") == [Text("so")]
+    assert splitter.push("first ") == [AnswerReasoning("first ")]
+    assert splitter.push("a < b<") == [AnswerReasoning("a < b")]
+    assert splitter.push("/think>so") == [AnswerText("so")]
 
 
 def test_only_templates_with_the_tag_are_of_models_that_think() -> None:
@@ -62,16 +62,20 @@ def test_only_templates_with_the_tag_are_of_models_that_think() -> None:
 
 
 def test_calls_are_looked_for_behind_the_reasoning_alone() -> None:
-    interpreter = Interpreter(ReasoningSplitter(INSIDE), HermesParser(["f"]))
+    interpreter = AnswerParser(ReasoningSplitter(INSIDE), HermesParser(["f"]))
     parts = (
         interpreter.push(f"I could write {CALL}")
         + interpreter.push(f"</think>\n\n{CALL}")
         + interpreter.flush()
     )
-    assert joined(parts) == [Reasoning(f"I could write {CALL}"), CallBegins(0, "f"), CallArguments(0, "{}")]
+    assert merged(parts) == [
+        AnswerReasoning(f"I could write {CALL}"),
+        CallStart(0, "f"),
+        CallArguments(0, "{}"),
+    ]
 
 
 def test_without_reasoning_and_tools_an_answer_is_text() -> None:
-    interpreter = Interpreter(None, None)
-    assert interpreter.push(f"<think>{CALL}") == [Text(f"<think>{CALL}")]
+    interpreter = AnswerParser(None, None)
+    assert interpreter.push(f"<think>{CALL}") == [AnswerText(f"<think>{CALL}")]
     assert interpreter.push("") == interpreter.flush() == []

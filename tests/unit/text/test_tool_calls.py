@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.text.parts import CallArguments, CallBegins, Part, Text, joined
+from slipway.text.parts import AnswerText, CallArguments, CallStart, Part, merged
 from slipway.text.tool_calls.base import ToolCallParser
 from slipway.text.tool_calls.choice import choose, parser
 from slipway.text.tool_calls.enforced import EnforcedParser
@@ -65,14 +65,14 @@ forms = pytest.mark.parametrize(("kind", "written"), FORMS, ids=[form.__name__ f
 
 def _parts(kind: type[ToolCallParser], *pieces: str) -> list[Part]:
     reader = kind(OFFERED)
-    return joined([part for piece in pieces for part in reader.push(piece)] + reader.flush())
+    return merged([part for piece in pieces for part in reader.push(piece)] + reader.flush())
 
 
 def _calls(*calls: tuple[str, str]) -> list[Part]:
     return [
         part
         for index, (name, arguments) in enumerate(calls)
-        for part in (CallBegins(index, name), CallArguments(index, arguments))
+        for part in (CallStart(index, name), CallArguments(index, arguments))
     ]
 
 
@@ -93,9 +93,9 @@ def test_text_around_calls_stays(
 ) -> None:
     call = written([("f", "{}")])
     assert _parts(kind, f"I look.\n{call}\n\nDone.") == [
-        Text("I look.\n"),
+        AnswerText("I look.\n"),
         *_calls(("f", "{}")),
-        Text("\n\nDone."),
+        AnswerText("\n\nDone."),
     ]
 
 
@@ -141,12 +141,12 @@ def test_the_breaks_between_pieces_do_not_matter(
 @given(stream=STREAMS)
 def test_calls_have_offered_names_and_rising_indices(kind: type[ToolCallParser], stream: str) -> None:
     parts = _parts(kind, stream)
-    begun = [part for part in parts if isinstance(part, CallBegins)]
+    begun = [part for part in parts if isinstance(part, CallStart)]
     assert [part.index for part in begun] == list(range(len(begun)))
     assert {part.name for part in begun} <= set(OFFERED)
-    assert all(part != Text("") for part in parts)
+    assert all(part != AnswerText("") for part in parts)
     if not begun:
-        assert "".join(part.text for part in parts if isinstance(part, Text)) == stream
+        assert "".join(part.text for part in parts if isinstance(part, AnswerText)) == stream
 
 
 @given(
@@ -168,17 +168,17 @@ def test_any_json_object_can_be_an_argument(value: object, spelled: bool) -> Non
 def test_arguments_stream_as_they_are_written() -> None:
     reader = HermesParser(OFFERED)
     assert reader.push('<tool_call>{"name": "f", "arguments": ') == []
-    assert reader.push('{"ci') == [CallBegins(0, "f"), CallArguments(0, '{"ci')]
+    assert reader.push('{"ci') == [CallStart(0, "f"), CallArguments(0, '{"ci')]
     assert reader.push('ty": 1') == [CallArguments(0, 'ty": 1')]
 
 
 def test_text_is_held_back_only_while_it_could_be_a_call() -> None:
     reader = HermesParser(OFFERED)
-    assert reader.push("a < b") == [Text("a < b")]
+    assert reader.push("a < b") == [AnswerText("a < b")]
     assert reader.push("<tool_") == []
-    assert reader.push("box>") == [Text("<tool_box>")]
+    assert reader.push("box>") == [AnswerText("<tool_box>")]
     assert Llama3Parser(OFFERED).push('{"name": "ge') == []
-    assert Llama3Parser(OFFERED).push('{"name": "go') == [Text('{"name": "go')]
+    assert Llama3Parser(OFFERED).push('{"name": "go') == [AnswerText('{"name": "go')]
 
 
 @forms
@@ -186,7 +186,7 @@ def test_a_tool_that_was_not_offered_is_text(
     kind: type[ToolCallParser], written: Callable[[list[tuple[str, str]]], str]
 ) -> None:
     stream = written([("rm", "{}")])
-    assert _parts(kind, stream) == [Text(stream)]
+    assert _parts(kind, stream) == [AnswerText(stream)]
 
 
 @forms
@@ -196,9 +196,9 @@ def test_a_call_that_breaks_off_keeps_what_was_told(
     whole = written([("f", '{"city": "Seoul"}')])
     for length in range(len(whole)):
         match _parts(kind, whole[:length]):
-            case [Text(text)]:
+            case [AnswerText(text)]:
                 assert text == whole[:length]
-            case [CallBegins(0, "f"), CallArguments(0, told)]:
+            case [CallStart(0, "f"), CallArguments(0, told)]:
                 assert '{"city": "Seoul"}'.startswith(told)
             case parts:
                 assert parts == []
@@ -222,12 +222,12 @@ def test_a_call_that_breaks_off_keeps_what_was_told(
 )
 def test_arguments_that_are_no_json_object_are_no_call(arguments: str) -> None:
     stream = f'<tool_call>{{"arguments": {arguments}, "name": "f"}}</tool_call>'
-    assert _parts(HermesParser, stream) == [Text(stream)]
+    assert _parts(HermesParser, stream) == [AnswerText(stream)]
 
 
 def test_what_follows_malformed_arguments_is_text() -> None:
     stream = '<tool_call>{"name": "f", "arguments": {"a": 1,}}</tool_call>'
-    assert _parts(HermesParser, stream) == [*_calls(("f", '{"a": 1,')), Text("}}</tool_call>")]
+    assert _parts(HermesParser, stream) == [*_calls(("f", '{"a": 1,')), AnswerText("}}</tool_call>")]
 
 
 def test_line_breaks_within_strings_become_escapes() -> None:
@@ -238,7 +238,7 @@ def test_line_breaks_within_strings_become_escapes() -> None:
 
 def test_arguments_nested_without_end_are_text() -> None:
     stream = '{"parameters": {"a": ' + "[" * 100_000
-    assert _parts(Llama3Parser, stream) == [Text(stream)]
+    assert _parts(Llama3Parser, stream) == [AnswerText(stream)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine, as nvidia-smi reports them; asked when an engine is built and loaded."""
+"""The NVIDIA GPUs of this machine, as nvidia-smi reports them."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ _TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """memory: bytes. capability: of compute, as NVIDIA writes it: "8.9"."""
+class InstalledGpu:
+    """memory: bytes. capability: the compute capability as NVIDIA writes it, such as "8.9"."""
 
     name: str
     memory: int
@@ -25,10 +25,10 @@ class Device:
         return f"{self.name} ({self.capability})"
 
 
-def installed() -> list[Device]:
-    """Every GPU that a CUDA program started now may use, at least one (CUDA_VISIBLE_DEVICES counts).
+def installed() -> list[InstalledGpu]:
+    """The GPUs that a CUDA program may use now, at least one; CUDA_VISIBLE_DEVICES can hide some.
 
-    Raises NoGpu, which says why there is none.
+    Raises NoGpu, with the reason, if there is none.
     """
     chosen = os.environ.get(_VISIBLE)
     if chosen is not None and chosen.strip() in ("", "-1"):
@@ -37,7 +37,7 @@ def installed() -> list[Device]:
     if chosen is not None:
         command.append(f"--id={chosen}")
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     except FileNotFoundError:
         raise NoGpu(
             "There is no NVIDIA GPU or no driver for it: nvidia-smi is not installed; in a container, start "
@@ -45,13 +45,13 @@ def installed() -> list[Device]:
         ) from None
     except subprocess.TimeoutExpired:
         raise NoGpu(f"nvidia-smi did not answer within {_TIMEOUT_S} s; the driver hangs.") from None
-    devices = [_device(line) for line in asked.stdout.splitlines() if asked.returncode == 0 and line.strip()]
-    if not devices:
-        said = " ".join((asked.stderr or asked.stdout).split()) or "it lists none"
-        raise NoGpu(f"There is no NVIDIA GPU that works: nvidia-smi says: {said.rstrip('.')}.")
-    return devices
+    gpus = [_parse(line) for line in ran.stdout.splitlines() if ran.returncode == 0 and line.strip()]
+    if not gpus:
+        output = " ".join((ran.stderr or ran.stdout).split()) or "it lists none"
+        raise NoGpu(f"There is no NVIDIA GPU that works: nvidia-smi says: {output.rstrip('.')}.")
+    return gpus
 
 
-def _device(line: str) -> Device:
+def _parse(line: str) -> InstalledGpu:
     name, memory, capability = (part.strip() for part in line.rsplit(",", 2))
-    return Device(name, int(memory) * _MIB, capability)
+    return InstalledGpu(name, int(memory) * _MIB, capability)

@@ -17,7 +17,7 @@ PAUSE_PER_STREAM = 0.005
 LONGEST_PAUSE = 0.1
 
 
-class Outbox:
+class EventBuffer:
     """The events of running streams, in their order.
 
     The first token of an answer and its end are never held back, nor are streams that did not agree to it.

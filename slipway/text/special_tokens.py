@@ -1,8 +1,8 @@
-"""Special tokens that somebody spelled out in a message, read as the text they are; used by `gateway`.
+"""Keeps special tokens that a user spells out in a message from taking effect.
 
-A user who writes <|im_end|> means these ten characters: read as the token, they end the user's turn, and what
-follows speaks in whatever role it likes. So a mark is put into each before the template sees it, which keeps
-the tokenizer from taking it for the token, and the mark's own tokens are taken out again.
+A user may write <|im_end|> into a message. Read as the token, it ends the user's turn, and the text behind it
+can speak in any role. So each such name gets a mark before the template renders the message: the tokenizer
+then reads the name as text. The mark's own tokens are removed from the prompt afterwards.
 """
 
 import re
@@ -12,41 +12,41 @@ from typing import Any, Self
 
 from slipway.text.tokenizer import Tokenizer
 
-# For private use, so that no vocabulary has a token that reaches over it, and nobody writes both.
+# Two characters for private use: no vocabulary has a token across them, and no user writes both.
 _MARK = "\ue001\uf8fe"
 _MARK_BYTES = _MARK.encode()
-# Those of DeepSeek's turns are not special by its tokenizer.json, and have wide bars. Others that are not are
-# left alone: blanks, <think>, and <tool_response>, which Qwen's own agents write into the turn of the user.
+# The turn marks of DeepSeek have wide bars and are not special in its tokenizer.json. Other added tokens that
+# are not special stay: blanks, <think>, and <tool_response>, which Qwen's agents write into the user's turn.
 _BARRED = re.compile("<[|\uff5c].*[|\uff5c]>")
-# Who may not speak in another's name. What the system and the assistant say, the operator wrote or the model.
-_QUOTED = frozenset({"user", "tool"})
+# Untrusted roles. The operator wrote the system turn, and the model the assistant's.
+_UNTRUSTED = frozenset({"user", "tool"})
 
 
 @dataclass(frozen=True, slots=True)
-class Quotation:
-    """names: of tokens that mark turns; None of a tokenizer that has none."""
+class SpecialTokenEscaper:
+    """names: of the tokens that mark turns; None for a tokenizer without any."""
 
     tokenizer: Tokenizer
     names: re.Pattern[str] | None
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
-        """For prompts that this tokenizer reads."""
+        """For prompts that this tokenizer encodes."""
         added = tokenizer.encoder.get_added_tokens_decoder().values()
         marks = (token.content for token in added if token.special or _BARRED.fullmatch(token.content))
         names = sorted(marks, key=len, reverse=True)
         return cls(tokenizer, re.compile("|".join(map(re.escape, names))) if names else None)
 
-    def marked(self, turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """The turns with a mark in each special token that a user or a tool spells out."""
-        return [self._marked(turn) if turn["role"] in _QUOTED else turn for turn in turns]
+    def escape(self, turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The turns, with a mark in each special token that a user or a tool spells out."""
+        return [self._escape(turn) if turn["role"] in _UNTRUSTED else turn for turn in turns]
 
-    def read(self, prompt: str) -> tuple[str, list[int]]:
-        """A rendered prompt and its token ids; the prompt is empty where its text would be read otherwise."""
+    def encode(self, prompt: str) -> tuple[str, list[int]]:
+        """A rendered prompt and its token ids. The text is empty if encoding it again gives other ids."""
         ids = self.tokenizer.encode(prompt)
         return ("", self._without_marks(ids)) if _MARK in prompt else (prompt, ids)
 
-    def _marked(self, turn: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _escape(self, turn: Mapping[str, Any]) -> Mapping[str, Any]:
         text = turn["content"]
         if self.names is None or self.names.search(text) is None:
             return turn
@@ -63,7 +63,7 @@ class Quotation:
         return kept
 
     def _mark_at(self, ids: Sequence[int], at: int) -> int:
-        """How many tokens from `at` on are a mark; 0 where there is none."""
+        """How many tokens from `at` on form a mark; 0 if none do."""
         found = b""
         for end in range(at, min(at + len(_MARK_BYTES), len(ids))):
             found += self.tokenizer.vocabulary.join([ids[end]])

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from slipway.contract.errors import EngineFailed
 from slipway.contract.generation import Delta
 from slipway.runtime.sequence import Event
-from slipway.runtime.worker.outbox import LONGEST_PAUSE, PAUSE_PER_STREAM, Outbox
+from slipway.runtime.worker.event_buffer import LONGEST_PAUSE, PAUSE_PER_STREAM, EventBuffer
 
 FIRST = Delta(token_count=1, token_ids=(1,), cached_tokens=0)
 
@@ -13,9 +13,9 @@ def token(number: int) -> Delta:
     return Delta(token_count=1, token_ids=(number,), log_probs=(-float(number),))
 
 
-def emptied(running: int) -> Outbox:
+def emptied(running: int) -> EventBuffer:
     """An outbox of which everything was just taken, at second 100."""
-    outbox = Outbox()
+    outbox = EventBuffer()
     outbox.take(100, running)
     return outbox
 
@@ -73,7 +73,7 @@ def test_what_may_not_wait_does_not() -> None:
 def test_every_stream_gets_its_tokens_once_and_in_order(
     steps: list[tuple[str, bool, float, int]],
 ) -> None:
-    outbox, now = Outbox(), 100.0
+    outbox, now = EventBuffer(), 100.0
     put: dict[str, list[int]] = {}
     got: dict[str, list[int]] = {}
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slipway.runtime.pace import IDLE_BUDGET, SMALLEST_BUDGET, Pace
+from slipway.runtime.prefill_budget import IDLE_BUDGET, SMALLEST_BUDGET, Pace
 
 
 def test_running_streams_wait_for_a_prompt_at_most_two_decode_steps_more() -> None:
