@@ -51,7 +51,7 @@ KINDS = {
     "qwen2": ("Qwen2", {"tie_word_embeddings": False}),
     "mistral": ("Mistral", {"tie_word_embeddings": False, "head_dim": 32, "sliding_window": 128}),
 }
-ACCURACY = genai.ACCURACY_LEVELS["onnx-cpu"]
+ACCURACY = genai.ACCURACY_LEVELS["cpu"]
 IDS = np.random.default_rng(1).integers(0, 256, size=(1, 48))
 
 
