@@ -25,7 +25,7 @@ from slipway.gateway.backends.local import LocalBackend
 from slipway.gateway.backends.triton import TritonBackend
 from slipway.gateway.engine_folders import EngineFolders
 from slipway.gateway.grammars.check import GrammarCheck
-from slipway.gateway.http.protocol import Protocol
+from slipway.gateway.http.protocol import BoundedProtocol
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.settings import Settings
@@ -177,7 +177,7 @@ async def _serve(
     stopping = asyncio.Event()
     config = uvicorn.Config(
         create_app(models, settings, stopping),
-        http=partial(Protocol, arrival_s=settings.arrival_s),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, arrival_s=settings.arrival_s),  # type: ignore[arg-type]
         ws="none",
         log_config=None,  # `gateway.log` has set it up
         log_level="warning",

@@ -1,4 +1,4 @@
-"""How long a request may take from its arrival; set by `http.visit`, held by `http.connection`."""
+"""The time by which a request must be over."""
 
 import time
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from slipway.gateway.errors import DeadlineExceeded
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """arrived: when the request did, as `time.monotonic` counts. seconds: what it has from then on."""
+    """arrived: when the request arrived, by `time.monotonic`. seconds: how long it may take from then on."""
 
     arrived: float
     seconds: float
 
     def left(self) -> float:
-        """Seconds from now; not below zero."""
+        """Return the seconds from now, at least 0."""
         return max(0.0, self.arrived + self.seconds - time.monotonic())
 
     def asked(self, seconds: float | None) -> "Deadline":
-        """The one that the body asks for. Raises InvalidRequest where that is later than the server's."""
+        """Return the deadline that the body asks for. Raises InvalidRequest if it is later than this one."""
         if seconds is None:
             return self
         if seconds > self.seconds:
             raise InvalidRequest(
-                f"timeout is {seconds:g} s, and this server gives a request {self.seconds:g} s; ask for "
-                "less, or start the server with a larger --timeout.",
+                f"timeout is {seconds:g} s, but this server gives a request at most {self.seconds:g} s; ask "
+                "for less, or start the server with a larger --timeout.",
                 "timeout",
             )
         return Deadline(self.arrived, seconds)
 
     def exceeded(self) -> DeadlineExceeded:
-        """What the client is told."""
+        """Return the error for a request that took too long."""
         return DeadlineExceeded(
-            f"The request was ended {self.seconds:g} s after its arrival, the time that it had; "
-            "ask for fewer tokens, or give it more with `timeout`."
+            f"The request was stopped {self.seconds:g} s after its arrival, at its time limit; "
+            "ask for fewer tokens, or raise the limit with `timeout`."
         )

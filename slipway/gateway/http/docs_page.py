@@ -1,36 +1,36 @@
-"""The page at /docs: Swagger UI, whose files come with a package, so that it needs no network; for `app`."""
+"""The page at /docs: Swagger UI with the files of fastapi-offline, so that it needs no network."""
 
+from functools import partial
 from importlib.resources import files
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 
-PAGE = "/docs"
-_SCRIPT, _STYLE = f"{PAGE}/swagger-ui-bundle.js", f"{PAGE}/swagger-ui.css"
-# All that a browser asks for to show it.
-PATHS = frozenset({PAGE, _SCRIPT, _STYLE, "/openapi.json"})
+_PAGE = "/docs"
+_SCRIPT, _STYLE = "docs/swagger-ui-bundle.js", "docs/swagger-ui.css"
+# Every path that a browser requests for the page.
+PATHS = frozenset({_PAGE, f"/{_SCRIPT}", f"/{_STYLE}", "/openapi.json"})
 _NO_ICON = "data:,"
+_FILES = files("fastapi_offline") / "static"
 
 
 def add(app: FastAPI) -> None:
-    """Give `app` the page and its files."""
-    static = files("fastapi_offline") / "static"
+    """Add the page and its files to `app`."""
 
-    @app.get(PAGE, include_in_schema=False)
+    @app.get(_PAGE, include_in_schema=False)
     async def page() -> HTMLResponse:
         return get_swagger_ui_html(
             openapi_url="openapi.json",
             title=app.title,
-            swagger_js_url=_SCRIPT.removeprefix("/"),
-            swagger_css_url=_STYLE.removeprefix("/"),
+            swagger_js_url=_SCRIPT,
+            swagger_css_url=_STYLE,
             swagger_favicon_url=_NO_ICON,
         )
 
-    @app.get(_SCRIPT, include_in_schema=False)
-    async def script() -> FileResponse:
-        return FileResponse(str(static / "swagger-ui-bundle.js"))
+    for path in (_SCRIPT, _STYLE):
+        app.add_route(f"/{path}", partial(_send_file, str(_FILES / path.removeprefix("docs/"))))
 
-    @app.get(_STYLE, include_in_schema=False)
-    async def style() -> FileResponse:
-        return FileResponse(str(static / "swagger-ui.css"))
+
+async def _send_file(path: str, request: Request) -> FileResponse:
+    return FileResponse(path)

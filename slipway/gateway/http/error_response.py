@@ -1,4 +1,4 @@
-"""The responses of requests that fail, in the shape of the API that was asked; `gateway.app` sends them."""
+"""The responses to requests that fail, in the shape of the API that the client uses."""
 
 import re
 from collections.abc import Mapping
@@ -24,26 +24,26 @@ from slipway.gateway.http.not_offered import why_not_offered
 
 MESSAGES = "/v1/messages"
 _CLIENT_CLOSED_REQUEST = 499
-_SHOWN_PATH = 100
+_MAX_SHOWN_PATH = 100
 
 
 def asks_anthropics_api(path: str) -> bool:
-    """Whether `path` is below /v1/messages, where clients read Anthropic's shapes."""
+    """Return whether the path is below /v1/messages, where clients read Anthropic's shapes."""
     return path == MESSAGES or path.startswith(f"{MESSAGES}/")
 
 
 def error_response(
     request: Request, error: SlipwayError, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The status of `error` and its object."""
-    row, named = http_error(error), error_headers(error) | dict(headers or {})
+    """Return the response for `error`: its status, its headers and the error object of the API."""
+    row, all_headers = http_error(error), error_headers(error) | dict(headers or {})
     if asks_anthropics_api(request.url.path):
-        return JSONResponse(message_error(error).model_dump(), message_status(row), named)
-    return JSONResponse(error_body(error).model_dump(), row.status, named)
+        return JSONResponse(message_error(error).model_dump(), message_status(row), all_headers)
+    return JSONResponse(error_body(error).model_dump(), row.status, all_headers)
 
 
 def answer_errors(app: FastAPI) -> None:
-    """Answer whatever the endpoints of `app`, or its router, raise."""
+    """Answer every exception of the endpoints and of the router with an error response."""
     app.add_exception_handler(SlipwayError, _slipway_error)
     app.add_exception_handler(ClientLeft, _client_left)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -60,30 +60,30 @@ async def _client_left(request: Request, error: Exception) -> Response:
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    """The router's own errors: no such path, or another method."""
+    """Answer the router's own errors: an unknown path, or a method that the endpoint does not have."""
     assert isinstance(error, HTTPException)
-    asked = f"{request.method} {request.url.path[:_SHOWN_PATH]}"
+    endpoint = f"{request.method} {request.url.path[:_MAX_SHOWN_PATH]}"
     reason = why_not_offered(request.url.path)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = _allowed(request)
-        typed: SlipwayError = MethodNotAllowed(f"{asked} is not offered; this endpoint answers {allowed}.")
+        allowed = _allowed_methods(request)
+        typed: SlipwayError = MethodNotAllowed(f"{endpoint} is not offered; this endpoint has {allowed}.")
         return error_response(request, typed, {"Allow": allowed})
     if reason is not None:
-        typed = EndpointNotOffered(f"{asked} is not offered. {reason}.")
-    elif (missed := _missed(request)) is not None:
+        typed = EndpointNotOffered(f"{endpoint} is not offered. {reason}.")
+    elif (similar := _similar_path(request)) is not None:
         typed = RouteNotFound(
-            f"{asked} is no endpoint of this server; {missed} is. The base URL of OpenAI's clients ends with "
-            "/v1, that of Anthropic's does not."
+            f"{endpoint} is no endpoint of this server; {similar} is. The base URL of OpenAI's clients ends "
+            "with /v1, that of Anthropic's does not."
         )
     else:
-        typed = RouteNotFound(f"{asked} is no endpoint of this server; /docs lists those there are.")
+        typed = RouteNotFound(f"{endpoint} is no endpoint of this server; /docs lists its endpoints.")
     return error_response(request, typed, error.headers)
 
 
-def _allowed(request: Request) -> str:
-    """The methods of all routes with this path; the router's own answer has those of the first.
+def _allowed_methods(request: Request) -> str:
+    """Return the methods of all routes with this path; the router's own answer has those of the first.
 
-    A path that is written out is no response's id.
+    A route with exactly this path hides the routes with a parameter in its place.
     """
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
     routes = [route for route in routes if route.path == request.url.path] or routes
@@ -91,17 +91,18 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
-def _missed(request: Request) -> str | None:
-    """The endpoint that a /v1 too few or too many, or a slash too many, has missed."""
+def _similar_path(request: Request) -> str | None:
+    """Return the endpoint that differs from the path by one /v1 or by a slash."""
     path = re.sub("/{2,}", "/", request.url.path).rstrip("/")
-    for near in (path, f"/v1{path}", path.removeprefix("/v1")):
-        scope = {**request.scope, "path": near}
+    for similar in (path, f"/v1{path}", path.removeprefix("/v1")):
+        scope = {**request.scope, "path": similar}
         if any(route.matches(scope)[0] != Match.NONE for route in request.app.routes):
-            return near[:_SHOWN_PATH]
+            return similar[:_MAX_SHOWN_PATH]
     return None
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """A bug. The server's log has the traceback; the client gets what to quote."""
-    message = f"The server failed on this request; its log says why, request {request.state.visit.id}."
-    return error_response(request, SlipwayError(message), {"x-request-id": request.state.visit.id})
+    """Answer a bug. The server's log has the traceback; the client gets the request id to quote."""
+    request_id = request.state.visit.id
+    message = f"The server failed on this request; its log says why, under request {request_id}."
+    return error_response(request, SlipwayError(message), {"x-request-id": request_id})

@@ -1,7 +1,7 @@
-"""A client's connection before the application sees a request: uvicorn's protocol with bounds; for `server`.
+"""uvicorn's HTTP protocol with limits on the time and the size of a request's head.
 
-uvicorn waits for a request as long as it takes, keeps headers of any length, answers what is no HTTP in plain
-text, and loses the body of a request that offers an upgrade, as Java's HttpClient does on every first one.
+uvicorn itself waits for a request without a limit and keeps headers of any length. It answers malformed HTTP
+in plain text. It loses the body of a request that offers an upgrade, which Java's HttpClient does first.
 """
 
 import asyncio
@@ -13,33 +13,33 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from slipway.contract.errors import SlipwayError
 from slipway.gateway.errors import HeadTooLarge, MalformedRequest, RequestTooSlow, error_body, http_error
 
-# Of request line and headers together; what proxies in front take is 8 to 64 KiB.
-MOST_HEAD_BYTES = 64 * 1024
+# Request line and headers together; proxies allow 8 to 64 KiB.
+MAX_HEAD_BYTES = 64 * 1024
 
 
-class Protocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     """One connection.
 
-    arrival_s: seconds for a request's head to arrive, from the connection or the head's first byte on; and
-        for the rest of a body that is not wanted any more. (One that is wanted: `connection.read_body`.)
+    arrival_s: seconds for a request's head to arrive, from the connection or the head's first byte on; also
+        for the rest of a body that the application did not read. (`connection.read_body` limits the others.)
     """
 
-    def __init__(self, *, arrival_s: float, **uvicorns: Any) -> None:
-        super().__init__(**uvicorns)
+    def __init__(self, *, arrival_s: float, **options: Any) -> None:
+        super().__init__(**options)
         self._arrival_s = arrival_s
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_head = False
-        self._whole = False
+        self._complete = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio.Protocol."""
         super().connection_made(transport)
-        self._expect()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio.Protocol."""
-        self._expected()
+        self._cancel_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -51,75 +51,75 @@ class Protocol(HttpToolsProtocol):
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             too_large = isinstance(error.__context__, HeadTooLarge)
-            malformed = MalformedRequest(f"What came is not HTTP/1.1 ({error}).")
+            malformed = MalformedRequest(f"The request is not HTTP/1.1 ({error}).")
             self._refuse(_head_too_large() if too_large else malformed)
         else:
             if self._in_head:
-                # A header that never ends does not come to `on_header`.
+                # The parser calls `on_header` only after the end of a header.
                 self._head_bytes += len(data)
-                if self._head_bytes > MOST_HEAD_BYTES:
+                if self._head_bytes > MAX_HEAD_BYTES:
                     self._refuse(_head_too_large())
 
     def on_message_begin(self) -> None:
-        """httptools: the first byte of a request."""
+        """httptools: the first byte of a request arrived."""
         super().on_message_begin()
-        self._head_bytes, self._in_head, self._whole = 0, True, False
-        self._expect()
+        self._head_bytes, self._in_head, self._complete = 0, True, False
+        self._start_timer()
 
     def on_url(self, url: bytes) -> None:
-        """httptools: a piece of the request line."""
-        self._count(url)
+        """httptools: a part of the request line arrived."""
+        self._add_to_head(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: a header, or a trailer after a body in chunks."""
-        self._count(name + value)
+        """httptools: a header arrived, or a trailer after a body in chunks."""
+        self._add_to_head(name + value)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """httptools: the head is here."""
+        """httptools: the head is complete."""
         self._in_head = False
         if not self._offers_upgrade():
-            self._expected()
+            self._cancel_timer()
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """httptools: head and body are here."""
+        """httptools: head and body are complete."""
         if not self._offers_upgrade():
-            self._whole = True
-            self._expected()
+            self._complete = True
+            self._cancel_timer()
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Called when the application has answered, which may be before the request's end."""
+        """uvicorn: the application has answered, maybe before the end of the request."""
         super().on_response_complete()
-        if not self._whole:
-            self._expect()
+        if not self._complete:
+            self._start_timer()
 
     def _offers_upgrade(self) -> bool:
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Read the request again without its `Upgrade`: the parser thinks that it ends with its head."""
+        """Parse the request again without its `Upgrade`; with it, the parser ignores the body."""
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
-    def _count(self, part: bytes) -> None:
+    def _add_to_head(self, part: bytes) -> None:
         self._head_bytes += len(part)
-        if self._head_bytes > MOST_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES:
             raise _head_too_large()
 
-    def _expect(self) -> None:
-        """Give the client `arrival_s` from now."""
-        self._expected()
-        self._deadline = self.loop.call_later(self._arrival_s, self._too_slow)
+    def _start_timer(self) -> None:
+        """Give the client `arrival_s` seconds from now."""
+        self._cancel_timer()
+        self._timer = self.loop.call_later(self._arrival_s, self._too_slow)
 
-    def _expected(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _too_slow(self) -> None:
         if self._in_head:
@@ -128,7 +128,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: SlipwayError) -> None:
-        """Answer and close; only close when an answer is under way, of which this would become a part."""
+        """Answer and close the connection; only close it if another response has started."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             content = error_body(error).model_dump_json().encode()
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
@@ -137,4 +137,6 @@ class Protocol(HttpToolsProtocol):
 
 
 def _head_too_large() -> HeadTooLarge:
-    return HeadTooLarge(f"Request line and headers are longer than {MOST_HEAD_BYTES} bytes; send fewer.")
+    return HeadTooLarge(
+        f"Request line and headers are longer than {MAX_HEAD_BYTES} bytes; send fewer headers."
+    )
