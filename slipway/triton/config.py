@@ -1,31 +1,17 @@
-"""config.pbtxt as typed data; `ensemble.repository` fills it in and writes it for Triton.
+"""Triton models as typed data, and their config.pbtxt.
 
 The fields are those of Triton's ModelConfig (triton-inference-server/common, protobuf/model_config.proto).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
-DataType = Literal["BOOL", "UINT8", "INT32", "INT64", "UINT64", "FP16", "FP32", "STRING"]
-_INDENT = "  "
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One input or output of a model.
-
-    dims: the shape behind the batch dimension, -1 where any size fits.
-    reshape: the shape the model itself sees in place of `dims`, where the two differ.
-    optional, ragged: of inputs only; `ragged` lets requests of different sizes share a batch.
-    """
-
-    name: str
-    dtype: DataType
-    dims: tuple[int, ...]
-    optional: bool = False
-    ragged: bool = False
-    reshape: tuple[int, ...] | None = None
+from slipway.triton.tensor import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,81 +82,54 @@ Model = PythonModel | TrtllmModel | Ensemble
 
 
 def text(model: Model) -> str:
-    """The model's config.pbtxt (protobuf text format); the same model always gives the same text."""
-    return "".join(f"{line}\n" for line in _model(model))
+    """The model's config.pbtxt; the same model always gives the same text."""
+    return str(text_format.MessageToString(_message(model), as_utf8=True))
 
 
-def _model(model: Model) -> Iterator[str]:
-    yield f"name: {_quoted(model.name)}"
+def read(path: Path) -> Any:
+    """A config.pbtxt as Triton's ModelConfig. Raises google.protobuf.text_format.ParseError."""
+    return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+
+
+def _message(model: Model) -> Any:
+    message = model_config_pb2.ModelConfig(
+        name=model.name,
+        max_batch_size=model.max_batch_size,
+        input=[{**_tensor(tensor), **_input_flags(tensor)} for tensor in model.inputs],
+        output=[_tensor(tensor) for tensor in model.outputs],
+    )
     match model:
         case PythonModel():
-            yield 'backend: "python"'
-            yield f"max_batch_size: {model.max_batch_size}"
+            message.backend = "python"
             if model.decoupled:
-                yield from _block("model_transaction_policy", ["decoupled: true"])
-            yield from _tensors(model)
-            yield from _instance(model.parameters)
+                message.model_transaction_policy.decoupled = True
+            _add_process(message, model.parameters)
         case TrtllmModel():
-            yield 'backend: "tensorrtllm"'
-            yield f"max_batch_size: {model.max_batch_size}"
-            yield from _block("model_transaction_policy", ["decoupled: true"])
-            queue = [
-                f"max_queue_delay_microseconds: {model.max_queue_delay_us}",
-                f"default_queue_policy {{ max_queue_size: {model.max_queue_size} }}",
-            ]
-            yield from _block("dynamic_batching", queue)
-            yield from _tensors(model)
-            # As upstream: where the GPUs are is in the parameters.
-            yield from _instance(model.parameters)
+            message.backend = "tensorrtllm"
+            message.model_transaction_policy.decoupled = True
+            message.dynamic_batching.max_queue_delay_microseconds = model.max_queue_delay_us
+            message.dynamic_batching.default_queue_policy.max_queue_size = model.max_queue_size
+            _add_process(message, model.parameters)
         case Ensemble():
-            yield 'platform: "ensemble"'
-            yield f"max_batch_size: {model.max_batch_size}"
-            yield from _tensors(model)
-            steps = (line for step in model.steps for line in _block("step", _step(step)))
-            yield from _block("ensemble_scheduling", steps)
+            message.platform = "ensemble"
+            for step in model.steps:
+                message.ensemble_scheduling.step.add(
+                    model_name=step.model, model_version=-1, input_map=step.inputs, output_map=step.outputs
+                )
+    return message
 
 
-def _tensors(model: Model) -> Iterator[str]:
-    for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
-        for tensor in tensors:
-            yield from _block(kind, _tensor(tensor))
+def _add_process(message: Any, parameters: Mapping[str, str]) -> None:
+    """One instance, on the CPU also where the engine uses GPUs: as upstream, its parameters name them."""
+    message.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    for name, value in parameters.items():
+        message.parameters[name].string_value = value
 
 
-def _instance(parameters: Mapping[str, str]) -> Iterator[str]:
-    yield from _block("instance_group", ["count: 1", "kind: KIND_CPU"])
-    for key, value in parameters.items():
-        body = [f"key: {_quoted(key)}", f"value {{ string_value: {_quoted(value)} }}"]
-        yield from _block("parameters", body)
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    shape = {} if tensor.reshape is None else {"reshape": {"shape": tensor.reshape}}
+    return {"name": tensor.name, "data_type": f"TYPE_{tensor.dtype}", "dims": tensor.dims, **shape}
 
 
-def _tensor(tensor: Tensor) -> Iterator[str]:
-    yield f"name: {_quoted(tensor.name)}"
-    yield f"data_type: TYPE_{tensor.dtype}"
-    yield f"dims: {list(tensor.dims)}"
-    if tensor.reshape is not None:
-        yield f"reshape {{ shape: {list(tensor.reshape)} }}"
-    if tensor.optional:
-        yield "optional: true"
-    if tensor.ragged:
-        yield "allow_ragged_batch: true"
-
-
-def _step(step: Step) -> Iterator[str]:
-    yield f"model_name: {_quoted(step.model)}"
-    yield "model_version: -1"
-    for kind, names in (("input_map", step.inputs), ("output_map", step.outputs)):
-        for key, value in names.items():
-            yield f"{kind} {{ key: {_quoted(key)} value: {_quoted(value)} }}"
-
-
-def _block(name: str, body: Iterable[str]) -> Iterator[str]:
-    yield f"{name} {{"
-    for line in body:
-        yield _INDENT + line
-    yield "}"
-
-
-def _quoted(value: str) -> str:
-    """A protobuf text-format string: UTF-8 stands as it is, quotes, backslashes and controls are escaped."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(char if char >= " " else f"\\{ord(char):03o}" for char in escaped) + '"'
+def _input_flags(tensor: Tensor) -> dict[str, bool]:
+    return {"optional": tensor.optional, "allow_ragged_batch": tensor.ragged}

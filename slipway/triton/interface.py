@@ -6,7 +6,7 @@ written for it works unchanged. Where upstream leaves a type open, it is the one
 for the logits of a compiled one.
 """
 
-from slipway.triton.config import DataType, Tensor
+from slipway.triton.tensor import DataType, Tensor
 
 # Where upstream leaves the type of the logits to who fills in its template. NVIDIA's engine model holds it
 # against what the engine gives, and answers with an error where the two differ (fillTritonResponse in
@@ -235,3 +235,14 @@ POSTPROCESSING_OUTPUTS = (
     Tensor("OUTPUT", "STRING", (-1,)),
     Tensor("END_OF_SEQUENCE", "BOOL", (1,)),
 )
+
+# What a client of the ensemble calls the engine's inputs, where the two names differ.
+CLIENT_NAMES = {
+    "request_output_len": "max_tokens",
+    "bad_words_list": "bad_words",
+    "stop_words_list": "stop_words",
+    "runtime_top_k": "top_k",
+    "runtime_top_p": "top_p",
+    "len_penalty": "length_penalty",
+    "streaming": "stream",
+}

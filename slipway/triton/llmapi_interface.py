@@ -4,7 +4,7 @@ Names, types and shapes are those of TensorRT-LLM 1.2's `llmapi` model (NVIDIA/T
 triton_backend/all_models/llmapi). It has no batch dimension.
 """
 
-from slipway.triton.config import Tensor
+from slipway.triton.tensor import Tensor
 
 INPUTS = (
     Tensor("text_input", "STRING", (-1,)),

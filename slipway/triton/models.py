@@ -5,11 +5,10 @@ from dataclasses import replace
 from slipway.contract.manifest import Manifest
 from slipway.contract.stage_names import engine_stage, postprocessing, preprocessing
 from slipway.text import tokenizer_info
-from slipway.triton import interface, llmapi_arguments, llmapi_interface
-from slipway.triton.config import Ensemble, Model, PythonModel, Step, Tensor, TrtllmModel
+from slipway.triton import engine_folder, interface, llmapi_arguments, llmapi_interface
+from slipway.triton.config import Ensemble, Model, PythonModel, Step, TrtllmModel
+from slipway.triton.tensor import Tensor
 from slipway.triton.trtllm_parameters import TrtllmParameters
-
-ENGINE_PARAMETER = "engine_dir"
 
 # tensorrt_llm is to find the packages it was installed with, in the image, before those of our own virtual
 # environment, which has other versions of some (docker/triton.Dockerfile); so are LLM's workers, to whose
@@ -22,16 +21,6 @@ sys.path.sort(key=lambda path: Path(path).is_relative_to(sys.prefix))
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
 """
 
-# What a client of the ensemble calls the engine's inputs, where the two names differ.
-CLIENT_NAMES = {
-    "request_output_len": "max_tokens",
-    "bad_words_list": "bad_words",
-    "stop_words_list": "stop_words",
-    "runtime_top_k": "top_k",
-    "runtime_top_p": "top_p",
-    "len_penalty": "length_penalty",
-    "streaming": "stream",
-}
 # Engine input by the preprocessing output that feeds it. Outputs that preprocessing leaves out (no end_id
 # known, say) are absent in the engine stage too.
 _PREPARED = {
@@ -82,7 +71,7 @@ def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
     name, rows = manifest.name, manifest.limits.max_batch_size
     inputs, outputs = _extras(manifest)
     passed_on = _with_logits(manifest, interface.ENSEMBLE_OUTPUTS)
-    parameters = {ENGINE_PARAMETER: engine_dir}
+    parameters = {engine_folder.PARAMETER: engine_dir}
     return (
         PythonModel(
             preprocessing(name),
@@ -119,7 +108,7 @@ def _llmapi(manifest: Manifest, engine_dir: str) -> PythonModel:
         llmapi_interface.INPUTS,
         (*llmapi_interface.OUTPUTS, llmapi_interface.TOKENS_SO_FAR),
         decoupled=True,
-        parameters={ENGINE_PARAMETER: engine_dir},
+        parameters={engine_folder.PARAMETER: engine_dir},
         files={llmapi_arguments.FILE_NAME: llmapi_arguments.text(manifest, engine_dir)},
         prelude=_IMAGE_FIRST,
     )
@@ -157,7 +146,7 @@ def _engine(manifest: Manifest, engine_dir: str) -> PythonModel | TrtllmModel:
         (*inputs, *interface.ONNX_INPUTS),
         (*outputs, *interface.ONNX_OUTPUTS),
         decoupled=True,
-        parameters={ENGINE_PARAMETER: engine_dir},
+        parameters={engine_folder.PARAMETER: engine_dir},
     )
 
 
@@ -179,7 +168,7 @@ def _steps(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -
     wired = {engine: f"_{stage}" for stage, engine in _PREPARED.items()}
     offered = {tensor.name for tensor in interface.ENSEMBLE_INPUTS}
     for tensor in interface.ENGINE_INPUTS:
-        client = CLIENT_NAMES.get(tensor.name, tensor.name)
+        client = interface.CLIENT_NAMES.get(tensor.name, tensor.name)
         if tensor.name not in wired and client in offered:
             wired[tensor.name] = client
     results = {

@@ -1,35 +1,35 @@
-"""Lays out the Triton models of a built engine; called by `build` when an engine is in place."""
+"""The model repository: the folder of models that Triton serves."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
+from google.protobuf.text_format import ParseError
+
+from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
-from slipway.contract.stage_names import all_names
-from slipway.triton import config, models
-
-
-def root_of(repository: Path) -> Path:
-    """The folder that the model repository lies in: where relative paths in its models start."""
-    return repository.resolve().parent
+from slipway.contract.stage_names import all_names, preprocessing
+from slipway.triton import config, engine_folder, models
 
 
 def write_repository(engine_dir: Path, repository: Path) -> None:
     """Write the model NAME, and the stages if it is an ensemble, for the engine in `engine_dir`.
 
-    Other engines' models stay as they are. The models are made ready beside the repository (Triton takes
-    every folder inside it for a model) and renamed into place, the ensemble last: whatever interrupts this,
-    an ensemble that is there is whole. Raises EngineRefused when `engine_dir` has no readable manifest.
+    Other engines' models stay as they are. The models are written beside the repository (Triton takes every
+    folder inside it for a model) and renamed into place, the ensemble last. So an ensemble that is in the
+    repository is complete, also after an interruption. Raises EngineRefused when `engine_dir` has no readable
+    manifest.
     """
     manifest = Manifest.read(engine_dir)
     repository = repository.resolve()  # behind a link may be another disk, to which nothing can be renamed
     repository.mkdir(parents=True, exist_ok=True)
     staging = repository.parent / f".{repository.name}.{manifest.name}"
     shutil.rmtree(staging, ignore_errors=True)
-    made = models.of_engine(manifest, _portable(engine_dir, root_of(repository)))
+    made = models.of_engine(manifest, engine_folder.written(engine_dir, repository))
     for model in made:
         _write(model, staging / "new" / model.name)
     (staging / "old").mkdir()
-    # Those of an engine that had this name and another target too.
+    # Also the models of an engine that had this name and another target.
     for name in reversed(all_names(manifest.name)):
         if (repository / name).exists():
             (repository / name).rename(staging / "old" / name)
@@ -38,10 +38,17 @@ def write_repository(engine_dir: Path, repository: Path) -> None:
     shutil.rmtree(staging)
 
 
-def _portable(engine_dir: Path, root: Path) -> str:
-    """Relative to `root` where it lies inside it, so that a container may mount that elsewhere."""
-    absolute = engine_dir.resolve()
-    return str(absolute.relative_to(root) if absolute.is_relative_to(root) else absolute)
+def compiled_engines(repository: Path) -> list[Manifest]:
+    """The manifests of the TensorRT-LLM engines in a repository, by name."""
+    found = []
+    for path in sorted(repository.glob(f"{preprocessing('*')}/config.pbtxt")):
+        # A refused engine or an unreadable file needs no processes; Triton gives the reason when it loads it.
+        with suppress(EngineRefused, ParseError):
+            directory = config.read(path).parameters[engine_folder.PARAMETER].string_value
+            manifest = Manifest.read(engine_folder.root_of(repository) / directory)
+            if manifest.target.compiled:
+                found.append(manifest)
+    return found
 
 
 def _write(model: config.Model, directory: Path) -> None:

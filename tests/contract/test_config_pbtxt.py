@@ -13,8 +13,9 @@ from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import KVCache, Limits, Parallel
 from slipway.contract.target import TARGETS
 from slipway.triton import config, interface, llmapi_arguments, llmapi_interface, models
-from slipway.triton.config import Ensemble, PythonModel, Tensor
+from slipway.triton.config import Ensemble, PythonModel
 from slipway.triton.repository import write_repository
+from slipway.triton.tensor import Tensor
 
 TENSORS = GOLDEN / "triton_tensors.txt"
 

@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 from slipway.contract.errors import InvalidRequest, SlipwayError
 from slipway.contract.generation import Delta
 from slipway.contract.manifest import Manifest
-from slipway.triton import interface
+from slipway.triton import engine_folder, interface
 from slipway.triton.stages import answer, answers, engine, stage
 from slipway.triton.stages.request import Array, EngineRequest
 
@@ -106,6 +106,6 @@ class TritonPythonModel(engine.TritonPythonModel):
 
     def initialize(self, args: Mapping[str, str]) -> None:
         super().initialize(args)
-        self._vocab_size = Manifest.read(stage.engine_dir(args)).vocab_size
+        self._vocab_size = Manifest.read(engine_folder.of_stage(args)).vocab_size
         # No end_id is the engine's own here, so that each stands for itself alone.
         self._eos_token_ids = ()

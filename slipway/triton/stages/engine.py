@@ -14,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 from slipway.contract.errors import SlipwayError
 from slipway.contract.manifest import Manifest
 from slipway.runtime.worker.process import EngineProcess
+from slipway.triton import engine_folder
 from slipway.triton.stages import stage
 from slipway.triton.stages.answer import Answer
 from slipway.triton.stages.answers import Answers
@@ -26,7 +27,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the engine; a refused one makes the model unavailable, with its sentence as the reason."""
-        directory = stage.engine_dir(args)
+        directory = engine_folder.of_stage(args)
         self._answers = Answers(lambda name: self._engine.cancel(name))
         self._engine = self._answers.wait_for(EngineProcess.start(directory))
         manifest = Manifest.read(directory)

@@ -16,8 +16,7 @@ from slipway.contract.errors import EngineFailed
 from slipway.contract.manifest import Manifest, open_engine
 from slipway.runtime.stats import EngineStats
 from slipway.text.tokenizer import Tokenizer
-from slipway.triton import llmapi_arguments
-from slipway.triton.repository import root_of
+from slipway.triton import engine_folder, llmapi_arguments
 from slipway.triton.stages import stage
 from slipway.triton.stages.answers import Answers
 from slipway.triton.stages.gauges import Gauges
@@ -38,7 +37,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the engine; a refused one makes the model unavailable, with its sentence as the reason."""
-        directory = stage.engine_dir(args)
+        directory = engine_folder.of_stage(args)
         manifest = open_engine(directory)
         _prepare_environment(manifest)
         # Not before: importing it opens the GPUs that CUDA_VISIBLE_DEVICES names.
@@ -46,7 +45,7 @@ class TritonPythonModel:
 
         written = Path(args["model_repository"]) / args["model_version"] / llmapi_arguments.FILE_NAME
         arguments = llmapi_arguments.read(written.read_text(encoding="utf-8"))
-        arguments["model"] = str(root_of(Path(args["model_repository"]).parent) / arguments["model"])
+        arguments["model"] = str(directory)
         self._llm = LLM(**arguments, skip_tokenizer_init=True)
         self._sampling_params = SamplingParams
         self._manifest = manifest
@@ -90,7 +89,7 @@ class TritonPythonModel:
                         stage.response(**outputs), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
                     )
                     return
-                if outputs is not None:
+                if outputs:
                     sender.send(stage.response(**outputs))
             raise EngineFailed("it ended the answer without saying why")
         except Exception as error:  # noqa: BLE001 - LLM's errors have no class in common, and a client waits

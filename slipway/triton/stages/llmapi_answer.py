@@ -30,8 +30,8 @@ class TextAnswer:
         self._tokens = 0
         self.finish_reason: str | None = None
 
-    def add(self, token_ids: Sequence[int], finish_reason: str | None) -> dict[str, Array] | None:
-        """The response that this step causes, as output tensors by name; None where it causes none.
+    def add(self, token_ids: Sequence[int], finish_reason: str | None) -> dict[str, Array]:
+        """The response that this step causes, as output tensors by name; empty where it causes none.
 
         token_ids: all of the answer so far. Of the ids that end a sequence LLM leaves in the first one, and,
         in the place of the last token, the others, which it then calls "length". None has text or is counted.
@@ -44,7 +44,7 @@ class TextAnswer:
         self.finish_reason = "stop" if stopped else finish_reason
         if self.finish_reason and not stopped:
             self._text += self._stop.flush()
-        return self._tensors() if self._request.streaming or self.finish_reason else None
+        return self._tensors() if self._request.streaming or self.finish_reason else {}
 
     def _tensors(self) -> dict[str, Array]:
         tensors: dict[str, Array] = {

@@ -15,7 +15,13 @@ from slipway.triton.stages.request import Array, decoded, scalar
 
 # Upstream's SamplingParams.
 DEFAULT_MAX_TOKENS = 32
-_SAMPLING = ("temperature", "top_k", "top_p", "max_tokens")
+# Which values each of these parameters may have.
+_SAMPLING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "temperature": (lambda value: 0 <= value < float("inf"), "0 (greedy) or above"),
+    "top_k": (lambda value: value >= 0, "0 (all tokens) or above"),
+    "top_p": (lambda value: 0 <= value <= 1, "between 0 and 1"),
+    "max_tokens": (lambda value: value >= 1, "1 or above"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +85,10 @@ def _sampling(tensors: Mapping[str, Array]) -> dict[str, Any]:
     """Only what is given, because without any of it the answer is greedy."""
     given = {name: scalar(tensors, f"sampling_param_{name}", None) for name in _SAMPLING}
     sampling = {name: value for name, value in given.items() if value is not None}
-    for name, fits, range_ in (
-        ("temperature", lambda value: 0 <= value < float("inf"), "0 (greedy) or above"),
-        ("top_k", lambda value: value >= 0, "0 (all tokens) or above"),
-        ("top_p", lambda value: 0 <= value <= 1, "between 0 and 1"),
-        ("max_tokens", lambda value: value >= 1, "1 or above"),
-    ):
-        if name in sampling and not fits(sampling[name]):
-            raise InvalidRequest(f"sampling_param_{name} is {sampling[name]}; it is {range_}.", name)
+    for name, value in sampling.items():
+        fits, allowed = _SAMPLING[name]
+        if not fits(value):
+            raise InvalidRequest(f"sampling_param_{name} is {value}; it is {allowed}.", name)
     return sampling
 
 

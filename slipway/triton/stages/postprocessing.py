@@ -10,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 from slipway.contract.manifest import open_engine
 from slipway.contract.stage_names import engine_stage
 from slipway.text.tokenizer import FILES, Tokenizer
+from slipway.triton import engine_folder
 from slipway.triton.stages import stage
 from slipway.triton.stages.streams import Streams
 
@@ -24,7 +25,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
-        directory = stage.engine_dir(args)
+        directory = engine_folder.of_stage(args)
         manifest = open_engine(directory, FILES)
         self._engine_stage = engine_stage(manifest.name)
         self._compiled = manifest.target.compiled

@@ -6,6 +6,7 @@ from typing import Any
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.manifest import Manifest, open_engine
 from slipway.text.tokenizer import FILES, Tokenizer
+from slipway.triton import engine_folder
 from slipway.triton.stages import stage
 from slipway.triton.stages.prompt import prepare
 
@@ -15,7 +16,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
-        directory = stage.engine_dir(args)
+        directory = engine_folder.of_stage(args)
         # NVIDIA's engine model holds nothing against the manifest; this stage does it for both.
         compiled = Manifest.read(directory).target.compiled
         self._manifest = open_engine(directory, None if compiled else FILES)

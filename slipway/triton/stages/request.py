@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar, GrammarKind, SamplingParams
-from slipway.triton.models import CLIENT_NAMES
+from slipway.triton.interface import CLIENT_NAMES
 from slipway.triton.stages import words
 
 Array = npt.NDArray[Any]

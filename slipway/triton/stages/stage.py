@@ -1,9 +1,6 @@
 """What the stages have in common inside Triton: their engine, their tensors, their errors."""
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +8,7 @@ import triton_python_backend_utils as pb_utils
 
 from slipway.contract import stage_errors
 from slipway.contract.errors import SlipwayError
-from slipway.triton.models import ENGINE_PARAMETER
-from slipway.triton.repository import root_of
 from slipway.triton.stages.request import Array
-
-
-def engine_dir(args: Mapping[str, str]) -> Path:
-    """The folder of the engine, from the arguments of a stage's `initialize`."""
-    written: str = json.loads(args["model_config"])["parameters"][ENGINE_PARAMETER]["string_value"]
-    # Triton's Python takes the names of files for ASCII, whatever the locale.
-    return root_of(Path(args["model_repository"]).parent) / os.fsdecode(written.encode())
 
 
 def tensors(request: Any) -> dict[str, Array]:
