@@ -1,1 +1,1 @@
-"""Starts the servers on this machine: Triton alone, or Triton and the gateway together."""
+"""The servers as processes of this machine: Triton alone, or Triton and the gateway together."""

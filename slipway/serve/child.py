@@ -1,19 +1,27 @@
-"""A server started by `deploy.serve`: its process, its log, its end."""
+"""A server as a child process: its start, its log, its end."""
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import time
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
+
+import psutil
 
 from slipway.contract.errors import ServerFailed
 from slipway.serve.interruption import Interruption
 from slipway.serve.tritonserver import Start
 
-_LINES_SHOWN = 15
+_MAX_LINES = 15
+# Triton's lines that are no errors: of levels info and warning, and its tables of models.
+_NO_ERROR = re.compile(r"[IW]\d{4} |[+|]|\s*$")
 _POLL_S = 0.05
+# A process that was killed leaves at once, unless it hangs in a driver.
+_KILL_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -38,33 +46,59 @@ class Child:
             )
 
     def check(self) -> None:
-        """Raise ServerFailed, with the last lines of the log, when it has ended."""
+        """Raise ServerFailed, with the last errors of the log, when it has ended."""
         status = self._process.poll()
-        if status is None:
-            return
-        how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_SHOWN:]
-        raise ServerFailed(
-            f"{self.name} ended by itself ({how}); the end of its log {self.log} says why:\n"
-            + "\n".join(f"  {line}" for line in lines)
+        if status is not None:
+            how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+            raise self.failure(f"{self.name} ended by itself ({how})")
+
+    def failure(self, problem: str) -> ServerFailed:
+        """An error that says what happened, and shows the log's last errors, or else its last lines."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        shown = [line for line in lines if not _NO_ERROR.match(line)] or lines
+        last = [line for line, _ in groupby(shown)][-_MAX_LINES:]
+        return ServerFailed(
+            f"{problem}; its log {self.log} says why:\n" + "\n".join(f"  {line}" for line in last)
         )
+
+    def dead_stages(self) -> set[int]:
+        """The ids of Triton's Python stages that ended, where Triton has not noticed it."""
+        try:
+            below = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return set()
+        return {process.pid for process in below if _is_dead_stage(process)}
 
     def end(self, grace: float, interruption: Interruption) -> None:
         """Ask it to stop, wait up to `grace` seconds, and kill what is left of its group.
 
-        Interrupted once more, it is killed at once.
+        A second interruption kills it at once.
         """
         deadline = time.monotonic() + grace
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         while self._process.poll() is None and time.monotonic() < deadline and not interruption.urgent:
             time.sleep(_POLL_S)
-        self._kill_group()
+        self.kill()
 
-    def _kill_group(self) -> None:
+    def kill(self) -> None:
+        """End it and all processes of its group at once."""
         with suppress(ProcessLookupError):  # All of them had left.
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILL_TIMEOUT_S)
+
+
+def _is_dead_stage(process: psutil.Process) -> bool:
+    try:
+        parent = process.parent()
+        return (
+            process.status() == psutil.STATUS_ZOMBIE
+            and parent is not None
+            and parent.name() == "tritonserver"
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _end_with_parent() -> None:

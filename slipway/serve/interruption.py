@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM as something to look at between two steps; used by `deploy.serve` and `deploy.child`.
+"""Ctrl-C and SIGTERM as a state that is checked between two steps.
 
-Not as exceptions: one may be raised between the start of a server and the moment when somebody answers for
-it, and Python ends with the status of SIGINT when a KeyboardInterrupt passed through an `exec` of text, as
-`dataclasses` have it on import, although it was caught (run_eval_code_obj in CPython's pythonrun.c).
+As an exception, one may be raised between the start of a server and the code that ends it. And Python ends
+with the status of SIGINT when a KeyboardInterrupt passed through an `exec` of text, as `dataclasses` do on
+import, although it was caught (run_eval_code_obj in CPython's pythonrun.c).
 """
 
 import signal
@@ -11,29 +11,29 @@ from types import FrameType
 
 
 class Interrupted(Exception):
-    """Somebody asked the servers to end."""
+    """The user asked the servers to end."""
 
 
 class Interruption:
-    """How often somebody did."""
+    """Counts Ctrl-C and SIGTERM."""
 
     def __init__(self) -> None:
         """From now on the signals are counted, and have no other effect."""
         self._count = 0
         for ending in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(ending, self._hear)
+            signal.signal(ending, self._count_signal)
 
     def pause(self, seconds: float) -> None:
-        """Sleep. Raises Interrupted when it has happened."""
+        """Sleep. Raises Interrupted when a signal has come."""
         time.sleep(seconds)
         if self._count:
             raise Interrupted
 
     @property
     def urgent(self) -> bool:
-        """Whether it happened more than once: somebody does not want to wait for a clean end."""
+        """Whether the user asked more than once, and does not want to wait for a clean end."""
         return self._count > 1
 
-    def _hear(self, _signal: int, _frame: FrameType | None) -> None:
-        # A lock taken here, as threading.Event has one, could be held by what was interrupted.
+    def _count_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        # The lock of a threading.Event could be held by the code that the signal interrupted.
         self._count += 1

@@ -1,4 +1,4 @@
-"""Where tritonserver is and how it is started; used by `slipway triton` and `deploy.serve`.
+"""The program tritonserver: where it is, and the command line that starts it.
 
 NVIDIA's container has it under /opt/tritonserver; elsewhere the wheel nvidia-pytriton brings the same binary.
 """
@@ -9,32 +9,21 @@ import re
 import shlex
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from slipway.contract.errors import ServerFailed
-from slipway.serve import process_groups
-from slipway.serve.compiled import compiled
-from slipway.triton.repository import root_of
+from slipway.serve import process_groups, python_backend
+from slipway.serve.ports import Ports
+from slipway.triton.engine_folder import root_of
+from slipway.triton.repository import compiled_engines
 
 SETTING = "SLIPWAY_TRITONSERVER"
 _CONTAINER = Path("/opt/tritonserver/bin/tritonserver")
-_WHEEL = "nvidia-pytriton"
-# What Triton's Python backend can hand on; with a blank in the path it waits for its stages for ever.
-_PLAIN = re.compile(r"[A-Za-z0-9/._+@,:=~-]+")
-# How long running requests may take to end at shutdown, in seconds, before Triton leaves without them.
+# Triton starts Python through a shell without quotes; with a blank in the path it waits for ever.
+_SAFE_PATH = re.compile(r"[A-Za-z0-9/._+@,:=~-]+")
+# Seconds that running requests may take to end at shutdown, before Triton leaves without them.
 EXIT_TIMEOUT_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where Triton listens."""
-
-    http: int = 8000
-    grpc: int = 8001
-    metrics: int = 8002
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +34,11 @@ class Start:
     environment: dict[str, str]
 
     def check(self) -> None:
-        """Raise ServerFailed when the program is not here."""
+        """Raise ServerFailed when the program is not on this machine."""
         if shutil.which(self.command[0]) is None:
             raise ServerFailed(
-                f"{self.command[0]} is not here, which starts an engine of several GPUs; serve it in the "
-                "container of docker/triton.Dockerfile."
+                f"{self.command[0]} is not installed, which starts an engine of several GPUs; serve it in "
+                "the container of docker/triton.Dockerfile."
             )
 
     def __str__(self) -> str:
@@ -63,31 +52,18 @@ def start(repository: Path, host: str, ports: Ports) -> Start:
     """How to start Triton on the models in `repository`, in a process for each GPU where engines need it.
 
     A model that does not load leaves the others served. Raises ServerFailed when there is no tritonserver or
-    no model, or engines are in each other's way.
+    no model, when Python stages cannot run, or when engines claim the same GPU.
     """
     cache = cache_of(repository)
     if not any(repository.glob("*/config.pbtxt")):
         raise ServerFailed(f"{repository} holds no models; run `make engine` first.")
-    for path, way_out in (
-        (repository, "--model-repository FOLDER"),
-        (cache, "its folder elsewhere"),
-    ):
-        if not _PLAIN.fullmatch(str(path)):
+    for path, way_out in ((repository, "--model-repository FOLDER"), (cache, "its folder elsewhere")):
+        if not _SAFE_PATH.fullmatch(str(path)):
             raise ServerFailed(
                 f"Triton starts Python on {path} through a shell without quotes, so the path may have ASCII "
                 f"letters, digits and ._+@,:=~- alone; move it: {way_out}."
             )
-    environment = dict(os.environ)
-    options = []
-    binary = _installed()
-    if binary is None:
-        package = _wheel()
-        binary = package / "tritonserver" / "bin" / "tritonserver"
-        options.append(f"--backend-directory={_backends(package, cache)}")
-        libraries = package.parent / "nvidia_pytriton.libs"
-        environment["LD_LIBRARY_PATH"] = _prepended(libraries, environment.get("LD_LIBRARY_PATH"))
-        # The stub starts the first `python3` on PATH to learn where the installed packages are.
-        environment["PATH"] = _prepended(Path(sys.executable).parent, environment.get("PATH"))
+    binary, options, environment = _program(cache)
     command = [
         str(binary),
         f"--model-repository={repository}",
@@ -101,7 +77,7 @@ def start(repository: Path, host: str, ports: Ports) -> Start:
         "--strict-readiness=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
     ]
-    groups = process_groups.form(compiled(repository))
+    groups = process_groups.form(compiled_engines(repository))
     return Start(groups.launch(command), environment | groups.environment)
 
 
@@ -110,12 +86,33 @@ def cache_of(repository: Path) -> Path:
     return root_of(repository) / ".cache"
 
 
+def _program(cache: Path) -> tuple[Path, list[str], dict[str, str]]:
+    """The binary, the options that say where its backends are, and its environment."""
+    environment = dict(os.environ)
+    binary = _installed()
+    if binary is not None:
+        stub = binary.parents[1] / "backends" / "python" / python_backend.STUB
+        if stub.is_file():
+            python_backend.check_stub(stub, environment)
+        return binary, [], environment
+    package = _wheel()
+    backends = python_backend.install(package, cache)
+    # Of the stub too: it starts with Triton's environment. Python's own library lies beside the stub.
+    libraries = [str(package.parent / "nvidia_pytriton.libs"), str(backends / "python")]
+    environment["LD_LIBRARY_PATH"] = _joined(*libraries, environment.get("LD_LIBRARY_PATH"))
+    # The stub starts the first `python3` on PATH to learn where the installed packages are.
+    environment["PATH"] = _joined(str(Path(sys.executable).parent), environment.get("PATH"))
+    python_backend.check_stub(backends / "python" / python_backend.STUB, environment)
+    binary = package / "tritonserver" / "bin" / "tritonserver"
+    return binary, [f"--backend-directory={backends}"], environment
+
+
 def _installed() -> Path | None:
     chosen = os.environ.get(SETTING)
     if chosen is None:
         return _CONTAINER if _CONTAINER.is_file() else None
     if not Path(chosen).is_file():
-        raise ServerFailed(f"{SETTING} is {chosen}, but there is no such file; unset it or mend it.")
+        raise ServerFailed(f"{SETTING} is {chosen}, but there is no such file; unset it or correct it.")
     return Path(chosen)
 
 
@@ -123,28 +120,11 @@ def _wheel() -> Path:
     found = importlib.util.find_spec("pytriton")  # found, not imported: it brings its own logging along
     if found is None or found.origin is None:
         raise ServerFailed(
-            f"There is no tritonserver: not at {_CONTAINER}, and the wheel {_WHEEL} is not installed; "
-            f"run `make setup`, or set {SETTING} to the binary."
+            f"There is no tritonserver: not at {_CONTAINER}, and the wheel {python_backend.WHEEL} is not "
+            f"installed; run `make setup`, or set {SETTING} to the binary."
         )
     return Path(found.origin).parent
 
 
-def _backends(package: Path, cache: Path) -> Path:
-    """A backend directory with the stub of the running Python, which the wheel keeps apart."""
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    directory = cache / f"triton-backends-{metadata.version(_WHEEL)}-python{python}"
-    if directory.is_dir():
-        return directory
-    stub = package / "tritonserver" / "python_backend_stubs" / python / "triton_python_backend_stub"
-    if not stub.is_file():
-        raise ServerFailed(f"{_WHEEL} has no stub for Python {python}; use Python 3.11 or 3.12.")
-    cache.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as made:
-        shutil.copytree(package / "tritonserver" / "backends" / "python", Path(made) / "new" / "python")
-        shutil.copy(stub, Path(made) / "new" / "python")
-        (Path(made) / "new").rename(directory)
-    return directory
-
-
-def _prepended(path: Path, value: str | None) -> str:
-    return f"{path}:{value}" if value else str(path)
+def _joined(*folders: str | None) -> str:
+    return ":".join(folder for folder in folders if folder)

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from support.altered import altered
 from support.paths import ROOT
 from support.servers import free_port
 
+from slipway.serve.python_backend import STUB
 from slipway.triton.repository import write_repository
 
 OPTIONS = ("--port", "--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")
@@ -56,7 +58,7 @@ def serving(repository: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def family(process: subprocess.Popen[str], at_least: int) -> list[psutil.Process]:
-    """The servers and their own children, as soon as there are so many."""
+    """The servers and their own children, as soon as there are at least this many."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
@@ -78,7 +80,7 @@ def gone(children: list[psutil.Process]) -> bool:
 
 def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(engine_dir: Path, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    # Where somebody keeps their engines need not be spelled in ASCII.
+    # The path of the engines need not be ASCII.
     write_repository(Path(shutil.copytree(engine_dir, tmp_path / "내 엔진" / engine_dir.name)), repository)
     with serving(repository) as process:
         line = curl_line(process)
@@ -86,9 +88,9 @@ def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(engine_dir: 
         assert "Paris" in json.loads(reply.stdout)["choices"][0]["message"]["content"]
         children = family(process, at_least=5)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=40)
+        _, stderr = process.communicate(timeout=40)
         assert process.returncode == 0
-        assert told.endswith("Stopped.\n")
+        assert stderr.endswith("Stopped.\n")
         assert gone(children)
 
 
@@ -148,14 +150,16 @@ def test_a_server_that_dies_takes_the_other_along_and_is_named(
             if any(part.endswith(dies) for part in child.cmdline())
         ]
         victim.kill()
-        _, told = process.communicate(timeout=40)
+        _, stderr = process.communicate(timeout=40)
         assert process.returncode == 1
-        assert f"error: {named} ended by itself (SIGKILL)" in told
-        assert ".log says why:\n  " in told
+        assert f"error: {named} ended by itself (SIGKILL)" in stderr
+        assert ".log says why:\n  " in stderr
         assert gone(children)
 
 
-def test_a_triton_that_cannot_start_is_told_with_the_end_of_its_log(repository: Path, tmp_path: Path) -> None:
+def test_a_triton_that_cannot_start_ends_the_command_with_the_end_of_its_log(
+    repository: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "tritonserver"
     broken.write_text("#!/bin/sh\necho 'no such device'\nexit 3\n")
     broken.chmod(0o755)
@@ -171,6 +175,57 @@ def test_a_triton_that_cannot_start_is_told_with_the_end_of_its_log(repository: 
     assert done.returncode == 1
     assert "Triton ended by itself (exit status 3)" in done.stderr
     assert done.stderr.endswith("  no such device\n")
+
+
+def with_stub(directory: Path, script: str) -> dict[str, str]:
+    """An environment with the real tritonserver, and a program that takes the place of its Python stub.
+
+    Triton starts it with arguments for each stage, `slipway` without any before.
+    """
+    pytriton = importlib.util.find_spec("pytriton")
+    assert pytriton is not None
+    assert pytriton.origin is not None
+    wheel = Path(pytriton.origin).parent
+    shutil.copytree(wheel / "tritonserver" / "backends" / "python", directory / "backends" / "python")
+    (directory / "bin").mkdir()
+    start = f"exec {wheel}/tritonserver/bin/tritonserver --backend-directory={directory}/backends"
+    libraries = wheel.parent / "nvidia_pytriton.libs"
+    for path, content in (
+        (directory / "backends" / "python" / STUB, script),
+        (directory / "bin" / "tritonserver", f'LD_LIBRARY_PATH={libraries} {start} "$@"'),
+    ):
+        path.write_text(f"#!/bin/sh\n{content}\n")
+        path.chmod(0o755)
+    return {**os.environ, "SLIPWAY_TRITONSERVER": str(directory / "bin" / "tritonserver")}
+
+
+MISSING = "error while loading shared libraries: libpython3.11.so.1.0: cannot open shared object file"
+
+
+@pytest.mark.parametrize(
+    ("script", "option", "problem"),
+    [
+        (f'echo "$0: {MISSING}" >&2; exit 127', (), "install Python's shared library"),
+        (f'[ $# = 0 ] || echo "$0: {MISSING}" >&2; exit 127', (), "ended before it began"),
+        ("[ $# = 0 ] || exec sleep 60", ("--ready-timeout=3",), "Triton is not ready after 3 s"),
+    ],
+    ids=["before the start", "after the start", "never"],
+)
+def test_a_stage_that_cannot_start_ends_the_command_with_the_reason(
+    repository: Path, tmp_path: Path, script: str, option: tuple[str, ...], problem: str
+) -> None:
+    done = subprocess.run(
+        [*command(repository, ports()), *option],
+        cwd=ROOT,
+        env=with_stub(tmp_path / "tritonserver", script),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert problem in done.stderr
+    assert option or MISSING in done.stderr
 
 
 def test_with_no_engine_that_loads_it_says_why_and_ends(engine_dir: Path, tmp_path: Path) -> None:

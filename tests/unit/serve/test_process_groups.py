@@ -18,7 +18,9 @@ from slipway.contract.errors import ServerFailed
 from slipway.contract.manifest import FILE_NAME, Manifest
 from slipway.contract.recipe import Limits
 from slipway.serve import process_groups, tritonserver
+from slipway.serve.ports import Ports
 from slipway.serve.process_groups import Alone
+from slipway.triton import config
 from slipway.triton.repository import write_repository
 
 # mpirun's, the others are Triton's. Upstream leaves --bind-to to how Open MPI is configured.
@@ -60,7 +62,7 @@ def _line(repository: Path) -> str:
     """What --dry-run prints, without what differs from machine to machine."""
     done = called(app, "triton", "--dry-run", "--model-repository", str(repository))
     assert done.exit_code == 0, done.stderr
-    of_the_machine = re.compile("(PYTHONPATH|LD_LIBRARY_PATH|PATH|--backend-directory)=")
+    of_the_machine = re.compile("(LD_LIBRARY_PATH|PATH|--backend-directory)=")
     kept = [word for word in shlex.split(done.stdout) if not of_the_machine.match(word)]
     line = shlex.join(kept).replace(str(repository), "REPOSITORY")
     return re.sub(r"\S*/bin/tritonserver", "TRITONSERVER", line)
@@ -92,7 +94,7 @@ def _options(words: list[str]) -> set[str]:
 def test_every_option_is_one_of_tritonservers_and_upstream_gives_it_too(tmp_path: Path) -> None:
     # One server on one GPU is started with the options of all servers: where to listen, what may fail.
     repository = _repository(tmp_path, _engine("one"))
-    plain = tritonserver.start(repository, "127.0.0.1", tritonserver.Ports())
+    plain = tritonserver.start(repository, "127.0.0.1", Ports())
     asked = [plain.command[0], "--help"]
     said = subprocess.run(asked, env=plain.environment, capture_output=True, text=True, check=False).stderr
     known = set(re.findall(r"^  (--[a-z-]+)", said, flags=re.MULTILINE))
@@ -137,10 +139,10 @@ def test_engines_that_would_share_a_gpu_are_told_which_would_do(
 
 def test_the_gpus_of_an_engine_stand_where_the_orchestrator_reads_them(tmp_path: Path) -> None:
     repository = _repository(tmp_path, *CASES["two engines"])
-    written = (repository / "a.engine" / "config.pbtxt").read_text()
-    assert re.search(r'key: "gpu_device_ids"\s+value \{ string_value: "0,1" \}', written)
+    written = config.read(repository / "a.engine" / "config.pbtxt")
+    assert written.parameters["gpu_device_ids"].string_value == "0,1"
     alone = _repository(tmp_path / "alone", _engine("c", tensor=2))
-    assert "gpu_device_ids" not in (alone / "c.engine" / "config.pbtxt").read_text()
+    assert "gpu_device_ids" not in config.read(alone / "c.engine" / "config.pbtxt").parameters
 
 
 def test_without_mpirun_the_container_is_named(tmp_path: Path) -> None:
@@ -149,4 +151,4 @@ def test_without_mpirun_the_container_is_named(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "mpirun is not here, which starts an engine of several GPUs; serve it in the" in done.stderr
+    assert "mpirun is not installed, which starts an engine of several GPUs; serve it in the" in done.stderr

@@ -1,0 +1,55 @@
+"""The options of `slipway triton` and `slipway serve`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from slipway.gateway.settings import Settings
+from slipway.serve.ports import Ports
+
+_PORTS = Ports()
+_Repository = Annotated[Path, Option(help="Folder with the models, as `make engine` writes it.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TritonOptions:
+    """Triton alone."""
+
+    model_repository: _Repository = Path("model_repository")
+    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
+    http_port: Annotated[int, Option(min=1, max=65535, help="HTTP: health, generate, repository index.")] = (
+        _PORTS.http
+    )
+    grpc_port: Annotated[int, Option(min=1, max=65535, help="gRPC: what the gateway uses.")] = _PORTS.grpc
+    metrics_port: Annotated[int, Option(min=1, max=65535, help="Prometheus metrics, at /metrics.")] = (
+        _PORTS.metrics
+    )
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the command; start nothing.")] = False
+
+    @property
+    def ports(self) -> Ports:
+        """Where Triton listens."""
+        return Ports(self.http_port, self.grpc_port, self.metrics_port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(Settings):
+    """Triton, and what the gateway in front of it takes."""
+
+    model_repository: _Repository = Path("model_repository")
+    triton_http_port: Annotated[int, Option(min=1, max=65535, help="Triton's HTTP port.")] = _PORTS.http
+    triton_grpc_port: Annotated[int, Option(min=1, max=65535, help="Triton's gRPC port.")] = _PORTS.grpc
+    triton_metrics_port: Annotated[int, Option(min=1, max=65535, help="Triton's metrics port.")] = (
+        _PORTS.metrics
+    )
+    ready_timeout: Annotated[
+        float,
+        Option(envvar="SLIPWAY_READY_TIMEOUT", min=1, help="Seconds until the engines must be loaded."),
+    ] = 600.0
+
+    @property
+    def triton_ports(self) -> Ports:
+        """Where Triton listens."""
+        return Ports(self.triton_http_port, self.triton_grpc_port, self.triton_metrics_port)
