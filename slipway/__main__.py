@@ -7,10 +7,12 @@ import typer
 
 from slipway.contract.errors import SlipwayError
 from slipway.contract.version import version
-from slipway.gateway import command as gateway
+from slipway.gateway.command import GatewayOptions, gateway
 from slipway.gateway.keys import command as keys
+from slipway.gateway.options import command
 from slipway.runtime import commands as runtime
-from slipway.serve import commands as serve
+from slipway.serve.commands import serve, triton
+from slipway.serve.options import ServeOptions, TritonOptions
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False
@@ -40,9 +42,9 @@ def _describe(
     """
 
 
-app.command()(serve.serve)
-app.command()(serve.triton)
-app.command("gateway")(gateway.main)
+app.command()(command(ServeOptions, serve))
+app.command()(command(TritonOptions, triton))
+app.command()(command(GatewayOptions, gateway))
 app.add_typer(keys.app, name="keys")
 app.command()(runtime.check)
 app.command()(runtime.generate)
@@ -51,7 +53,7 @@ app.command("measure")(runtime.measure_batches)
 
 
 def main() -> None:
-    """Run the command. An error that a user can mend is printed as one sentence, with exit status 1."""
+    """Run the command. A SlipwayError is printed as one sentence, with exit status 1."""
     try:
         app()
     except SlipwayError as error:

@@ -82,7 +82,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         caller_of(request).enter()
         check_media_type(request.headers.get("content-type"), request.headers.get("content-encoding"))
         visit: Visit = request.state.visit
-        arriving = read_body(request, settings.max_body_bytes, settings.arrival_s)
+        arriving = read_body(request, settings.max_body_bytes, settings.arrival_timeout)
         content = await attended(arriving, stopping, visit.deadline)
         short = len(content) <= _SHORT_BODY
         return await _prepared(short, parse, content, schema), short
@@ -273,7 +273,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     model_control.add(app, models, read)
     answer_errors(app)
     guard(app, settings.access)
-    app.add_middleware(Visits, timeout_s=settings.timeout_s, over=Requests(metrics).count)
+    app.add_middleware(Visits, timeout_s=settings.timeout, over=Requests(metrics).count)
     open_to_origins(app, settings.access)
     return app
 

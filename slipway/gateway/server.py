@@ -177,7 +177,7 @@ async def _serve(
     stopping = asyncio.Event()
     config = uvicorn.Config(
         create_app(models, settings, stopping),
-        http=partial(BoundedProtocol, arrival_s=settings.arrival_s),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, arrival_s=settings.arrival_timeout),  # type: ignore[arg-type]
         ws="none",
         log_config=None,  # `gateway.log` has set it up
         log_level="warning",

@@ -1,31 +1,109 @@
-"""What an operator decides about requests; read from the command line by `gateway.__main__`."""
+"""The options of a gateway: each with its type, environment variable, help and default.
 
-from dataclasses import dataclass, field
+The reasons for some defaults:
+- max_queue: with 16 slots, the last of 128 waits as long as eight answers take, which is about what people
+  and proxies wait. And `n`, which is 128 at most, fits.
+- max_request_tokens: 128 answers of 2,048 tokens, or 32 that fill a context of 8,192.
+- timeout: a long stream from a slow machine is well and alive after half an hour: 8,192 tokens at 5 per
+  second take 27 minutes. A client that leaves ends its answer; the bound is for one that stays and does not
+  read, which would hold its slot.
+"""
 
-from slipway.gateway.keys.access import Access
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+if TYPE_CHECKING:
+    from slipway.gateway.keys.access import Access
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The defaults of the command line.
+    """What an operator decides about a gateway, whichever backend it has."""
 
-    max_body_bytes: longest body that is read.
-    arrival_s: seconds for a request's head, and for its body.
-    max_queue: answers that may wait for each model; past it, 429. With 16 slots the last of 128 waits as long
-        as eight answers take, which is about what people and proxies wait; and the largest `n`, 128, fits.
-    max_request_tokens: tokens that the answers of one request may have together: 128 answers of 2,048, or 32
-        that fill a context of 8,192.
-    timeout_s: for a whole request, waiting included. A client that leaves ends its answer, so this is for one
-        that stays and does not read, which would hold its place. An hour, because a long stream from a slow
-        machine is well and alive after half of it: 8,192 tokens at 5 per second take 27 minutes.
-    access_log: write a line for each request.
-    access: who may ask.
-    """
+    host: Annotated[
+        str, Option(envvar="SLIPWAY_HOST", help="Address to listen on; 0.0.0.0 for every network.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Option(envvar="SLIPWAY_PORT", min=0, max=65535, help="0 takes a free one.")] = 9000
+    keys: Annotated[
+        Path | None,
+        Option(
+            envvar="SLIPWAY_KEYS",
+            help="File of the keys that requests must have; `slipway keys --help`.",
+            show_default="no key is asked for",
+        ),
+    ] = None
+    insecure: Annotated[
+        bool,
+        Option(
+            "--insecure",
+            envvar="SLIPWAY_INSECURE",
+            help="Ask for no key, though other machines reach --host.",
+        ),
+    ] = False
+    cors_origin: Annotated[
+        list[str] | None,
+        Option(
+            envvar="SLIPWAY_CORS_ORIGIN",
+            help="Origin whose pages may read answers, such as http://localhost:3000; repeatable.",
+            show_default="none",
+        ),
+    ] = None
+    timeout: Annotated[
+        float,
+        Option(
+            envvar="SLIPWAY_TIMEOUT",
+            min=0.1,
+            help="Seconds that a request may take from its arrival; `timeout` in its body asks for fewer.",
+        ),
+    ] = 3600.0
+    arrival_timeout: Annotated[
+        float,
+        Option(
+            envvar="SLIPWAY_ARRIVAL_TIMEOUT",
+            min=0.1,
+            help="Seconds for a request's head, and for its body.",
+        ),
+    ] = 30.0
+    max_body_bytes: Annotated[
+        int, Option(envvar="SLIPWAY_MAX_BODY_BYTES", min=1, help="Longest request body.")
+    ] = 4 * 1024 * 1024
+    max_queue: Annotated[
+        int,
+        Option(
+            envvar="SLIPWAY_MAX_QUEUE",
+            min=0,
+            help="Answers that may wait for each model, beside those in its slots; past it, 429.",
+        ),
+    ] = 128
+    max_request_tokens: Annotated[
+        int,
+        Option(
+            envvar="SLIPWAY_MAX_REQUEST_TOKENS",
+            min=1,
+            help="Tokens that several answers to one request may have together.",
+        ),
+    ] = 262_144
+    workers: Annotated[
+        int,
+        Option(
+            envvar="SLIPWAY_WORKERS",
+            min=1,
+            help="Processes that share the port, with Triton and on Linux.",
+        ),
+    ] = 1
+    access_log: Annotated[
+        bool,
+        Option("--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Write a line of JSON for each request."),
+    ] = False
 
-    max_body_bytes: int = 4 * 1024 * 1024
-    arrival_s: float = 30.0
-    max_queue: int = 128
-    max_request_tokens: int = 262_144
-    timeout_s: float = 3600.0
-    access_log: bool = False
-    access: Access = field(default_factory=Access)
+    @cached_property
+    def access(self) -> "Access":
+        """Who may ask. Raises SlipwayError when the key file is not one."""
+        from slipway.gateway.keys.access import Access
+        from slipway.gateway.keys.keys import Keys
+
+        return Access(None if self.keys is None else Keys(self.keys), tuple(self.cors_origin or ()))
