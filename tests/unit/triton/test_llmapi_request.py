@@ -129,7 +129,7 @@ def test_an_end_of_sequence_has_no_text_is_not_counted_and_is_a_stop(
 def test_a_stop_string_ends_an_answer_inside_of_a_token(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("The capital of France")
     answer = TextAnswer(request("apit", streaming=False), tokenizer, ENDS)
-    assert answer.add(ids[:1], None) is None, "one response, at the end"
+    assert not answer.add(ids[:1], None), "one response, at the end"
     outputs = answer.add(ids, None)
     assert outputs is not None
     assert (outputs["text_output"][0], answer.finish_reason) == (b"The c", "stop")
