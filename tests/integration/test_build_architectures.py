@@ -78,7 +78,7 @@ def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
 
 
 def _export(place: Path) -> None:
-    genai.export(Checkpoint.open(place / "checkpoint"), "onnx-cpu", place / "engine", place / "log")
+    genai.export(Checkpoint.open(place / "checkpoint"), "cpu", place / "engine", place / "log")
 
 
 @pytest.fixture(scope="module")
