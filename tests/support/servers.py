@@ -33,14 +33,15 @@ def running(
     timeout: float = 120,
     env: dict[str, str] | None = None,
     log: Path | None = None,
+    cwd: Path = ROOT,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server from the checkout, wait until `ready_url` answers 200, and end it with its children.
+    """Start a server in `cwd`, wait until `ready_url` answers 200, and end it with its children.
 
     log: where its standard error goes; by default to that of the tests.
     """
     with log.open("wb") if log else nullcontext() as errors:
         process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=True, stderr=errors
+            command, cwd=cwd, env={**os.environ, **(env or {})}, start_new_session=True, stderr=errors
         )
     try:
         wait_until_ready(process, ready_url, timeout)
