@@ -1,4 +1,4 @@
-"""What a forward pass on the CPU is best given, for `engine`, `perplexity` and the executors."""
+"""Settings of a forward pass on the CPU."""
 
 import os
 
@@ -13,10 +13,10 @@ def physical_cores() -> int:
     return physical
 
 
-def attend_without_flash() -> None:
-    """Turn GroupQueryAttention's flash path off for the sessions this process makes from now on.
+def disable_flash_attention() -> None:
+    """Turn GroupQueryAttention's flash path off for the sessions that this process makes from now on.
 
-    It is slower on a CPU (onnxruntime 1.31.1, 9 heads of 64, 2 cores): without it, rows that decode after 100
-    to 1,000 tokens attend in half to two thirds of the time, 128 prompt tokens in four fifths.
+    It is slower on a CPU (onnxruntime 1.31.1, 9 heads of 64, 2 cores). Without it, attention over 100 to
+    1,000 tokens takes half to two thirds of the time, and a prompt of 128 tokens four fifths.
     """
     os.environ["ORT_GQA_DISABLE_FLASH_ATTENTION"] = "1"

@@ -1,40 +1,40 @@
-"""How many tokens to draft, from what passes cost here and how likely guesses are right; kept by `engine`."""
+"""How many tokens to draft, from the measured cost of passes and the chance that drafts are right."""
 
 from collections.abc import Sequence
 
-# A newer figure counts an eighth: a handful of passes follow a change of load, one hiccup does not.
+# The weight of a new measurement: a few passes follow a change of load, one slow pass does not.
 _WEIGHT = 1 / 8
-# Until it is measured, and again when it has not been for long, a row more is taken to cost this share of a
-# pass over one row (SmolLM2-135M, 2 cores: 0.15 on int8, 0.25 on int4).
+# The assumed cost of one more row, as a share of a pass over one row, until it is measured and again when the
+# last measurement is old (SmolLM2-135M, 2 cores: 0.15 on int8, 0.25 on int4).
 _USUAL_ROW = 1 / 5
 _FADE = 1 / 64
-# Drafting must promise this much more speed than not drafting: promises are only averages.
+# Drafting must promise this much more speed than not drafting, because the estimates are averages.
 _GAIN = 1.05
 
 
 class DraftLength:
-    """Moving averages of a pass over one row, and of what each further row adds, in seconds."""
+    """Moving averages, in seconds, of a pass over one row and of what each further row adds."""
 
     def __init__(self) -> None:
         self._pass: float | None = None
         self._row = 0.0
 
-    def measured(self, rows: int, seconds: float) -> None:
-        """A pass over so many rows took this long."""
+    def add(self, rows: int, seconds: float) -> None:
+        """Count a pass over this many rows."""
         if rows == 1:
             self._row = self._row if self._pass else _USUAL_ROW * seconds
             self._pass = _moved(self._pass or seconds, seconds, _WEIGHT)
-            # What was dear once must be tried again some time.
+            # A cost that was once high fades, so that drafting is tried again.
             self._row = _moved(self._row, _USUAL_ROW * self._pass, _FADE)
         elif self._pass:
             self._row = _moved(self._row, max(seconds - self._pass, 0.0) / (rows - 1), _WEIGHT)
 
     def choose(self, chances: Sequence[Sequence[float]]) -> list[int]:
-        """How many tokens to draft for each running sequence, all of them 0 where drafting does not pay.
+        """How many tokens to draft for each running sequence; all 0 where drafting does not pay.
 
         chances: for each sequence the chance that its first draft token is right, that its first two are, …
-        Drafts are read in a pass for each sequence, instead of one pass for all, and that pays only when each
-        of them gets ahead faster: nobody waits for somebody else's drafts.
+        With drafts each sequence needs a pass of its own; without, one pass serves all. So drafts pay only if
+        every sequence gets faster: no sequence waits for the drafts of another.
         """
         if self._pass is None:
             return [0] * len(chances)
@@ -45,7 +45,7 @@ class DraftLength:
         return list(lengths) if pays else [0] * len(chances)
 
     def _best(self, chances: Sequence[float]) -> tuple[int, float]:
-        """The number of draft tokens that is fastest for one sequence, and the tokens it then gets a pass."""
+        """The fastest number of draft tokens for one sequence, and the expected tokens per pass with it."""
         best, best_tokens, tokens = 0, 1.0, 1.0
         for length, chance in enumerate(chances, start=1):
             tokens += chance

@@ -9,8 +9,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 # Places where the last two tokens stood before that are compared; the longest match counts.
-_MOST_PLACES = 16
-_LONGEST_COMPARED = 16
+_MAX_PLACES = 16
+_MAX_COMPARED = 16
 # After a miss, a match of two tokens elsewhere says less than that this place has been the right one: the two
 # are often digits of a number.
 _LONGER_ELSEWHERE = 3
@@ -94,7 +94,7 @@ class PromptLookup:
         if not self._tokens:
             return
         longest = 0 if self._source is None else _LONGER_ELSEWHERE - 1
-        for place in reversed(self._places.get((self._tokens[-1], token), ())[-_MOST_PLACES:]):
+        for place in reversed(self._places.get((self._tokens[-1], token), ())[-_MAX_PLACES:]):
             length = self._match(place - 2) + 2
             if length > longest:
                 longest, self._source, self._matched = length, place, length
@@ -103,7 +103,7 @@ class PromptLookup:
         """How many tokens before `place` are those before the last one, up to a limit."""
         tokens, end = self._tokens, len(self._tokens) - 1
         length = 0
-        limit = min(place, _LONGEST_COMPARED)
+        limit = min(place, _MAX_COMPARED)
         while length < limit and tokens[place - 1 - length] == tokens[end - 1 - length]:
             length += 1
         return length

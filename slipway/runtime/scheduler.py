@@ -1,13 +1,14 @@
-"""Who runs next: the waiting queue, the slots, the prompt being read, as plain data; asked by `engine`."""
+"""Which request runs next, as plain data: the queue, the slots, and the prompt being read."""
 
 from collections import deque
 from typing import NamedTuple
 
 from slipway.runtime.slots import Place, Slots, TokenIds
 
-# The longest pass over a prompt, but for its end: a cancelled request is noticed between two. Longer ones
-# read hardly faster (SmolLM2-135M, 2 cores: 128 tokens 1,330 to 1,440 tokens/s, 512 tokens 1,200 to 1,470).
-LONGEST_CHUNK = 128
+# The longest pass over a prompt, but for its end: a cancelled request is noticed between two passes. Longer
+# passes are hardly faster (SmolLM2-135M, 2 cores: 128 tokens 1,330 to 1,440 tokens/s, 512 tokens 1,200 to
+# 1,470).
+MAX_CHUNK = 128
 
 
 class Row(NamedTuple):
@@ -20,7 +21,7 @@ class Row(NamedTuple):
 class Chunk(NamedTuple):
     """Prompt tokens [start, stop) of a request, to be read into its slot.
 
-    last: the prompt ends there. cached: how many of its first tokens did not have to be read.
+    last: whether the prompt ends there. cached: how many of its first tokens came from the cache.
     """
 
     request_id: str
@@ -32,34 +33,34 @@ class Chunk(NamedTuple):
 
 
 class Scheduler:
-    """First come first served, one request per slot, each with memory for its longest answer.
+    """First come, first served; one request per slot, each with memory for its longest answer.
 
-    A request joins the queue, is admitted when a slot is idle, has its prompt read chunk by chunk, then is a
-    row of every decode batch, and leaves whenever it likes. One prompt is read at a time.
+    A request joins the queue, gets a slot when one is idle, has its prompt read chunk by chunk, is then a row
+    of every decode batch, and may leave at any time. One prompt is read at a time.
     """
 
     def __init__(self, slots: Slots, in_chunks: bool = True) -> None:
-        """in_chunks: whether a prompt may be read in parts; else a long one holds up whoever runs."""
+        """in_chunks: whether a prompt may be read in parts; else a long prompt holds up running requests."""
         self.slots = slots
         self._in_chunks = in_chunks
         self.waiting: deque[str] = deque()
         self.running: dict[str, int] = {}
-        # The prompt, and the tokens that it and its answer come to at most.
-        self._asked: dict[str, tuple[TokenIds, int]] = {}
+        # Each prompt, and the most tokens that prompt and answer may have together.
+        self._requests: dict[str, tuple[TokenIds, int]] = {}
         self._reading: str | None = None
         self._read = 0
         self._cached = 0
 
     def join(self, request_id: str, prompt: TokenIds, max_tokens: int) -> None:
-        """Queue a request whose id is not here yet. max_tokens: the longest that its answer may be."""
+        """Queue a request with a new id. max_tokens: of its answer."""
         self.waiting.append(request_id)
-        self._asked[request_id] = prompt, len(prompt) + max_tokens
+        self._requests[request_id] = prompt, len(prompt) + max_tokens
 
-    def admit(self) -> Place | None:
-        """Give the first waiting request a slot, if there are both, memory, and no prompt half read."""
+    def start_next(self) -> Place | None:
+        """Give the first waiting request a slot, if there is one, memory for it, and no prompt half read."""
         if self._reading is not None or not self.waiting:
             return None
-        place = self.slots.take(*self._asked[self.waiting[0]])
+        place = self.slots.take(*self._requests[self.waiting[0]])
         if place is None:
             return None
         self._reading = self.waiting.popleft()
@@ -68,18 +69,18 @@ class Scheduler:
         return place
 
     def chunk(self, budget: int) -> Chunk | None:
-        """The next part of the prompt being read, if one is; it counts as read.
+        """The next part of the prompt being read, if there is one; it counts as read from then on.
 
-        budget: how many tokens of it, at least 2 * SHORTEST_CHUNK; half as many again where the prompt then
-            ends, because a pass of its own would cost more. Passed over by prompts short enough for one pass,
-            which splitting would make slower for everyone in the end, and where prompts are read whole.
+        budget: its tokens, at least 2 * MIN_CHUNK. Half as many more are read where the prompt then ends,
+            because a pass of its own would cost more. A prompt short enough for one pass ignores the budget,
+            because splitting it makes every request slower; so does a prompt that cannot be split.
         """
         if self._reading is None:
             return None
         request_id, start = self._reading, self._read
-        length = len(self._asked[request_id][0])
-        tokens = min(budget, LONGEST_CHUNK)
-        if (start == self._cached and length - start <= LONGEST_CHUNK) or not self._in_chunks:
+        length = len(self._requests[request_id][0])
+        tokens = min(budget, MAX_CHUNK)
+        if (start == self._cached and length - start <= MAX_CHUNK) or not self._in_chunks:
             tokens = length - start
         stop = length if length - start <= tokens + tokens // 2 else start + tokens
         self._read = stop
@@ -94,11 +95,8 @@ class Scheduler:
         return sorted(rows, key=lambda row: row.slot)
 
     def leave(self, request_id: str) -> list[tuple[int, int]]:
-        """Take a request out, running or waiting.
-
-        Returns the slots whose content is cut by it, with the tokens each has left.
-        """
-        prompt, _ = self._asked.pop(request_id)
+        """Take a request out, running or waiting. Returns the slots to cut, with the tokens each keeps."""
+        prompt, _ = self._requests.pop(request_id)
         slot = self.running.pop(request_id, None)
         if slot is None:
             self.waiting.remove(request_id)

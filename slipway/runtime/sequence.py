@@ -63,7 +63,7 @@ class ActiveSequence:
             finish_reason=self._finish_reason(),
         )
 
-    def follow(self, draft: Sequence[int], logits: Sequence[FloatArray]) -> tuple[Delta, int]:
+    def accept(self, draft: Sequence[int], logits: Sequence[FloatArray]) -> tuple[Delta, int]:
         """Advance along a draft as far as it is what would have been chosen anyway, and one token further.
 
         logits: after the last token and after each of the draft, float32 [vocab] each.

@@ -10,9 +10,9 @@ TokenIds = NDArray[np.int64]
 
 # A pass over one token sums in another order than a longer one, so its bits differ; a prompt of two or more
 # tokens is never read in such a pass, and its answer depends neither on where chunks ended nor on the cache.
-SHORTEST_CHUNK = 2
+MIN_CHUNK = 2
 # Every chat of a model starts with the same few tokens; so few are as soon read as copied.
-_SHORTEST_PREFIX = 16
+_MIN_PREFIX = 16
 # A forward pass costs about as much as three of its rows (SmolLM2-135M int4, 2 cores: 3.0 ms + 1.0 ms a
 # row), so computing up to two idle slots between two running ones is cheaper than a second pass, unless
 # attention over what they hold costs as much as a row.
@@ -40,7 +40,7 @@ class Slots:
     A running one has memory for all that it may come to hold, so none ever has to give way to another.
     A finished prompt stays until its slot is taken, or until the idle slots together hold too much: the least
     recently used goes first. Tokens of answers are not kept: they went through decode, whose bits differ from
-    a prompt's (see SHORTEST_CHUNK), and an answer must be the same with the cache as without.
+    a prompt's (see MIN_CHUNK), and an answer must be the same with the cache as without.
     """
 
     def __init__(self, count: int, tokens: int, idle_tokens: int, copies: bool = True) -> None:
@@ -67,16 +67,16 @@ class Slots:
         idle = self._idle()
         if not idle or sum(self._reserved.values()) + need > self.tokens:
             return None
-        longest = len(prompt) - SHORTEST_CHUNK
+        longest = len(prompt) - MIN_CHUNK
         shared = [min(_common(held, prompt), longest) for held in self._held]
         sources = self._sources(idle, shared)
         cached = max((shared[slot] for slot in sources), default=0)
-        if cached < _SHORTEST_PREFIX:
+        if cached < _MIN_PREFIX:
             cached = 0
 
         def rank(slot: int) -> tuple[int, bool, int, int]:
             held = len(self._held[slot])
-            fits = shared[slot] >= cached and held < cached + _SHORTEST_PREFIX
+            fits = shared[slot] >= cached and held < cached + _MIN_PREFIX
             ranges = spans(sorted({*self._reserved, slot}), [len(other) for other in self._held])
             rows = sum(stop - start for start, stop in ranges)
             return len(ranges), not fits, self._used[slot] if held else 0, rows
@@ -99,7 +99,7 @@ class Slots:
         del self._reserved[slot]
         self._touch(slot)
         kept = min(read, self._idle_tokens)
-        self._held[slot] = self._held[slot][: kept if kept >= _SHORTEST_PREFIX else 0]
+        self._held[slot] = self._held[slot][: kept if kept >= _MIN_PREFIX else 0]
         return list(({slot: len(self._held[slot])} | self._evict()).items())
 
     def _sources(self, idle: Sequence[int], shared: Sequence[int]) -> Sequence[int]:

@@ -1,14 +1,14 @@
-"""How busy an engine is; reported by `engine` and carried by `messages`."""
+"""How busy an engine is."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """Requests running in a slot, requests waiting for one, and how many slots there are.
+    """Requests running in a slot, requests waiting for one, and the number of slots.
 
-    Since the engine was loaded: generated_tokens, all that answers were made of, whether anybody still read
-    them or not; draft_tokens, how many were drafted; accepted_tokens, how many of those were right.
+    Since the engine was loaded: generated_tokens, all tokens of answers, even if the client had left;
+    draft_tokens, how many were drafted; accepted_tokens, how many of the drafted tokens were right.
     """
 
     running: int

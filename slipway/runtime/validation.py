@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from slipway.contract.errors import ContextLengthExceeded, InvalidRequest
 from slipway.contract.generation import SamplingParams
 from slipway.contract.manifest import Manifest
-from slipway.runtime.sampling.log_probs import MOST_TOP_LOG_PROBS
+from slipway.runtime.sampling.log_probs import MAX_TOP_LOG_PROBS
 
 # Wider than any use, and narrow enough that no logit overflows and what is banned stays so: OpenAI's
 # temperatures and penalties end at 2, its bias at 100.
-_MOST_TEMPERATURE = 100.0
-_MOST_PENALTY = 100.0
+_MAX_TEMPERATURE = 100.0
+_MAX_PENALTY = 100.0
 _REPETITION = (0.01, 100.0)
-_MOST_BIAS = 100.0
+_MAX_BIAS = 100.0
 # Twice what OpenAI lets the names and values of a schema take together.
-_LONGEST_GRAMMAR = 1 << 18
+_MAX_GRAMMAR = 1 << 18
 
 
 def check_request(prompt_token_ids: Sequence[int], sampling: SamplingParams, manifest: Manifest) -> None:
@@ -56,9 +56,9 @@ def _check_prompt(prompt_token_ids: Sequence[int], max_tokens: int, manifest: Ma
 
 
 def _check_sampling(sampling: SamplingParams) -> None:
-    if not 0 <= sampling.temperature <= _MOST_TEMPERATURE:
+    if not 0 <= sampling.temperature <= _MAX_TEMPERATURE:
         raise InvalidRequest(
-            f"temperature is {sampling.temperature}, but must be from 0 (greedy) to {_MOST_TEMPERATURE:g}.",
+            f"temperature is {sampling.temperature}, but must be from 0 (greedy) to {_MAX_TEMPERATURE:g}.",
             param="temperature",
         )
     if not 0 < sampling.top_p <= 1:
@@ -96,19 +96,19 @@ def _check_adjustments(sampling: SamplingParams, manifest: Manifest) -> None:
         "frequency_penalty": sampling.frequency_penalty,
     }
     for name, penalty in penalties.items():
-        if not abs(penalty) <= _MOST_PENALTY:
+        if not abs(penalty) <= _MAX_PENALTY:
             raise InvalidRequest(
-                f"{name} is {penalty}, but must be from -{_MOST_PENALTY:g} to {_MOST_PENALTY:g} "
+                f"{name} is {penalty}, but must be from -{_MAX_PENALTY:g} to {_MAX_PENALTY:g} "
                 "(0 does nothing).",
                 param=name,
             )
     for token, bias in sampling.logit_bias:
         if not 0 <= token < manifest.vocab_size:
             raise _no_such_token("logit_bias", token, manifest)
-        if not abs(bias) <= _MOST_BIAS:
+        if not abs(bias) <= _MAX_BIAS:
             raise InvalidRequest(
-                f"logit_bias of token id {token} is {bias}, but must be from -{_MOST_BIAS:g} to "
-                f"{_MOST_BIAS:g}.",
+                f"logit_bias of token id {token} is {bias}, but must be from -{_MAX_BIAS:g} to "
+                f"{_MAX_BIAS:g}.",
                 param="logit_bias",
             )
     if () in sampling.bad_token_ids:
@@ -122,9 +122,9 @@ def _check_adjustments(sampling: SamplingParams, manifest: Manifest) -> None:
 
 
 def _check_log_probs(sampling: SamplingParams) -> None:
-    if not 0 <= sampling.top_log_probs <= MOST_TOP_LOG_PROBS:
+    if not 0 <= sampling.top_log_probs <= MAX_TOP_LOG_PROBS:
         raise InvalidRequest(
-            f"top_log_probs is {sampling.top_log_probs}, but must be from 0 to {MOST_TOP_LOG_PROBS}.",
+            f"top_log_probs is {sampling.top_log_probs}, but must be from 0 to {MAX_TOP_LOG_PROBS}.",
             param="top_logprobs",
         )
 
@@ -132,9 +132,9 @@ def _check_log_probs(sampling: SamplingParams) -> None:
 def _check_grammar(sampling: SamplingParams) -> None:
     if sampling.grammar is None:
         return
-    if len(sampling.grammar.text) > _LONGEST_GRAMMAR:
+    if len(sampling.grammar.text) > _MAX_GRAMMAR:
         raise InvalidRequest(
-            f"The grammar has {len(sampling.grammar.text)} characters, but {_LONGEST_GRAMMAR} are the most; "
+            f"The grammar has {len(sampling.grammar.text)} characters, but {_MAX_GRAMMAR} are the most; "
             "shorten it.",
             param="grammar",
         )

@@ -13,11 +13,11 @@ import jinja2
 MAX_SECONDS = 2.0
 # All that is made on the way to a prompt, which is some times the length of the messages.
 MAX_CHARACTERS = 64_000_000
-_WIDEST = 10_000
+_MAX_WIDTH = 10_000
 _MAX_BITS = 4096
 _PER_ITEM = 8
 _PER_STRING = 64
-_MOST_ITEMS = 1_000_000
+_MAX_ITEMS = 1_000_000
 _WIDTH_IN_FORMAT = re.compile(r"\d{5}|\*|\{[^}]*\{")
 _NUMBER = re.compile(r"\d+", re.ASCII)
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def weight(value: Any) -> int:
     while waiting:
         each = waiting.pop()
         items += 1
-        if items > _MOST_ITEMS:
+        if items > _MAX_ITEMS:
             raise _too_much()
         total += len(each) if isinstance(each, str) else _PER_ITEM
         if isinstance(each, Mapping):
@@ -108,8 +108,8 @@ def ask_for(characters: int) -> None:
 
 def check_width(width: Any) -> None:
     """Refuse to fill up to a great width."""
-    if isinstance(width, int) and abs(width) > _WIDEST:
-        raise OverLimit(f"it asks for a width of {width}, and the widest is {_WIDEST}")
+    if isinstance(width, int) and abs(width) > _MAX_WIDTH:
+        raise OverLimit(f"it asks for a width of {width}, and the widest is {_MAX_WIDTH}")
 
 
 def check_fill(value: Any, fillings: list[Any]) -> None:
@@ -151,7 +151,7 @@ def check_operator(operator: str, left: Any, right: Any) -> None:
 def check_format(text: str, *values: Any) -> None:
     """Refuse a format that fills up, or that shows much often."""
     shown = text.count("%") + text.count("{")
-    if shown > _WIDEST:
+    if shown > _MAX_WIDTH:
         raise _too_much()
     if shown and _WIDTH_IN_FORMAT.search(text):
         raise OverLimit("it formats with a width of its own making")

@@ -18,7 +18,7 @@ TOOL_USE_FILE_NAME = "chat_template.tool_use.jinja"
 _GIVEN = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
 # Put behind the message that is to go on; its blank tells whether the template trims messages.
 _HERE = "\ue000the model goes on here\ue000 "
-_LONGEST_REASON = 500
+_MAX_REASON = 500
 # What an expression can raise beside Jinja's own errors.
 _FAILURES = (
     jinja2.TemplateError,
@@ -114,7 +114,7 @@ class ChatTemplate:
             ) from None
         except _FAILURES as error:
             raise InvalidRequest(
-                f"The model's chat template refuses these messages: {str(error)[:_LONGEST_REASON]}",
+                f"The model's chat template refuses these messages: {str(error)[:_MAX_REASON]}",
                 param="messages",
             ) from None
         return _cut(prompt, str(last)) if continue_final_message else prompt

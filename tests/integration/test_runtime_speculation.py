@@ -11,7 +11,7 @@ from support.answers import Answer
 
 from slipway.contract.generation import Delta, Grammar, SamplingParams
 from slipway.runtime.engine import Engine
-from slipway.runtime.executors.base import MOST_ROWS
+from slipway.runtime.executors.base import MAX_ROWS
 from slipway.runtime.executors.onnxruntime import SlotExecutor
 from slipway.text.tokenizer import Tokenizer
 
@@ -77,11 +77,11 @@ def test_several_tokens_in_one_pass_get_the_bits_of_one_by_one_however_many_they
 ) -> None:
     executor = SlotExecutor(directory, slots=2, max_len=128, threads=2)
     executor.prefill(1, prompts[1])
-    answer = prompts[2][:MOST_ROWS]
-    assert len(answer) == MOST_ROWS
+    answer = prompts[2][:MAX_ROWS]
+    assert len(answer) == MAX_ROWS
     one_by_one = [executor.decode([1], [token])[0].copy() for token in answer]
-    executor.rewind(1, MOST_ROWS)
-    for rows in (2, 3, 5, 6, 9, MOST_ROWS):
+    executor.rewind(1, MAX_ROWS)
+    for rows in (2, 3, 5, 6, 9, MAX_ROWS):
         together = executor.extend(1, answer[:rows])
         assert all((row == alone).all() for row, alone in zip(together, one_by_one, strict=False)), rows
         executor.rewind(1, rows)

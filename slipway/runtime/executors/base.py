@@ -8,9 +8,9 @@ from slipway.runtime.kv_cache import FloatArray
 
 # Most tokens of one sequence in a pass. Later drafts are hardly ever still right, and a page of the cache
 # that is read through every row counts so often in the process's RSS.
-MOST_ROWS = 16
-# Slots that are extended in turn: each takes MOST_ROWS mappings per buffer, of the 65,530 that a process has.
-MOST_EXTENDED = 4
+MAX_ROWS = 16
+# Slots that are extended in turn: each takes MAX_ROWS mappings per buffer, of the 65,530 that a process has.
+MAX_EXTENDED_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Executor(Protocol):
         """
 
     def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append up to MOST_ROWS tokens to what a slot holds, in one pass, where it extends.
+        """Append up to MAX_ROWS tokens to what a slot holds, in one pass, where it extends.
 
         Returns the logits after each, float32 [vocab], valid until the next call: what `decode` gives for
         them one by one.

@@ -15,7 +15,7 @@ import onnxruntime_genai as og
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
 from slipway.contract.target import Device
-from slipway.runtime.cpu import attend_without_flash
+from slipway.runtime.cpu import disable_flash_attention
 from slipway.runtime.executors.base import Capabilities
 from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.kv_cache import FloatArray
@@ -75,7 +75,7 @@ class GeneratorExecutor:
         # A generator that chose an end-of-sequence token takes no more, but whether an answer ends is the
         # engine's to say. GenAI wants one all the same: the last of the vocabulary, which hardly ever comes.
         self._end = model.vocab_size - 1
-        attend_without_flash()
+        disable_flash_attention()
         config = og.Config(str(directory))
         if on_cpu:
             config.clear_providers()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from slipway.contract.errors import EngineRefused
-from slipway.runtime.cpu import attend_without_flash
-from slipway.runtime.executors.base import MOST_EXTENDED, MOST_ROWS, Capabilities
+from slipway.runtime.cpu import disable_flash_attention
+from slipway.runtime.executors.base import MAX_EXTENDED_SLOTS, MAX_ROWS, Capabilities
 from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.kv_cache import FloatArray, KVCache, Window
 from slipway.runtime.slots import spans
@@ -60,7 +60,7 @@ class SlotExecutor:
         model = read_model(directory)
         decoder = model.decoder
         check_context(directory, model, max_len)
-        attend_without_flash()
+        disable_flash_attention()
         options = ort.SessionOptions()
         # It warns that `write_first` may be overridden, which it is there for.
         options.log_severity_level = 3
@@ -88,7 +88,7 @@ class SlotExecutor:
         self._logits = np.empty((slots, model.vocab_size), dtype=np.float32)
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
         self.session_s = 0.0  # spent inside onnxruntime so far
-        self._logits_of_window = np.empty((MOST_ROWS, model.vocab_size), dtype=np.float32)
+        self._logits_of_window = np.empty((MAX_ROWS, model.vocab_size), dtype=np.float32)
         self._windows: OrderedDict[int, tuple[Window, dict[int, ort.IOBinding]]] = OrderedDict()
         self.capabilities = Capabilities(appends=True, copies=True, reserves=False, extends=self._extends())
 
@@ -130,7 +130,7 @@ class SlotExecutor:
         return all(np.array_equal(*pair) for pair in zip(one_by_one, together, strict=True))
 
     def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append up to MOST_ROWS tokens to what a slot holds, in one pass.
+        """Append up to MAX_ROWS tokens to what a slot holds, in one pass.
 
         Returns the logits after each, float32 [vocab], valid until the next call: the bits that `decode`
         gives for them one by one.
@@ -192,9 +192,9 @@ class SlotExecutor:
     def _window_binding(self, slot: int, rows: int) -> ort.IOBinding:
         """The binding of so many rows of a slot's window."""
         if slot not in self._windows:
-            if len(self._windows) == MOST_EXTENDED:
+            if len(self._windows) == MAX_EXTENDED_SLOTS:
                 self._windows.popitem(last=False)
-            self._windows[slot] = self._cache.window(slot, MOST_ROWS), {}
+            self._windows[slot] = self._cache.window(slot, MAX_ROWS), {}
         self._windows.move_to_end(slot)
         window, bindings = self._windows[slot]
         if rows not in bindings:

@@ -25,7 +25,7 @@ _WAY_OUT = {
     "ebnf_grammar": "mend or simplify it (Lark in llguidance's dialect, or GBNF)",
 }
 _NOUN = {"json_schema": "JSON schema", "regex": "regular expression", "ebnf_grammar": "grammar"}
-_LONGEST_REASON = 200
+_MAX_REASON = 200
 _FORBIDDEN = np.float32(-np.inf)
 
 
@@ -64,8 +64,8 @@ def refused(grammar: Grammar, reason: str) -> InvalidRequest:
     """The error for a grammar that cannot be used, because of `reason`."""
     lines = reason.split("\n")
     shown = next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")
-    if len(shown) > _LONGEST_REASON:
-        shown = f"{shown[:_LONGEST_REASON]}…"
+    if len(shown) > _MAX_REASON:
+        shown = f"{shown[:_MAX_REASON]}…"
     return InvalidRequest(
         f"The {_NOUN[grammar.kind]} cannot be used ({shown}); {_WAY_OUT[grammar.kind]}.", param="grammar"
     )
@@ -80,7 +80,7 @@ class Masks:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar masks")
         self._executor: LLExecutor | None = None
 
-    def ahead(self, matchers: "Sequence[Matcher]") -> None:
+    def compute_ahead(self, matchers: "Sequence[Matcher]") -> None:
         """Begin to compute for these, in one call; each waits for it when it is asked."""
         if matchers:
             computed = self._thread.submit(self.compute, matchers)

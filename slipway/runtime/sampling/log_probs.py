@@ -6,7 +6,7 @@ from slipway.contract.generation import TopLogProbs
 from slipway.runtime.kv_cache import FloatArray
 from slipway.runtime.sampling.sampler import largest
 
-MOST_TOP_LOG_PROBS = 20
+MAX_TOP_LOG_PROBS = 20
 
 
 def log_probability(logits: FloatArray, token: int) -> float:

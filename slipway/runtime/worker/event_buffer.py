@@ -14,7 +14,7 @@ from slipway.runtime.sequence import Event, joined
 # times a second.
 PAUSE_PER_STREAM = 0.005
 # However many run, nobody sees an answer stutter.
-LONGEST_PAUSE = 0.1
+MAX_PAUSE = 0.1
 
 
 class EventBuffer:
@@ -39,7 +39,7 @@ class EventBuffer:
 
         now: seconds on any clock. running: how many streams there are.
         """
-        if now - self._emptied >= min(running * PAUSE_PER_STREAM, LONGEST_PAUSE):
+        if now - self._emptied >= min(running * PAUSE_PER_STREAM, MAX_PAUSE):
             self._emptied = now
             taken, self._held = self._held, {}
         else:

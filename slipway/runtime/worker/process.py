@@ -41,7 +41,7 @@ from slipway.runtime.worker.messages import (
 
 _LOG = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds a worker has to end by itself before it is killed
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to start a worker again
+_FIRST_PAUSE, _MAX_PAUSE = 1.0, 30.0  # seconds between attempts to start a worker again
 
 
 class EngineProcess:
@@ -178,7 +178,7 @@ class EngineProcess:
                 _LOG.error("%s Next attempt in %d s.", error, pause)
                 self._unavailable = str(error)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _MAX_PAUSE)
 
     async def _reap(self) -> str:
         """Wait for the worker's end, by force if need be, and say how it ended."""

@@ -8,7 +8,7 @@ Reading = Generator[None, str, T]
 
 BLANK = " \t\r\n"
 # More than any call has; parsers of JSON in clients end at some depth too, Python's at about 1,000.
-_DEEPEST = 200
+_MAX_DEPTH = 200
 _DIGITS = dict.fromkeys("0123456789", "")
 # What may follow in a number (RFC 8259, section 6): state and character to state.
 _NUMBER: dict[str, dict[str, str]] = {
@@ -155,7 +155,7 @@ class JsonObject:
 
     def _begin(self, char: str) -> None:
         if char in "{[":
-            if len(self._brackets) == _DEEPEST:
+            if len(self._brackets) == _MAX_DEPTH:
                 raise NoCall
             self._brackets.append("}" if char == "{" else "]")
             self._state = "first key" if char == "{" else "first value"

@@ -16,8 +16,8 @@ def chances(sure: float, count: int = 15) -> list[float]:
 def measured(one: float, each_more: float) -> DraftLength:
     costs = DraftLength()
     for _ in range(100):
-        costs.measured(1, one)
-        costs.measured(6, one + 5 * each_more)
+        costs.add(1, one)
+        costs.add(6, one + 5 * each_more)
     return costs
 
 
@@ -37,7 +37,7 @@ def test_drafting_stops_where_rows_are_dear_and_is_tried_again_later() -> None:
     costs = measured(0.006, 0.006)
     assert costs.choose([chances(0.9)]) == [0]
     for _ in range(300):
-        costs.measured(1, 0.006)
+        costs.add(1, 0.006)
     assert costs.choose([chances(0.9)]) != [0]
 
 

@@ -83,7 +83,7 @@ def walk(grammar: Grammar, tokenizer: LLTokenizer, masks: Masks, seed: int) -> s
     tokens: list[int] = []
     while not matcher.ended and len(tokens) < 2000:
         if random.random() < 0.5:
-            masks.ahead([matcher])
+            masks.compute_ahead([matcher])
         masked = matcher.masked(random.random(VOCAB_SIZE, dtype=np.float32), {EOS})
         token = int(masked.argmax())
         if token == EOS:

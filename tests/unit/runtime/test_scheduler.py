@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from slipway.runtime.scheduler import LONGEST_CHUNK, Scheduler
+from slipway.runtime.scheduler import MAX_CHUNK, Scheduler
 from slipway.runtime.slots import Slots, TokenIds
 
 SLOTS = 4
@@ -48,7 +48,7 @@ class AnyTraffic(RuleBasedStateMachine):
     @rule()
     def admit(self) -> None:
         free = set(range(SLOTS)) - set(self.running.values())
-        place = self.scheduler.admit()
+        place = self.scheduler.start_next()
         if not self.queue or not free or self.half_read() or self.reserved(self.queue[0]) > TOKENS:
             assert place is None
             return
@@ -79,8 +79,8 @@ class AnyTraffic(RuleBasedStateMachine):
         assert chunk.start == self.read[chunk.request_id], "no token twice, none left out"
         prompt = self.prompts[chunk.request_id]
         length = len(prompt)
-        whole = not self.in_chunks or length - chunk.cached <= LONGEST_CHUNK
-        most = length - chunk.cached if whole else min(budget, LONGEST_CHUNK)
+        whole = not self.in_chunks or length - chunk.cached <= MAX_CHUNK
+        most = length - chunk.cached if whole else min(budget, MAX_CHUNK)
         assert chunk.stop - chunk.start <= (most + most // 2 if chunk.last else most)
         assert chunk.last or not whole, "a short prompt is read in one pass"
         assert self.in_chunks or chunk.last
@@ -183,14 +183,14 @@ def test_everyone_is_served_in_turn_within_the_budget_whenever_they_arrive(
                 del left[row.request_id]
         spent = 0
         while budget - spent >= max(8, budget // 2):
-            scheduler.admit()
+            scheduler.start_next()
             chunk = scheduler.chunk(budget - spent)
             if chunk is None:
                 break
             spent += chunk.stop - chunk.start
             if chunk.last:
                 first_tokens.append(chunk.request_id)
-        assert spent <= budget + max(budget // 2, LONGEST_CHUNK), "one short prompt more than the budget"
+        assert spent <= budget + max(budget // 2, MAX_CHUNK), "one short prompt more than the budget"
         busy = bool(scheduler.running or scheduler.waiting)
         assert not busy or spent or before[0], "a step with work to do does some"
         step += 1

@@ -135,7 +135,7 @@ def test_the_answer_is_the_same_whatever_was_drafted(
     for draft, good in zip(drafts, right, strict=True):
         guess = [*tokens[at : at + good], *draft][: len(tokens) - at - 1]
         rows = [np.eye(VOCAB, dtype=np.float32)[token] for token in tokens[at : at + len(guess) + 1]]
-        delta, taken = sequence.follow(guess, rows)
+        delta, taken = sequence.accept(guess, rows)
         deltas.append(delta)
         at += taken
         assert delta.token_count == len(delta.token_ids) == len(delta.log_probs)
@@ -152,7 +152,7 @@ def repeating(**sampling: object) -> ActiveSequence:
 
 def test_a_draft_is_taken_as_far_as_it_is_right_and_one_token_further() -> None:
     rows = [np.eye(VOCAB, dtype=np.float32)[token] for token in (3, 4, 5, 6)]
-    delta, taken = repeating().follow((3, 4, 9), rows)
+    delta, taken = repeating().accept((3, 4, 9), rows)
     assert (delta.token_ids, taken) == ((3, 4, 5), 3)
 
 
@@ -201,5 +201,5 @@ def test_a_drawn_answer_is_the_same_whatever_was_drafted(
         at = len(drafted.output)
         guess = [*plain.output[at : at + good], *draft]
         rows = [model([*drafted.output, *guess[:length]]) for length in range(len(guess) + 1)]
-        deltas.append(drafted.follow(guess, rows)[0])
+        deltas.append(drafted.accept(guess, rows)[0])
     assert joined(deltas) == joined(expected)

@@ -357,7 +357,7 @@ def test_a_template_without_end_or_measure_is_stopped(
 ) -> None:
     # As in life, but for the waiting: a fortieth of the time and of the items that are weighed one by one.
     monkeypatch.setattr(budget, "MAX_SECONDS", budget.MAX_SECONDS / 40)
-    monkeypatch.setattr(budget, "_MOST_ITEMS", budget._MOST_ITEMS // 40)
+    monkeypatch.setattr(budget, "_MAX_ITEMS", budget._MAX_ITEMS // 40)
     started = time.thread_time()
     with pytest.raises((InvalidRequest, EngineRefused)):
         _template(tmp_path, attack).render([USER])
