@@ -49,7 +49,7 @@ app.add_typer(keys.app, name="keys")
 app.command()(runtime.check)
 app.command()(runtime.generate)
 app.command()(runtime.perplexity)
-app.command("measure")(runtime.measure_batches)
+app.command()(runtime.measure)
 
 
 def main() -> None:

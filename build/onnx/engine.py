@@ -68,5 +68,7 @@ def try_out(engine: Path) -> None:
     command = [sys.executable, "-m", "slipway", "check", str(engine.resolve()), "--cpu"]
     ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
-        raise BuildError(f"The engine was built but does not work: {ran.stderr.strip()}")
+        raise BuildError(
+            f"The engine was built but does not work: {ran.stderr.strip().removeprefix('error: ')}"
+        )
     progress.say(ran.stdout.strip())

@@ -1,4 +1,4 @@
-"""The perplexity of a text, by the executor that serves; called by the commands."""
+"""The score of a text by an engine, through the executor that serves."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,32 +13,33 @@ from slipway.runtime.executors.choice import open_executor
 from slipway.text.perplexity import Score, windows
 
 
-def measure(
+def score_text(
     directory: Path,
     token_ids: Sequence[int],
     threads: int | None,
     advance: Callable[[int], None],
     on_cpu: bool,
 ) -> Score:
-    """Let the engine in `directory` foretell a text.
+    """Score a text with the engine in `directory`.
 
-    advance: told how many tokens each step foretold. on_cpu: run an engine built for a GPU on the CPU.
+    advance: called with the number of tokens that each step scored.
+    on_cpu: run an engine built for a GPU on the CPU.
     Raises EngineRefused for an engine that must not be served, InvalidRequest for a text it cannot read.
     """
-    return Score.joined(list(read(directory, windows(token_ids), threads, advance, on_cpu)))
+    return Score.concatenate(list(score_windows(directory, windows(token_ids), threads, advance, on_cpu)))
 
 
-def read(
+def score_windows(
     directory: Path,
     pieces: Sequence[Sequence[int]],
     threads: int | None,
     advance: Callable[[int], None],
     on_cpu: bool,
 ) -> Iterator[Score]:
-    """The score of each piece of a text, in order, read token by token, as many at once as there are slots.
+    """The score of each piece of a text, in order. As many are decoded at once as there are slots.
 
-    The graph computes the logits of the last token alone, and decoding is what it does all day. pieces: of
-    one length, but the last may be shorter. Else as `measure`.
+    Pieces are decoded token by token, because the graph gives the logits of the last token only.
+    pieces: of equal length; the last may be shorter. The other arguments and errors are those of `score_text`.
     """
     manifest = open_engine(directory)
     limits = manifest.limits
@@ -51,23 +52,23 @@ def read(
     slots = min(limits.max_batch_size, len(pieces))
     executor = open_executor(directory, manifest, slots, longest, threads or physical_cores(), on_cpu)
     for start in range(0, len(pieces), slots):
-        yield from _together(executor, pieces[start : start + slots], advance)
+        yield from _score_batch(executor, pieces[start : start + slots], advance)
 
 
-def _together(
+def _score_batch(
     executor: Executor, pieces: Sequence[Sequence[int]], advance: Callable[[int], None]
 ) -> list[Score]:
-    """The score of each piece, one to a slot; all are of one length, but the last may be shorter."""
+    """The score of each piece, one per slot."""
     logits = [executor.prefill(slot, piece[:1]).copy() for slot, piece in enumerate(pieces)]
     steps = []
     for position in range(1, len(pieces[0])):
         running = [piece for piece in pieces if len(piece) > position]
-        came = [piece[position] for piece in running]
-        steps.append(Score.of(np.stack(logits), np.array(came)))
+        tokens = [piece[position] for piece in running]
+        steps.append(Score.from_logits(np.stack(logits), np.array(tokens)))
         advance(len(running))
         running = [piece for piece in running if len(piece) > position + 1]
         if running:
-            logits = executor.decode(range(len(running)), came[: len(running)])
+            logits = executor.decode(range(len(running)), tokens[: len(running)])
     for slot in range(len(pieces)):
         executor.release(slot)
     return [_column(steps, row) for row in range(len(pieces))]

@@ -1,6 +1,6 @@
-"""How well a model foretells a text; measured by `runtime` for an engine and by `build` for its checkpoint.
+"""Scores of a text: the log-probabilities that a model gives to its tokens.
 
-Both read the text in the same windows, so their figures can be compared.
+Engines and checkpoints read a text in the same windows, so their scores can be compared.
 """
 
 from collections.abc import Sequence
@@ -17,39 +17,41 @@ WINDOW = 512
 
 
 def windows(token_ids: Sequence[int]) -> list[Sequence[int]]:
-    """Pieces of WINDOW tokens (the last may be shorter), each read without what was before it.
+    """Pieces of WINDOW tokens (the last may be shorter), each read without the text before it.
 
-    The first token of a window is given, all others are foretold; a last piece of one token is left out.
+    A window's first token is given and all others are scored, so a last piece of one token is left out.
     Raises InvalidRequest for a text of fewer than two tokens.
     """
     pieces = [token_ids[start : start + WINDOW] for start in range(0, len(token_ids), WINDOW)]
     found = [piece for piece in pieces if len(piece) > 1]
     if not found:
-        raise InvalidRequest("The text has fewer than two tokens, so there is nothing to foretell.")
+        raise InvalidRequest(
+            "The text has fewer than two tokens, so there is nothing to score; give a longer one."
+        )
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a model said to each foretold token, in the order of the text.
+    """A model's predictions for each scored token, in the order of the text.
 
-    log_probs: float64 [tokens], the natural logarithm of the probability it gave to the token that came.
-    likeliest: int64 [tokens], the token it held for the likeliest.
+    log_probs: float64 [tokens], the natural logarithm of the token's probability.
+    likeliest: int64 [tokens], the most likely token in its place.
     """
 
     log_probs: npt.NDArray[np.float64]
     likeliest: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, logits: npt.NDArray[np.float32], token_ids: npt.NDArray[np.int64]) -> Self:
-        """The score of logits, float32 [tokens, vocab], before the tokens that came, int64 [tokens]."""
+    def from_logits(cls, logits: npt.NDArray[np.float32], token_ids: npt.NDArray[np.int64]) -> Self:
+        """The score of the tokens of a text, int64 [tokens], from the logits for each, float32 [tokens, vocab]."""
         shifted = logits - logits.max(axis=-1, keepdims=True)
         chosen = np.take_along_axis(shifted, token_ids[:, None], axis=-1)[:, 0]
         return cls(chosen - np.log(np.exp(shifted).sum(axis=-1, dtype=np.float64)), logits.argmax(axis=-1))
 
     @classmethod
-    def joined(cls, scores: Sequence["Score"]) -> Self:
-        """The score of a text from those of its parts, in order."""
+    def concatenate(cls, scores: Sequence["Score"]) -> Self:
+        """The score of a text from the scores of its parts, in order."""
         return cls(
             np.concatenate([score.log_probs for score in scores]),
             np.concatenate([score.likeliest for score in scores]),
@@ -61,16 +63,13 @@ class Score:
         return float(np.exp(-self.log_probs.mean()))
 
     def save(self, path: Path) -> None:
-        """Write it as a NumPy archive."""
+        """Write a NumPy archive."""
         with path.open("wb") as stream:
             np.savez(stream, log_probs=self.log_probs, likeliest=self.likeliest)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises InvalidRequest when the file is something else.
-        """
+        """Read a file that `save` wrote. Raises InvalidRequest for any other file."""
         try:
             with np.load(path) as archive:
                 return cls(archive["log_probs"], archive["likeliest"])
@@ -80,13 +79,13 @@ class Score:
             ) from None
 
     def against(self, reference: Self) -> str:
-        """How this compares with the score of another model on the same text.
+        """A comparison with another model's score of the same text, as a sentence.
 
         Raises InvalidRequest when the texts have different lengths.
         """
         if len(self.log_probs) != len(reference.log_probs):
             raise InvalidRequest(
-                f"The reference foretells {len(reference.log_probs)} tokens, this one {len(self.log_probs)}; "
+                f"The reference scores {len(reference.log_probs)} tokens, this one {len(self.log_probs)}; "
                 "measure both on the same text."
             )
         agreement = (self.likeliest == reference.likeliest).mean()

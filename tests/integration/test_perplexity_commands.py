@@ -37,7 +37,7 @@ def reference(text: Path, checkpoint_dir: Path) -> Path:
 @pytest.mark.parametrize(
     ("quantization", "loss", "same"), [("int8", 1.03, 85), ("int4", 1.1, 65)], ids=["int8", "int4"]
 )
-def test_an_engine_foretells_a_text_nearly_as_well_as_its_checkpoint(
+def test_an_engine_scores_a_text_nearly_as_well_as_its_checkpoint(
     quantization: str, loss: float, same: int, text: Path, reference: Path, request: pytest.FixtureRequest
 ) -> None:
     directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
@@ -59,4 +59,6 @@ def test_the_same_text_has_the_same_perplexity_again(engine_dir: Path, tmp_path:
 def test_a_text_that_is_none_is_refused_in_one_sentence(engine_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     said = _run("slipway", "perplexity", engine_dir, tmp_path / "empty", status=1)
-    assert said.endswith("The text has fewer than two tokens, so there is nothing to foretell.\n")
+    assert said.endswith(
+        "The text has fewer than two tokens, so there is nothing to score; give a longer one.\n"
+    )

@@ -28,7 +28,7 @@ def test_check_fails_with_one_sentence_for_an_engine_that_does_not_load(
     copy = Path(shutil.copytree(engine_dir, tmp_path / "engine"))
     (copy / "model.onnx").write_bytes(b"no graph")
     manifest = json.loads((copy / "engine.json").read_text())
-    assert _fails(copy) == f"{copy / 'model.onnx'} is damaged: 8 bytes instead of " + (
+    assert _fails(copy) == f"error: {copy / 'model.onnx'} is damaged: 8 bytes instead of " + (
         f"{manifest['files']['model.onnx']['size']}; build the engine again.\n"
     )
     del manifest["files"]["model.onnx"]
@@ -44,11 +44,11 @@ def _fails(directory: Path) -> str:
     return done.stderr
 
 
-def test_what_is_no_engine_is_told_with_the_way_to_one(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_engine_is_an_error_with_the_way_to_one(tmp_path: Path) -> None:
     done = runtime("generate", tmp_path, "Hi")
     assert done.returncode == 1
     assert done.stderr == (
-        f"{tmp_path} is not a built engine: engine.json is missing; build one with `make engine`.\n"
+        f"error: {tmp_path} is not a built engine: engine.json is missing; build one with `make engine`.\n"
     )
 
 
@@ -71,7 +71,7 @@ def test_generate_follows_a_schema_or_an_expression_but_not_both(engine_dir: Pat
 def test_generate_refuses_what_the_engine_cannot_do_in_one_sentence(engine_dir: Path) -> None:
     done = runtime("generate", engine_dir, "Hi", "--top-p", 0)
     assert done.returncode == 1
-    assert done.stderr.startswith("top_p is 0.0")
+    assert done.stderr.startswith("error: top_p is 0.0")
 
 
 def test_help_teaches_with_a_command_to_try() -> None:

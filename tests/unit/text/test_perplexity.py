@@ -10,10 +10,12 @@ from slipway.text.perplexity import WINDOW, Score, windows
 
 def _score(tokens: int, seed: int = 0) -> Score:
     random = np.random.default_rng(seed)
-    return Score.of(random.normal(0, 3, (tokens, 50)).astype(np.float32), random.integers(0, 50, tokens))
+    return Score.from_logits(
+        random.normal(0, 3, (tokens, 50)).astype(np.float32), random.integers(0, 50, tokens)
+    )
 
 
-def test_every_token_but_the_first_of_a_window_is_foretold() -> None:
+def test_every_token_but_the_first_of_a_window_is_scored() -> None:
     text = list(range(2 * WINDOW + 2))
     pieces = windows(text)
     assert [len(piece) for piece in pieces] == [WINDOW, WINDOW, 2]
@@ -25,13 +27,13 @@ def test_a_last_window_of_one_token_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("text", [[], [5]])
-def test_a_text_with_nothing_to_foretell_is_refused(text: list[int]) -> None:
+def test_a_text_with_nothing_to_score_is_refused(text: list[int]) -> None:
     with pytest.raises(InvalidRequest, match="fewer than two tokens"):
         windows(text)
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary() -> None:
-    score = Score.of(np.zeros((7, 50), np.float32), np.arange(7))
+    score = Score.from_logits(np.zeros((7, 50), np.float32), np.arange(7))
     assert score.perplexity == pytest.approx(50)
     assert str(score) == "perplexity 50.0000 over 7 tokens"
 
@@ -40,14 +42,14 @@ def test_log_probabilities_are_those_of_the_softmax_however_large_the_logits() -
     logits = np.random.default_rng(1).normal(1000, 30, (4, 9)).astype(np.float32)
     exact = logits.astype(np.float64) - 1000
     expected = exact[range(4), [8, 0, 3, 3]] - np.log(np.exp(exact).sum(axis=1))
-    score = Score.of(logits, np.array([8, 0, 3, 3]))
+    score = Score.from_logits(logits, np.array([8, 0, 3, 3]))
     np.testing.assert_allclose(score.log_probs, expected, rtol=1e-5)
     np.testing.assert_array_equal(score.likeliest, logits.argmax(axis=1))
 
 
 def test_a_score_comes_back_from_its_file_and_equals_itself(tmp_path: Path) -> None:
     parts = [_score(5), _score(3, seed=1)]
-    whole = Score.joined(parts)
+    whole = Score.concatenate(parts)
     whole.save(tmp_path / "score")
     loaded = Score.load(tmp_path / "score")
     np.testing.assert_array_equal(loaded.log_probs, whole.log_probs)
@@ -56,7 +58,7 @@ def test_a_score_comes_back_from_its_file_and_equals_itself(tmp_path: Path) -> N
 
 
 def test_scores_of_different_texts_are_not_compared() -> None:
-    with pytest.raises(InvalidRequest, match="foretells 3 tokens, this one 5"):
+    with pytest.raises(InvalidRequest, match="scores 3 tokens, this one 5"):
         _score(5).against(_score(3))
 
 
