@@ -205,9 +205,14 @@ def _type(field: Schema) -> str:
         return ", ".join(_shown(value) for value in field["enum"] if value is not None) or "null"
     if field.get("type") == "array":
         return f"list of {_type(field.get('items', {}))}"
-    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {field[key]}" for key, sign in bounds.items() if abs(field.get(key, 2**31)) < 2**31]
-    return " ".join([field.get("format", field.get("type", "object" if "$ref" in field else "any")), *limits])
+    kind = field.get("format", field.get("type", "object" if "$ref" in field else "any"))
+    least, most = field.get("minimum"), field.get("maximum")
+    if least is not None and most is not None:
+        return f"{kind}, {least} to {most}"
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    # Bounds of machine integers say nothing.
+    bounds = [f" {signs[key]} {field[key]}" for key in signs if abs(field.get(key, 2**31)) < 2**31]
+    return kind + "".join(bounds)
 
 
 def _name(schema: Schema) -> str:
