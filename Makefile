@@ -70,7 +70,7 @@ bench: setup ## load the running server with Locust and print latencies and thro
 	$(RUN) -m bench run
 
 docs: setup ## read the docs in a browser, at http://127.0.0.1:8888; Ctrl-C ends it
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --quiet --open --dev-addr 127.0.0.1:8888
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --open --dev-addr 127.0.0.1:8888
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
