@@ -1,4 +1,4 @@
-"""Every command of the README, as it stands there, in its order."""
+"""Every command of the README, as it stands there, in its order, and the programs of the guide for clients."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from support.paths import ROOT
 from support.servers import running, stop, wait_until_ready
 
 README = (ROOT / "README.md").read_text()
+CALL = (ROOT / "docs" / "guides" / "call.md").read_text()
 SERVERS = {
     "make serve": "http://127.0.0.1:9000/health/ready",
     ".venv/bin/slipway gateway --engine engines/smollm2-135m-int4 --port 9001": (
@@ -23,8 +24,8 @@ SERVERS = {
 THIS_RUN = "make test"
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def _blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
 
 
 COMMANDS = [
@@ -67,8 +68,8 @@ def test_a_command_of_the_readme_works(command: str, served: Path) -> None:
         assert "Paris" in output
 
 
-@pytest.mark.parametrize("program", _blocks("python"))
-def test_a_program_of_the_readme_works(program: str, served: Path) -> None:
+@pytest.mark.parametrize("program", [*_blocks("python"), *_blocks("python", CALL)])
+def test_a_program_of_the_docs_works(program: str, served: Path) -> None:
     assert "Paris" in _run(shlex.join([".venv/bin/python", "-c", program]))
 
 
