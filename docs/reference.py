@@ -80,8 +80,8 @@ def _api(document: Schema) -> Iterator[str]:
                 yield from _fields(
                     document["components"]["schemas"][_name(content["application/json"]["schema"])]
                 )
-    yield "## Refusals\n\nWhat some engines refuse, why, and what to send instead. A nested format, such as"
-    yield "`text.format` of responses, is refused like `response_format`.\n"
+    yield "## Refusals\n\nWhat some engines refuse, why, and what to send instead. Other fields for the"
+    yield "format, such as `structured_outputs` and `text.format`, are refused like `response_format`.\n"
     yield "| engines | field | reason |\n|---|---|---|"
     for target in TARGETS.values():
         for field, reason in target.refuses.items():
@@ -107,6 +107,8 @@ def _fields(schema: Schema) -> Iterator[str]:
 
 
 def _honored(target: Target, name: str, fields: Schema, here: str) -> str:
+    if name == "structured_outputs":
+        name = "response_format"
     # Plain completions have one field for what chats have two.
     both = name == "logprobs" and "top_logprobs" not in fields and "top_logprobs" in target.refuses
     if name in target.refuses:

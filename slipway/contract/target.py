@@ -37,9 +37,9 @@ class Target:
     requires: packages and version ranges that serve the engine, where the build does not decide them.
     on_triton: whether Triton serves it; an engine for DirectML is served on Windows, without Triton.
     text_only: whether it reads a prompt as text only, so that a special token and its name are the same.
-    refuses: request fields that it cannot honour, each with the reason and the way out.
+    refuses: fields of a query that it cannot honour, each with the reason and the way out.
     refuses_with_several_ends: the same, where the model has several end-of-sequence tokens.
-    limits: request fields that it honours up to a limit.
+    limits: fields of a query that it honours up to a limit.
     """
 
     name: str
@@ -152,7 +152,6 @@ _ALL = (
             "logprobs": _NO_LOG_PROBS,
             "top_logprobs": _NO_LOG_PROBS,
             "response_format": _NO_GRAMMARS,
-            "structured_outputs": _NO_GRAMMARS,
             "tool_choice": "Triton's llmapi model has no tensor for grammars, which enforce calls; give auto",
             "best_of": "answers are ranked by log-probabilities, which Triton's llmapi model does not give; "
             "ask for all of them with n",

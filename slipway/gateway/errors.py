@@ -1,4 +1,4 @@
-"""The one table from typed error to HTTP status and OpenAI's error object; `gateway.app` answers with it."""
+"""The gateway's typed errors, and the table from each to HTTP status and OpenAI's type and code."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,6 @@ from slipway.contract.errors import (
     ModelUnavailable,
     SlipwayError,
 )
-from slipway.gateway.api.error import ErrorBody, ErrorDetail
 
 
 class UnknownField(InvalidRequest):
@@ -43,7 +42,7 @@ class HeadTooLarge(SlipwayError):
 
 
 class MalformedRequest(SlipwayError):
-    """What came is not HTTP."""
+    """The client sent something that is not HTTP."""
 
 
 class RequestTooSlow(SlipwayError):
@@ -83,11 +82,11 @@ class AdminOnly(SlipwayError):
 
 
 class ServerStopping(SlipwayError):
-    """The server was told to end while it worked on the request."""
+    """The server is shutting down while it works on the request."""
 
 
 class DeadlineExceeded(SlipwayError):
-    """The request had its time and was ended."""
+    """The request took longer than it may."""
 
 
 class TooManyRequests(SlipwayError):
@@ -99,15 +98,15 @@ class TooManyRequests(SlipwayError):
 
 
 class QueueFull(TooManyRequests):
-    """As many answers wait for the model as may."""
+    """The model's queue is full."""
 
 
 class RateLimitExceeded(TooManyRequests):
-    """A key has had its requests of a minute."""
+    """A key has used up its requests per minute."""
 
 
 class TokenLimitExceeded(TooManyRequests):
-    """A key has had its tokens of a minute."""
+    """A key has used up its tokens per minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     MalformedBody: HttpError(400, "invalid_request_error", "invalid_json"),
     ContextLengthExceeded: HttpError(400, "invalid_request_error", "context_length_exceeded"),
     InvalidApiKey: HttpError(401, "invalid_request_error", "invalid_api_key"),
-    # OpenAI's code for it, with its status; 404 is for models that nobody can use.
+    # OpenAI's code for it, with its status; 404 is for models that do not exist.
     ModelForbidden: HttpError(403, "invalid_request_error", "model_not_found"),
     AdminOnly: HttpError(403, "invalid_request_error", "insufficient_permissions"),
     ModelNotFound: HttpError(404, "invalid_request_error", "model_not_found"),
@@ -161,23 +160,14 @@ def http_error(error: SlipwayError) -> HttpError:
 
 
 def error_headers(error: SlipwayError) -> dict[str, str]:
-    """What the response says to clients about asking again, and how."""
+    """Headers that say whether, when and how to send the request again."""
     match error:
         case TooManyRequests():
             return {"retry-after": str(error.retry_after)}
         case InvalidApiKey():
             return {"www-authenticate": "Bearer"}
         case DeadlineExceeded():
-            # OpenAI's and Anthropic's clients send again what failed with 5xx unless they are told not to:
-            # the same request would take as long again.
+            # OpenAI's and Anthropic's clients repeat what failed with 5xx unless this header forbids it. The
+            # same request would take as long again.
             return {"x-should-retry": "false"}
     return {}
-
-
-def error_body(error: SlipwayError) -> ErrorBody:
-    """`error` in OpenAI's shape, for a response or for an event in the middle of a stream."""
-    row = http_error(error)
-    param = error.param if isinstance(error, InvalidRequest) else None
-    if isinstance(error, ModelNotFound | ModelForbidden):
-        param = "model"
-    return ErrorBody(error=ErrorDetail(message=str(error), type=row.type, param=param, code=row.code))

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Protocol
 
 from slipway.contract.errors import InvalidRequest, ModelNotFound, ModelUnavailable
-from slipway.gateway.admission import Queue
-from slipway.gateway.api.model_list import ModelCard
 from slipway.gateway.backends.base import Backend
 from slipway.gateway.keys.keys import ANYBODY, Caller
 from slipway.gateway.prompter import Prompter
+from slipway.gateway.queue import EngineQueue
+from slipway.gateway.shapes.model_list import ModelCard
 
 _LOOK_EVERY_S = 1.0
 
@@ -23,7 +23,7 @@ class Model:
 
     prompter: Prompter
     backend: Backend
-    queue: Queue
+    queue: EngineQueue
 
     @property
     def name(self) -> str:

@@ -17,7 +17,6 @@ import uvicorn
 from slipway.contract.errors import EngineRefused, SlipwayError
 from slipway.contract.manifest import FILE_NAME
 from slipway.gateway import log
-from slipway.gateway.admission import Queue
 from slipway.gateway.app import create_app
 from slipway.gateway.backends.base import Backend
 from slipway.gateway.backends.llmapi import LlmapiBackend
@@ -28,6 +27,7 @@ from slipway.gateway.grammars.check import GrammarCheck
 from slipway.gateway.http.protocol import BoundedProtocol
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
+from slipway.gateway.queue import EngineQueue
 from slipway.gateway.settings import Settings
 
 # Running answers end by themselves once `stopping` is set; this bounds a client that does not read.
@@ -109,8 +109,8 @@ def triton(engines: Path, url: str, max_queue: int) -> Start:
     return Start(tuple(prompter.manifest.name for _, prompter in found), start)
 
 
-def _queue(prompter: Prompter, max_queue: int) -> Queue:
-    return Queue(prompter.manifest.name, prompter.manifest.limits.max_batch_size, max_queue)
+def _queue(prompter: Prompter, max_queue: int) -> EngineQueue:
+    return EngineQueue(prompter.manifest.name, prompter.manifest.limits.max_batch_size, max_queue)
 
 
 def listen(host: str, port: int, workers: int = 1) -> list[socket.socket]:

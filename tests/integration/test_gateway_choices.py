@@ -6,8 +6,8 @@ import pytest
 from support.turns import turn
 
 from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
-from slipway.gateway.answers.answer import answer
-from slipway.gateway.answers.choices import best, candidates, merged, wholes
+from slipway.gateway.answers.answer import stream_answer
+from slipway.gateway.answers.choices import best, candidates, collect, merge
 from slipway.gateway.backends.local import LocalBackend
 from slipway.text.tokenizer import Tokenizer
 
@@ -22,7 +22,9 @@ async def test_the_prompt_is_read_once_for_all_choices(engine_dir: Path) -> None
     backend = await LocalBackend.start(engine_dir, tokenizer, engine_dir.name, threads=None)
     try:
         requests = candidates(request, 6, ranked=True)
-        answers = await wholes(merged([answer(backend, each, turn()) for each in requests]), 6)
+        answers = await collect(
+            merge([stream_answer(backend, each, turn(), index=at) for at, each in enumerate(requests)]), 6
+        )
         assert [each.cached_tokens for each in answers] == [0] + [len(prompt) - 2] * 5
         # Each alone, with the log-probabilities as the engine gives them.
         ranks = []

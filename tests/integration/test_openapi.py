@@ -13,8 +13,8 @@ import pytest
 from support.instant_gateway import InstantGateway, instant_gateway
 from support.paths import ROOT
 
-from slipway.gateway.api.error import ErrorBody
-from slipway.gateway.http.examples import EXAMPLES
+from slipway.gateway.app import EXAMPLES
+from slipway.gateway.shapes.error import ErrorBody
 
 
 @pytest.fixture(scope="module")

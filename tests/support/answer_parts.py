@@ -8,9 +8,10 @@ from anthropic import Anthropic
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from slipway.gateway.answers.answer import Finish, Piece, Whole
-from slipway.gateway.api.reply import Reply
-from slipway.gateway.api.usage import Usage
+from slipway.gateway.answers.answer import Answer, Piece
+from slipway.gateway.answers.interpretation import Finish
+from slipway.gateway.shapes.reply import Reply
+from slipway.gateway.shapes.usage import Usage
 from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -62,15 +63,15 @@ PROMPT_TOKENS = 9
 
 def streamed(reply: Reply, pieces: list[Piece]) -> bytes:
     """What a client receives, kept alive in between."""
-    sent = [reply.opening(1), *(reply.piece(0, piece) + reply.keep_alive() for piece in pieces)]
+    sent = [reply.opening(1), *(reply.piece(piece) + reply.keep_alive() for piece in pieces)]
     return b"".join([*sent, reply.closing(_usage(pieces))])
 
 
 def whole(reply: Reply, pieces: list[Piece]) -> bytes:
-    answer = Whole()
+    answer = Answer()
     for piece in pieces:
         answer.add(piece)
-    return reply.whole([answer], _usage(pieces)).model_dump_json(exclude_unset=True).encode()
+    return reply.body([answer], _usage(pieces)).model_dump_json(exclude_unset=True).encode()
 
 
 def _usage(pieces: list[Piece]) -> Usage:

@@ -1,35 +1,33 @@
-"""One answer: a backend's deltas with stop strings applied; `gateway.app` sends it on."""
+"""One answer, from a backend's deltas to pieces for a reply."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Literal
 
 from slipway.contract.errors import EngineFailed, InvalidRequest
 from slipway.contract.generation import GenerationRequest
-from slipway.gateway.admission import Turn
 from slipway.gateway.answers.blocks import Block, grow
+from slipway.gateway.answers.interpretation import Finish, Interpretation
 from slipway.gateway.answers.log_probs import ChosenToken, LogProbs
 from slipway.gateway.backends.base import Backend
-from slipway.text.parts import AnswerReasoning, AnswerText, Part
+from slipway.gateway.queue import Turn
+from slipway.text.parts import AnswerReasoning, Part
 from slipway.text.stop import StopStrings
-from slipway.text.tokenizer import Tokenizer
-
-# "tool_calls": it ended by itself, and calls tools.
-Finish = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one step added to the answer.
+    """What one step added to an answer.
 
-    parts: what may be shown of it; none only on the last piece.
+    parts: what may be shown of it; empty only on the last piece.
     tokens: how many tokens were generated since the piece before, shown or not.
-    finish_reason: set on the last piece alone.
+    finish_reason: set on the last piece only.
     stop: the stop string that ended the answer, on the last piece, if one did.
-    cached_tokens: of the prompt, on the last piece, where the backend says.
+    cached_tokens: of the prompt, on the last piece, where the backend reports it.
     log_prob: natural-log probability of those tokens, where it was asked for.
-    chosen: the tokens that begin in the text so far and were not told yet, where the client asked for them.
+    chosen: the tokens that begin in the text so far and were not reported yet, where the client asked for
+        them.
+    index: of the answer, among those to one request.
     """
 
     parts: tuple[Part, ...]
@@ -39,76 +37,87 @@ class Piece:
     log_prob: float = 0.0
     stop: str | None = None
     chosen: tuple[ChosenToken, ...] = ()
+    index: int = 0
 
 
-async def answer(
-    backend: Backend, request: GenerationRequest, turn: Turn, told_by: Tokenizer | None = None
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What becomes of an answer's deltas beside the stop strings.
+
+    log_probs: reports each token with its log-probability; None where the client asked for none.
+    charge: counts generated tokens.
+    grammar_source: the client's field that has the grammar, where there is one. Everything else was checked
+        before, so what the engine refuses is the grammar.
+    """
+
+    interpretation: Interpretation = field(default_factory=Interpretation)
+    log_probs: LogProbs | None = None
+    charge: Callable[[int], None] = lambda tokens: None
+    grammar_source: str | None = None
+
+
+async def stream_answer(
+    backend: Backend,
+    request: GenerationRequest,
+    turn: Turn,
+    listener: Listener | None = None,
+    index: int = 0,
 ) -> AsyncGenerator[Piece, None]:
-    """The answer to `request` when its turn comes, up to the first stop string, which also ends the
-    generation in the engine.
+    """The answer to `request` when its turn comes, up to the first stop string.
 
-    The text of the first min_tokens tokens is not searched, because an answer never ends earlier.
-    told_by: the tokenizer of the engine, where the client wants to know the log-probability of each token.
+    A stop string, and closing this generator, end the generation in the engine. The text of the first
+    min_tokens tokens is not searched, because an answer never ends earlier.
     Raises what the backend raises.
     """
-    log_probs = None if told_by is None else LogProbs(told_by)
-    length = 0
+    listener = listener or Listener()
+    log_probs = listener.log_probs
     stop = StopStrings(request.stop, request.show_stop)
-    tokens = 0
+    length = tokens = 0
     log_prob = 0.0
+    chosen: tuple[ChosenToken, ...] = ()
     cached: int | None = None
     exempt = request.sampling.min_tokens
-    async with turn, aclosing(backend.generate(request)) as deltas:
-        async for delta in deltas:
-            tokens += delta.token_count
-            turn.count(delta.token_count)
-            log_prob += sum(delta.log_probs)
-            cached = delta.cached_tokens if cached is None else cached
-            text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, None)
-            exempt -= delta.token_count
-            if log_probs is not None:
-                log_probs.push(delta)
-                length += len(text)
-            if matched is not None:
-                chosen = log_probs.before(length) if log_probs else ()
-                yield Piece(_shown(text), tokens, "stop", cached, log_prob, matched, chosen)
-                return
-            if delta.finish_reason == "cancelled":
-                raise EngineFailed("The engine was told by someone else to end this answer; send it again.")
-            if delta.finish_reason is not None:
-                text += stop.flush()
-                chosen = log_probs.rest() if log_probs else ()
-                yield Piece(_shown(text), tokens, delta.finish_reason, cached, log_prob, chosen=chosen)
-                return
-            if text:
-                chosen = log_probs.before(length) if log_probs else ()
-                yield Piece(_shown(text), tokens, log_prob=log_prob, chosen=chosen)
-                tokens, log_prob = 0, 0.0
-    raise EngineFailed("The engine ended this answer without saying why; send it again.")
-
-
-def _shown(text: str) -> tuple[Part, ...]:
-    return (AnswerText(text),) if text else ()
-
-
-async def blaming(field: str, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
-    """The pieces of a request with a grammar, which came from `field` of the body.
-
-    All else was checked before, so what the engine refuses is the grammar, and the client hears where it is.
-    """
-    async with aclosing(pieces):
-        try:
-            async for piece in pieces:
-                yield piece
-        except InvalidRequest as error:
-            raise InvalidRequest(str(error), field) from None
+    try:
+        async with turn, aclosing(backend.generate(request)) as deltas:
+            async for delta in deltas:
+                tokens += delta.token_count
+                turn.count(delta.token_count)
+                log_prob += sum(delta.log_probs)
+                cached = delta.cached_tokens if cached is None else cached
+                text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, None)
+                exempt -= delta.token_count
+                finish: Finish | None = "stop"
+                if matched is None:
+                    if delta.finish_reason == "cancelled":
+                        raise EngineFailed("The engine was told to end this answer; send it again.")
+                    finish = delta.finish_reason
+                    text += stop.flush() if finish else ""
+                if log_probs is not None:
+                    log_probs.push(delta)
+                    length += len(text)
+                    ended = finish is not None and matched is None
+                    chosen += log_probs.rest() if ended else log_probs.before(length)
+                parts, finish = listener.interpretation.read(text, finish)
+                if not parts and finish is None:
+                    continue
+                listener.charge(tokens)
+                known = None if finish is None else cached
+                yield Piece(parts, tokens, finish, known, log_prob, matched, chosen, index)
+                if finish is not None:
+                    return
+                tokens, log_prob, chosen = 0, 0.0, ()
+    except InvalidRequest as error:
+        if listener.grammar_source is None:
+            raise
+        raise InvalidRequest(str(error), listener.grammar_source) from None
+    raise EngineFailed("The engine ended this answer without a reason; send it again.")
 
 
 @dataclass(slots=True)
-class Whole:
+class Answer:
     """An answer that is complete once its last piece is added.
 
-    reasoning_tokens: those of the steps that added to its reasoning alone.
+    reasoning_tokens: those of the steps that added only to its reasoning.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -144,11 +153,11 @@ class Whole:
 
     @property
     def calls(self) -> list[Block]:
-        """Its calls of tools."""
+        """Its tool calls."""
         return [block for block in self.blocks if block.kind == "call"]
 
 
 def reasoning_tokens(piece: Piece) -> int:
-    """How many tokens of `piece` are reasoning, as far as a step can tell: all of them or none."""
+    """How many tokens of `piece` are reasoning. A step counts as a whole: all of its tokens or none."""
     only_reasoning = piece.parts and all(isinstance(part, AnswerReasoning) for part in piece.parts)
     return piece.tokens if only_reasoning else 0

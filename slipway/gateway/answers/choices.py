@@ -1,32 +1,24 @@
-"""Several answers to one request, generated at the same time; `gateway.app` asks for them here.
+"""Several answers to one request, generated at the same time.
 
-They have one prompt, so the engine reads it once: the second finds it in the slot of the first, which may
-still be running, copies it and reads its last two tokens again (`runtime.slots`).
+They have one prompt, so the engine reads it once: the second answer finds it in the slot of the first, which
+may still be running, copies it and reads its last two tokens again.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
 from slipway.contract.generation import GenerationRequest
-from slipway.gateway.answers.answer import Piece, Whole
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A piece of the answer with this index."""
-
-    index: int
-    piece: Piece
+from slipway.gateway.answers.answer import Answer, Piece
 
 
 def candidates(request: GenerationRequest, count: int, ranked: bool) -> list[GenerationRequest]:
     """`count` requests with ids of their own; the first is answered as `request` alone would be.
 
     Seeds count up from the request's, as in vLLM; without one, each request draws its own.
-    ranked: `best` will be asked, which reads the log-probabilities.
+    ranked: whether the answers will be compared by their log-probabilities.
     """
     sampling = replace(request.sampling, log_probs=ranked or request.sampling.log_probs)
     requests = [replace(request, sampling=sampling)]
@@ -42,24 +34,24 @@ def candidates(request: GenerationRequest, count: int, ranked: bool) -> list[Gen
     return requests
 
 
-async def merged(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Choice, None]:
-    """The pieces of all answers as they come, begun in their order.
+def merge(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
+    """The pieces of all answers as they come, started in their order.
 
     Raises what the first to fail raises; that, or closing this generator, ends the others.
     """
-    if len(answers) == 1:  # nearly every request: no task and no queue between the engine and the client
-        async with aclosing(answers[0]) as pieces:
-            async for piece in pieces:
-                yield Choice(0, piece)
-        return
-    news: asyncio.Queue[Choice | asyncio.Task[None]] = asyncio.Queue()
+    # Nearly every request has one answer: it needs no task and no queue.
+    return answers[0] if len(answers) == 1 else _merge(answers)
 
-    async def listen(index: int, pieces: AsyncGenerator[Piece, None]) -> None:
+
+async def _merge(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
+    news: asyncio.Queue[Piece | asyncio.Task[None]] = asyncio.Queue()
+
+    async def listen(pieces: AsyncGenerator[Piece, None]) -> None:
         async with aclosing(pieces):
             async for piece in pieces:
-                news.put_nowait(Choice(index, piece))
+                news.put_nowait(piece)
 
-    tasks = [asyncio.create_task(listen(index, pieces)) for index, pieces in enumerate(answers)]
+    tasks = [asyncio.create_task(listen(pieces)) for pieces in answers]
     for task in tasks:
         task.add_done_callback(news.put_nowait)
     try:
@@ -74,52 +66,54 @@ async def merged(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
     finally:
         for task in tasks:
             task.cancel()
-        # What fails beside the first failure is told by it: an engine that dies fails them all.
+        # An engine that dies fails all answers; the first failure stands for the others.
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def begun(choices: AsyncGenerator[Choice, None], patience_s: float) -> AsyncGenerator[Choice, None]:
-    """Wait for the first piece, but no longer than `patience_s` seconds; the pieces.
+async def wait_for_first(
+    pieces: AsyncGenerator[Piece, None], patience_s: float
+) -> AsyncGenerator[Piece, None]:
+    """The pieces, once the first is there or `patience_s` seconds have passed.
 
-    What is raised meanwhile can still be a response of its own.
+    An error raised before that can still become an HTTP error response.
     """
-    first = asyncio.ensure_future(anext(choices))
+    first = asyncio.ensure_future(anext(pieces))
     try:
         await asyncio.wait((first,), timeout=patience_s)
         if first.done():
             first.result()
     except BaseException:
-        await _given_up(first)
+        await _abandon(first)
         raise
 
-    async def all_of_them() -> AsyncGenerator[Choice, None]:
-        async with aclosing(choices):
+    async def all_pieces() -> AsyncGenerator[Piece, None]:
+        async with aclosing(pieces):
             try:
                 yield await first
             finally:
-                await _given_up(first)
-            async for choice in choices:
-                yield choice
+                await _abandon(first)
+            async for piece in pieces:
+                yield piece
 
-    return all_of_them()
+    return all_pieces()
 
 
-async def _given_up(first: asyncio.Future[Choice]) -> None:
-    """Nobody waits for it any more, and a generator that is being waited for cannot be closed."""
+async def _abandon(first: asyncio.Future[Piece]) -> None:
+    """Cancel it and wait: a generator cannot be closed while a task waits for its next piece."""
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
 
-async def wholes(choices: AsyncGenerator[Choice, None], count: int) -> list[Whole]:
+async def collect(pieces: AsyncGenerator[Piece, None], count: int) -> list[Answer]:
     """Wait for the end of `count` answers; by index."""
-    collected = [Whole() for _ in range(count)]
-    async with aclosing(choices):
-        async for choice in choices:
-            collected[choice.index].add(choice.piece)
-    return collected
+    answers = [Answer() for _ in range(count)]
+    async with aclosing(pieces):
+        async for piece in pieces:
+            answers[piece.index].add(piece)
+    return answers
 
 
-def best(answers: Sequence[Whole], count: int) -> list[Whole]:
+def best(answers: Sequence[Answer], count: int) -> list[Answer]:
     """The `count` answers whose tokens have the highest mean log-probability, the best first.
 
     Answers without a token come last: the log-probability of ending at once is not reported.
@@ -127,5 +121,5 @@ def best(answers: Sequence[Whole], count: int) -> list[Whole]:
     return sorted(answers, key=_mean_log_prob, reverse=True)[:count]
 
 
-def _mean_log_prob(answer: Whole) -> float:
+def _mean_log_prob(answer: Answer) -> float:
     return answer.log_prob / answer.tokens if answer.tokens else -inf

@@ -50,7 +50,7 @@ async def client_leaves(request: Request) -> None:
         pass
 
 
-async def attended(
+async def run_until_disconnect(
     work: Coroutine[Any, Any, T],
     stopping: asyncio.Event,
     deadline: Deadline,

@@ -1,55 +1,66 @@
-"""The OpenAPI document at /openapi.json: what FastAPI knows, and what it cannot; used by `gateway.app`.
+"""The OpenAPI document at /openapi.json: what FastAPI knows, and what it cannot know.
 
-The endpoints read their bodies themselves and answer in more than one way, so both are described here, each
-with an example that can be sent as it is (`examples`). `tests/integration/test_openapi.py` holds the server
-to it.
+The endpoints read their bodies themselves and answer in more than one way. Both are described here, each with
+an example that can be sent as it is.
 """
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from slipway.gateway.api.message_error import MessageErrorBody, message_status
 from slipway.gateway.errors import TABLE
 from slipway.gateway.http import docs_page
 from slipway.gateway.http.error_response import asks_anthropics_api
-from slipway.gateway.http.examples import ERROR, EXAMPLES, MESSAGE_ERROR, MODEL, Events, Example
-from slipway.gateway.keys.access import OPEN
+from slipway.gateway.shapes.example import ERROR, MESSAGE_ERROR, MODEL, Events, Example
+from slipway.gateway.shapes.message_error import MessageErrorBody, message_status
 
 _SCHEMA_PATH = "#/components/schemas/{model}"
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI with a whole document. shown_model: stands in the examples. asks_for_keys: it says how."""
+    """FastAPI with a whole document.
 
-    def __init__(self, *, shown_model: str, asks_for_keys: bool, **fastapis: Any) -> None:
+    examples: by path. shown_model: the model in the examples.
+    without_key: the paths that need no key; None where no path needs one.
+    """
+
+    def __init__(
+        self,
+        *,
+        examples: Mapping[str, Example],
+        shown_model: str,
+        without_key: Collection[str] | None,
+        **fastapis: Any,
+    ) -> None:
         super().__init__(docs_url=None, redoc_url=None, **fastapis)
         docs_page.add(self)
+        self._examples = examples
         self._shown_model = shown_model
-        self._asks_for_keys = asks_for_keys
+        self._without_key = without_key
 
     def openapi(self) -> dict[str, Any]:
         """The document at /openapi.json."""
         if self.openapi_schema is None:
             document = super().openapi()
-            _complete(document, self._shown_model)
-            if self._asks_for_keys:
-                _say_how_to_send_keys(document)
+            _complete(document, self._examples, self._shown_model)
+            if self._without_key is not None:
+                _say_how_to_send_keys(document, self._without_key)
         return super().openapi()
 
 
-def _complete(document: dict[str, Any], model: str) -> None:
-    shapes = [each.body for each in EXAMPLES.values()]
-    for each in EXAMPLES.values():
+def _complete(document: dict[str, Any], examples: Mapping[str, Example], model: str) -> None:
+    shapes = [each.body for each in examples.values()]
+    for each in examples.values():
         shapes += (*each.events.shapes, each.events.error) if each.events else ()
     shapes.append(MessageErrorBody)
     _, described = models_json_schema(
         [(shape, "validation") for shape in dict.fromkeys(shapes)], ref_template=_SCHEMA_PATH
     )
     document["components"]["schemas"].update(described["$defs"])
-    for path, example in EXAMPLES.items():
+    for path, example in examples.items():
         operation = document["paths"][path]["post"]
         operation["requestBody"] = _body(example, model)
         answers = operation["responses"]["200"]["content"]
@@ -65,14 +76,14 @@ def _complete(document: dict[str, Any], model: str) -> None:
                 parameter["example"] = model
 
 
-def _say_how_to_send_keys(document: dict[str, Any]) -> None:
+def _say_how_to_send_keys(document: dict[str, Any], without_key: Collection[str]) -> None:
     """So that /docs has a field for the key, and sends it."""
     document["components"]["securitySchemes"] = {
         "Authorization": {"type": "http", "scheme": "bearer"},
         "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     }
     document["security"] = [{name: []} for name in document["components"]["securitySchemes"]]
-    for path in OPEN & document["paths"].keys():
+    for path in document["paths"].keys() & set(without_key):
         for operation in document["paths"][path].values():
             operation["security"] = []
 
@@ -108,8 +119,8 @@ def _describe_errors(responses: dict[str, Any], anthropics: bool) -> None:
     """4XX and 5XX with every status and code that there is, and an example."""
     for family, first in (("4XX", 400), ("5XX", 500)):
         members = range(first, first + 100)
-        told = sorted({(row.status, row.code) for row in TABLE.values() if row.status in members})
-        codes = ", ".join(f"{code} ({status})" for status, code in told)
+        shown = sorted({(row.status, row.code) for row in TABLE.values() if row.status in members})
+        codes = ", ".join(f"{code} ({status})" for status, code in shown)
         responses[family]["description"] = f"By `code`: {codes}."
         if anthropics:
             known = {message_status(row) for row in TABLE.values()}

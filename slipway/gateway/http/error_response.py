@@ -6,21 +6,22 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Route
 
 from slipway.contract.errors import SlipwayError
-from slipway.gateway.api.message_error import message_error, message_status
 from slipway.gateway.errors import (
     EndpointNotOffered,
     MethodNotAllowed,
     RouteNotFound,
-    error_body,
     error_headers,
     http_error,
 )
 from slipway.gateway.http.connection import ClientLeft
 from slipway.gateway.http.not_offered import why_not_offered
+from slipway.gateway.shapes.error import error_body
+from slipway.gateway.shapes.message_error import message_error, message_status
 
 MESSAGES = "/v1/messages"
 _CLIENT_CLOSED_REQUEST = 499
@@ -85,9 +86,9 @@ def _allowed_methods(request: Request) -> str:
 
     A route with exactly this path hides the routes with a parameter in its place.
     """
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+    routes = [route for route in _routes(request) if route.matches(request.scope)[0] != Match.NONE]
     routes = [route for route in routes if route.path == request.url.path] or routes
-    methods = {method for route in routes for method in route.methods}
+    methods = {method for route in routes for method in route.methods or ()}
     return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
@@ -96,9 +97,14 @@ def _similar_path(request: Request) -> str | None:
     path = re.sub("/{2,}", "/", request.url.path).rstrip("/")
     for similar in (path, f"/v1{path}", path.removeprefix("/v1")):
         scope = {**request.scope, "path": similar}
-        if any(route.matches(scope)[0] != Match.NONE for route in request.app.routes):
+        if any(route.matches(scope)[0] != Match.NONE for route in _routes(request)):
             return similar[:_MAX_SHOWN_PATH]
     return None
+
+
+def _routes(request: Request) -> list[Route]:
+    contexts = iter_route_contexts(request.app.routes)
+    return [each.original_route for each in contexts if isinstance(each.original_route, Route)]
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -11,7 +11,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from slipway.contract.errors import SlipwayError
-from slipway.gateway.errors import HeadTooLarge, MalformedRequest, RequestTooSlow, error_body, http_error
+from slipway.gateway.errors import HeadTooLarge, MalformedRequest, RequestTooSlow, http_error
+from slipway.gateway.shapes.error import error_body
 
 # Request line and headers together; proxies allow 8 to 64 KiB.
 MAX_HEAD_BYTES = 64 * 1024

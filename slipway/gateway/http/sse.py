@@ -1,4 +1,4 @@
-"""Answers as server-sent events, while the client listens; `gateway.app` responds with them."""
+"""Answers as server-sent events, while the client listens."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,31 +9,31 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from slipway.contract.errors import SlipwayError
-from slipway.gateway.answers.choices import Choice
-from slipway.gateway.api.reply import Reply
-from slipway.gateway.api.usage import Usage
-from slipway.gateway.http.connection import ClientLeft, attended, client_leaves
+from slipway.gateway.answers.answer import Piece
+from slipway.gateway.http.connection import ClientLeft, client_leaves, run_until_disconnect
 from slipway.gateway.http.deadline import Deadline
+from slipway.gateway.shapes.reply import Reply
+from slipway.gateway.shapes.usage import Usage
 
 # Proxies end a connection that is silent for 30 to 60 s (nginx and AWS's balancer: 60); two beats fit in 30.
 KEEP_ALIVE_S = 12.0
 
 
 async def events(
-    reply: Reply, choices: AsyncGenerator[Choice, None], prompts: int, n: int, prompt_tokens: int
+    reply: Reply, pieces: AsyncGenerator[Piece, None], prompts: int, n: int, prompt_tokens: int
 ) -> AsyncGenerator[bytes, None]:
     """The streamed answers, n to each prompt, as their API has them."""
     tokens = 0
     cached_tokens: list[int | None] = []
-    async with aclosing(choices):
+    async with aclosing(pieces):
         opening = reply.opening(prompts * n)
         if opening:
             yield opening
-        async for choice in choices:
-            tokens += choice.piece.tokens
-            if choice.index % n == 0 and choice.piece.finish_reason is not None:
-                cached_tokens.append(choice.piece.cached_tokens)
-            data = reply.piece(choice.index, choice.piece)
+        async for piece in pieces:
+            tokens += piece.tokens
+            if piece.index % n == 0 and piece.finish_reason is not None:
+                cached_tokens.append(piece.cached_tokens)
+            data = reply.piece(piece)
             if data:
                 yield data
     yield reply.closing(Usage.of(prompt_tokens, tokens, cached_tokens))
@@ -72,7 +72,7 @@ class EventStream(Response):
         last = b""
         try:
             leaving = client_leaves(Request(scope, receive))
-            await attended(self._send_all(send), self._stopping, self._deadline, leaving)
+            await run_until_disconnect(self._send_all(send), self._stopping, self._deadline, leaving)
         except ClientLeft:
             return
         except SlipwayError as error:

@@ -3,6 +3,7 @@
 `Visits` makes it, names it to the client, and writes its line into the access log.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -11,18 +12,23 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slipway.gateway import log
-from slipway.gateway.admission import Queue, Turn
 from slipway.gateway.http.deadline import Deadline
 from slipway.gateway.http.error_response import asks_anthropics_api
+from slipway.gateway.queue import EngineQueue, Turn
 
 # What a client may call its request: nothing that breaks a line of a log or a header.
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _SHOWN = 200
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _access = logging.getLogger(log.ACCESS)
 
@@ -34,6 +40,7 @@ class Visit:
     id: the client's `x-request-id`, or a new one; two requests may bring the same.
     deadline: when it must be over. key: the name of the API key, where there is one. model: what the body
         asks for. served: the model that it found. turns: its answers in the engine's queue.
+    long_body: whether work on the body takes long enough to hold up streams.
     ending: what is to be done when the response is over, whatever its end.
     """
 
@@ -44,6 +51,7 @@ class Visit:
     served: str | None = None
     prompt_tokens: int = 0
     turns: list[Turn] = field(default_factory=list)
+    long_body: bool = False
     ending: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -51,7 +59,13 @@ class Visit:
         """Generated so far, in all answers."""
         return sum(turn.tokens for turn in self.turns)
 
-    def take_turns(self, queue: Queue, count: int, priority: int | None, field: str) -> list[Turn]:
+    async def run(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """What `work` returns. Where the body is long, a thread does it, so that streams go on meanwhile."""
+        if self.long_body:
+            return await asyncio.to_thread(work, *arguments, **named)
+        return work(*arguments, **named)
+
+    def take_turns(self, queue: EngineQueue, count: int, priority: int | None, field: str) -> list[Turn]:
         """Join the queue with `count` answers until the request is over. Raises what `Queue.turns` does."""
         turns = self.ending.enter_context(queue.turns(count, priority or 0, field))
         self.turns += turns
@@ -101,6 +115,13 @@ class Visits:
             self._over(visit, status)
             if _access.isEnabledFor(logging.INFO):
                 _access.info(_line(asked, visit, status, time.monotonic() - arrived))
+
+
+def visit_of(request: Request) -> Visit:
+    """The visit of a request."""
+    visit = request.state.visit
+    assert isinstance(visit, Visit)
+    return visit
 
 
 def _line(scope: Scope, visit: Visit, status: int, seconds: float) -> str:

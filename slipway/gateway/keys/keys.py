@@ -4,12 +4,10 @@ import hmac
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway.gateway.answers.answer import Piece
 from slipway.gateway.errors import (
     AdminOnly,
     InvalidApiKey,
@@ -79,13 +77,9 @@ class Caller:
             self.requests.take(1)
 
     def charge(self, tokens: int) -> None:
-        """Count the tokens of a prompt."""
+        """Count tokens of a prompt or an answer."""
         if self.tokens is not None:
             self.tokens.take(tokens)
-
-    def charged(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
-        """The same pieces, their tokens counted as they come."""
-        return pieces if self.tokens is None else _charged(pieces, self.tokens)
 
     def headers(self) -> dict[str, str]:
         """OpenAI's headers about the limits, as of now."""
@@ -96,13 +90,6 @@ class Caller:
                 told[f"x-ratelimit-remaining-{what}"] = str(max(0, int(allowance.left)))
                 told[f"x-ratelimit-reset-{what}"] = f"{allowance.reset_s:.3f}s"
         return told
-
-
-async def _charged(pieces: AsyncGenerator[Piece, None], tokens: Allowance) -> AsyncGenerator[Piece, None]:
-    async with aclosing(pieces):
-        async for piece in pieces:
-            tokens.take(piece.tokens)
-            yield piece
 
 
 ANYBODY = Caller()

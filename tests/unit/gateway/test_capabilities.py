@@ -8,12 +8,12 @@ from slipway.contract.errors import InvalidRequest
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Limits
 from slipway.contract.target import TARGETS
-from slipway.gateway.api.body import GenerationBody
-from slipway.gateway.api.chat import ChatCompletionRequest
-from slipway.gateway.api.completions import CompletionRequest
-from slipway.gateway.capabilities import check
+from slipway.gateway.capabilities import ASKED, check_capabilities
+from slipway.gateway.chat.schema import ChatCompletionRequest
+from slipway.gateway.completions.schema import CompletionRequest
 from slipway.gateway.errors import http_error
-from slipway.gateway.validation import parse
+from slipway.gateway.query import Query
+from slipway.gateway.shapes.parsing import parse
 
 LLMAPI, TRTLLM = "tensorrt-llm-llmapi", "tensorrt-llm"
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -34,7 +34,6 @@ ASKS: dict[str, Any] = {
     "prompt": [1, 2],
     "add_special_tokens": False,
     "tool_choice": "required",
-    "top_logprobs": 1,
 }
 NOTHING: dict[str, Any] = {
     "seed": None,
@@ -61,58 +60,56 @@ def engine(target: str, ends: tuple[int, ...] = (2,)) -> Manifest:
     return made.model_copy(update={"target": TARGETS[target], "eos_token_ids": ends})
 
 
-def body(field: str, value: object, **fields: object) -> GenerationBody:
-    schema: type[GenerationBody] = CompletionRequest
-    asked = {"model": "m", "prompt": "Hi", field: value, **fields}
-    if field not in CompletionRequest.model_fields:
-        schema = ChatCompletionRequest
-        messages = [{"role": "user", "content": "Hi"}]
-        asked = {"model": "m", "messages": messages, "tools": [TOOL], field: value, **fields}
-    return parse(json.dumps(asked).encode(), schema)
+def query(field: str, value: object, **fields: object) -> Query:
+    asked = {"model": "m", field: value, **fields}
+    if field in CompletionRequest.model_fields:
+        return parse(json.dumps({"prompt": "Hi", **asked}).encode(), CompletionRequest).query()
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL], **asked}
+    return parse(json.dumps(asked).encode(), ChatCompletionRequest).query()
 
 
-def test_every_field_that_is_refused_is_one_of_a_body() -> None:
-    known = ChatCompletionRequest.model_fields.keys() | CompletionRequest.model_fields.keys()
+def test_every_field_that_is_refused_is_one_of_a_query() -> None:
     for target in TARGETS.values():
-        assert target.refuses.keys() <= known
-    assert TARGETS[LLMAPI].refuses.keys() == ASKS.keys()
+        assert {*target.refuses, *target.limits, *target.refuses_with_several_ends} <= ASKED.keys()
+    # top_logprobs needs logprobs, which is refused first; structured_outputs is another response_format.
+    assert TARGETS[LLMAPI].refuses.keys() == ASKS.keys() - {"structured_outputs"} | {"top_logprobs"}
 
 
 @pytest.mark.parametrize("field", ASKS)
 def test_what_llmapi_cannot_do_is_a_400_with_field_and_way_out(field: str) -> None:
-    asked = body(field, ASKS[field])
-    check(asked, engine("onnx-cpu"))
+    asked = query(field, ASKS[field])
+    check_capabilities(asked, engine("onnx-cpu"))
     with pytest.raises(InvalidRequest, match=rf"^{field} is .*; ") as caught:
-        check(asked, engine(LLMAPI))
+        check_capabilities(asked, engine(LLMAPI))
     assert caught.value.param == field
     assert http_error(caught.value).status == 400
 
 
 @pytest.mark.parametrize("field", NOTHING)
 def test_a_value_that_asks_for_nothing_is_taken(field: str) -> None:
-    check(body(field, NOTHING[field]), engine(LLMAPI))
+    check_capabilities(query(field, NOTHING[field]), engine(LLMAPI))
 
 
 def test_a_field_that_the_rest_of_the_body_leaves_no_effect_is_taken() -> None:
-    check(body("seed", 7, temperature=0), engine(LLMAPI))
-    check(body("best_of", 3, n=3), engine(LLMAPI))
+    check_capabilities(query("seed", 7, temperature=0), engine(LLMAPI))
+    check_capabilities(query("best_of", 3, n=3), engine(LLMAPI))
 
 
 def test_what_the_engine_model_cannot_do_is_refused_there_with_the_way_out_and_nowhere_else() -> None:
     several = (2, 3)
     for asked, param in (
-        (body("min_p", 0.1), "min_p"),
-        (body("top_logprobs", 1, logprobs=True), "top_logprobs"),
-        (body("logprobs", 1), "logprobs"),
-        (body("min_tokens", 5), "min_tokens"),
+        (query("min_p", 0.1), "min_p"),
+        (query("top_logprobs", 1, logprobs=True), "top_logprobs"),
+        (query("logprobs", 1), "logprobs"),
+        (query("min_tokens", 5), "min_tokens"),
     ):
-        check(asked, engine("onnx-cpu", several))
+        check_capabilities(asked, engine("onnx-cpu", several))
         with pytest.raises(InvalidRequest, match=f"^{param} is .*; ") as caught:
-            check(asked, engine(TRTLLM, several))
+            check_capabilities(asked, engine(TRTLLM, several))
         assert caught.value.param == param
-    for asked in (body("min_p", 0), body("top_logprobs", 0, logprobs=True), body("logprobs", 0)):
-        check(asked, engine(TRTLLM, several))
-    check(body("min_tokens", 5), engine(TRTLLM))
+    for asked in (query("min_p", 0), query("top_logprobs", 0, logprobs=True), query("logprobs", 0)):
+        check_capabilities(asked, engine(TRTLLM, several))
+    check_capabilities(query("min_tokens", 5), engine(TRTLLM))
 
 
 @pytest.mark.parametrize(
@@ -126,10 +123,10 @@ def test_what_the_engine_model_cannot_do_is_refused_there_with_the_way_out_and_n
     ],
 )
 def test_a_top_k_that_would_be_clipped_is_refused(target: str, top_k: int, taken: bool) -> None:
-    asked, served = body("top_k", top_k), engine(target).model_copy(update={"vocab_size": 50_000})
+    asked, served = query("top_k", top_k), engine(target).model_copy(update={"vocab_size": 50_000})
     if taken:
-        check(asked, served)
+        check_capabilities(asked, served)
         return
     with pytest.raises(InvalidRequest, match="1024") as caught:
-        check(asked, served)
+        check_capabilities(asked, served)
     assert caught.value.param == "top_k"

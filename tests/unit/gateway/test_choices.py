@@ -13,9 +13,9 @@ from support.turns import turn
 
 from slipway.contract.errors import EngineFailed
 from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
-from slipway.gateway.answers.answer import Whole, answer
+from slipway.gateway.answers.answer import Answer, Piece, stream_answer
 from slipway.gateway.answers.blocks import Block
-from slipway.gateway.answers.choices import Choice, best, candidates, merged, wholes
+from slipway.gateway.answers.choices import best, candidates, collect, merge
 from slipway.gateway.backends.base import Load
 from slipway.text.parts import AnswerText
 
@@ -53,8 +53,10 @@ def asked(seed: int | None = None) -> GenerationRequest:
     return GenerationRequest("id", "prompt", (1, 2), SamplingParams(max_tokens=100, seed=seed))
 
 
-def answers(backend: Scripted, count: int) -> AsyncGenerator[Choice, None]:
-    return merged([answer(backend, each, turn()) for each in candidates(asked(), count, ranked=False)])
+def answers(backend: Scripted, count: int) -> AsyncGenerator[Piece, None]:
+    requests = candidates(asked(), count, ranked=False)
+    streams = (stream_answer(backend, each, turn(), index=at) for at, each in enumerate(requests))
+    return merge(list(streams))
 
 
 def ids(count: int) -> list[str]:
@@ -75,10 +77,10 @@ async def test_each_choice_gets_its_own_text_in_order_however_answers_interleave
             for name, (texts, pause) in zip(ids(count), scripts, strict=True)
         }
     )
-    choices = [choice async for choice in answers(backend, count)]
+    come = [piece async for piece in answers(backend, count)]
     assert backend.begun == ids(count), "the first leads: the others find its prompt"
     for index, (texts, _) in enumerate(scripts):
-        pieces = [choice.piece for choice in choices if choice.index == index]
+        pieces = [piece for piece in come if piece.index == index]
         assert [piece.parts for piece in pieces[:-1]] == [(AnswerText(text),) for text, _ in texts]
         assert [piece.finish_reason for piece in pieces] == [None] * len(texts) + ["stop"]
     assert not backend.running
@@ -88,7 +90,7 @@ async def test_one_failure_is_one_error_and_ends_the_others() -> None:
     endless = [(Delta("a", 1), 1)] * 100_000
     backend = Scripted(dict.fromkeys(ids(4), endless) | {ids(4)[2]: [(Delta("b", 1), 1), (None, 3)]})
     with pytest.raises(EngineFailed, match="died"):
-        await wholes(answers(backend, 4), 4)
+        await collect(answers(backend, 4), 4)
     assert len(backend.begun) == 4
     assert not backend.running
 
@@ -96,7 +98,7 @@ async def test_one_failure_is_one_error_and_ends_the_others() -> None:
 async def test_an_engine_that_fails_all_answers_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
     backend = Scripted({name: [(Delta("b", 1), 1), (None, 1)] for name in ids(4)})
     with pytest.raises(EngineFailed, match="died"):
-        await wholes(answers(backend, 4), 4)
+        await collect(answers(backend, 4), 4)
     assert not backend.running
     gc.collect()  # asyncio complains about failures that nobody heard of when it forgets them
     assert not caplog.records
@@ -104,9 +106,9 @@ async def test_an_engine_that_fails_all_answers_is_one_error(caplog: pytest.LogC
 
 async def test_a_listener_that_leaves_ends_all_answers() -> None:
     backend = Scripted(dict.fromkeys(ids(4), [(Delta("a", 1), 1)] * 100_000))
-    async with aclosing(answers(backend, 4)) as choices:
-        async for choice in choices:
-            if choice.index == 3:
+    async with aclosing(answers(backend, 4)) as pieces:
+        async for piece in pieces:
+            if piece.index == 3:
                 break
         assert len(backend.running) == 4
     assert not backend.running
@@ -124,13 +126,13 @@ def test_seeds_count_up_from_the_requests_and_ids_differ(seed: int | None, count
 
 def test_the_best_have_the_highest_mean_log_probability_per_token() -> None:
     long, short, none = (
-        Whole([Block("text", "long")], tokens=10, log_prob=-2.0),
-        Whole([Block("text", "short")], tokens=2, log_prob=-1.0),
-        Whole(),
+        Answer([Block("text", "long")], tokens=10, log_prob=-2.0),
+        Answer([Block("text", "short")], tokens=2, log_prob=-1.0),
+        Answer(),
     )
     likeliest, equal = (
-        Whole([Block("text", "likeliest")], tokens=4, log_prob=-0.4),
-        Whole([Block("text", "equal")], tokens=5, log_prob=-1.0),
+        Answer([Block("text", "likeliest")], tokens=4, log_prob=-0.4),
+        Answer([Block("text", "equal")], tokens=5, log_prob=-1.0),
     )
     assert best([none, short, long, likeliest, equal], 5) == [likeliest, long, equal, short, none]
     assert best([short, long, likeliest], 2) == [likeliest, long]

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from support.answer_parts import JSON_VALUES, PROMPT_TOKENS, answers, anthropic_client, streamed, whole
 
 from slipway.contract.errors import EngineFailed, InvalidRequest
+from slipway.contract.generation import Grammar
 from slipway.gateway.answers.answer import Piece
-from slipway.gateway.api.chat import ChatCompletionRequest
-from slipway.gateway.api.message_reply import MessagesReply
-from slipway.gateway.api.messages import MessagesRequest
-from slipway.gateway.api.reply import Head
-from slipway.gateway.translation import Translation
-from slipway.gateway.validation import parse
+from slipway.gateway.messages.reply import MessagesReply
+from slipway.gateway.messages.schema import MessagesRequest
+from slipway.gateway.query import Call, Conversation, Message, Query, Tool
+from slipway.gateway.shapes.parsing import parse
+from slipway.gateway.shapes.reply import Head
+from slipway.gateway.validation import check_query
 from slipway.text.parts import AnswerText
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -27,14 +28,16 @@ def reply() -> MessagesReply:
     return MessagesReply(Head("msg_x", "m"), PROMPT_TOKENS, ["END"])
 
 
-def translated(**fields: object) -> Translation:
-    return parse(json.dumps(ASKED | fields).encode(), MessagesRequest).translation()
+def query(**fields: object) -> Query:
+    asked = parse(json.dumps(ASKED | fields).encode(), MessagesRequest).query()
+    check_query(asked)
+    return asked
 
 
-def chat(**fields: object) -> ChatCompletionRequest:
-    translation = translated(**fields)
-    with translation.blaming():
-        return translation.chat()
+def conversation(**fields: object) -> Conversation:
+    prompt = query(**fields).prompt
+    assert isinstance(prompt, Conversation)
+    return prompt
 
 
 def without_ids(message: anthropic.types.Message) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def test_tokens_of_the_prompt_that_were_cached_are_not_counted_twice() -> None:
 @given(st.sampled_from(sorted(MessagesRequest.model_fields)), JSON_VALUES)
 def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
     try:
-        chat(**{field: value})
+        query(**{field: value})
     except InvalidRequest as error:
         refusal = error
     else:
@@ -93,9 +96,7 @@ def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: o
 def test_an_error_in_a_stream_is_raised_by_the_client() -> None:
     shape = reply()
     sent = (
-        shape.opening(1)
-        + shape.piece(0, Piece((AnswerText("a"),), 1))
-        + shape.failure(EngineFailed("It died."))
+        shape.opening(1) + shape.piece(Piece((AnswerText("a"),), 1)) + shape.failure(EngineFailed("It died."))
     )
     stream = anthropic_client(sent).messages.create(**ASKED, stream=True)
     with pytest.raises(anthropic.APIStatusError, match="It died") as caught:
@@ -103,8 +104,8 @@ def test_an_error_in_a_stream_is_raised_by_the_client() -> None:
     assert caught.value.body["error"]["type"] == "api_error"
 
 
-def test_a_body_asks_for_the_same_chat() -> None:
-    body = chat(
+def test_a_body_asks_for_the_same_as_a_chat() -> None:
+    asked = query(
         system=[{"type": "text", "text": "Be"}, {"type": "text", "text": "brief", "cache_control": {}}],
         messages=[
             *HI,
@@ -119,24 +120,26 @@ def test_a_body_asks_for_the_same_chat() -> None:
         metadata={"user_id": "u"},
         output_config={"format": {"type": "json_schema", "schema": {"type": "object"}}},
     )
-    assert [(message.role, message.content) for message in body.messages] == [
-        ("system", "Be\nbrief"),
-        ("user", "Hi"),
-        ("assistant", "Hello"),
-        ("user", "a\nb"),
-    ]
-    assert (body.max_tokens, body.stop, body.temperature, body.top_k) == (9, ["END"], 0.5, 3)
-    assert body.response_format is not None
+    assert asked.prompt == Conversation(
+        (
+            Message("system", "Be\nbrief"),
+            Message("user", "Hi"),
+            Message("assistant", "Hello"),
+            Message("user", "a\nb"),
+        )
+    )
+    assert (asked.max_tokens, asked.stop, asked.temperature, asked.top_k) == (9, ("END",), 0.5, 3)
+    assert asked.grammar == Grammar("json_schema", '{"type": "object"}')
 
 
 def test_the_beginning_of_an_answer_is_gone_on_from() -> None:
     begun = {"role": "assistant", "content": "He"}
-    assert chat(messages=[*HI, begun]).continue_final_message
-    assert not chat(messages=[*HI, begun, *HI]).continue_final_message
+    assert conversation(messages=[*HI, begun]).continue_last
+    assert not conversation(messages=[*HI, begun, *HI]).continue_last
 
 
 def test_tools_their_calls_and_results_become_those_of_a_chat() -> None:
-    asked = translated(
+    asked = conversation(
         tools=[{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
         tool_choice={"type": "any", "disable_parallel_tool_use": True},
         messages=[
@@ -159,21 +162,16 @@ def test_tools_their_calls_and_results_become_those_of_a_chat() -> None:
             },
         ],
     )
-    calls = [
-        {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": "가"}'}},
-        {"id": "2", "type": "function", "function": {"name": "f", "arguments": "{}"}},
-    ]
-    assert asked.turns == [
-        *HI,
-        {"role": "assistant", "content": "Wait", "tool_calls": calls},
-        {"role": "tool", "tool_call_id": "1", "content": "y"},
-        {"role": "tool", "tool_call_id": "2", "content": "Error: no"},
-        {"role": "user", "content": "Go on"},
-    ]
-    function = {"name": "f", "description": "d", "parameters": {"type": "object"}}
-    assert asked.fields["tools"] == [{"type": "function", "function": function}]
-    assert asked.fields["tool_choice"] == "required"
-    assert asked.fields["parallel_tool_calls"] is False
+    assert asked.messages == (
+        Message("user", "Hi"),
+        Message("assistant", "Wait", (Call("1", "f", {"x": "가"}), Call("2", "f", {}))),
+        Message("tool", "y", call_id="1"),
+        Message("tool", "Error: no", call_id="2"),
+        Message("user", "Go on"),
+    )
+    assert asked.tools == (Tool("f", "d", {"type": "object"}, None, "tools[0]"),)
+    assert asked.must_call
+    assert not asked.parallel_calls
 
 
 IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
@@ -191,19 +189,21 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
+        ({"tools": [{"name": "a b", "input_schema": {}}]}, "tools[0].name"),
+        ({"tools": [{"name": "f", "input_schema": {}}] * 2}, "tools[1].name"),
         ({"output_config": {"effort": "high"}}, "output_config.effort"),
         ({"n": 2}, "n"),
     ],
 )
 def test_an_error_names_the_field_as_the_client_wrote_it(fields: dict[str, object], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        chat(**fields)
+        query(**fields)
     assert caught.value.param == param
     assert str(caught.value).startswith(param)
 
 
-def test_what_a_chat_finds_wrong_is_told_of_the_message_it_came_from() -> None:
-    asked = translated(system="Be")
-    with pytest.raises(InvalidRequest) as caught, asked.blaming():
-        raise InvalidRequest("messages[1].content is wrong.", "messages[1].content")
-    assert (str(caught.value), caught.value.param) == ("messages[0].content is wrong.", "messages[0].content")
+def test_fields_are_named_as_the_client_named_them() -> None:
+    asked = query(messages=[*HI, {"role": "assistant", "content": "He"}])
+    assert asked.named("stop") == "stop_sequences"
+    assert asked.named("continue_final_message") == "messages[1]"
+    assert asked.named("temperature") == "temperature"

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.contract.errors import InvalidRequest
-from slipway.gateway.admission import Queue, Turn
 from slipway.gateway.errors import QueueFull
+from slipway.gateway.queue import EngineQueue, Turn
 
 PLACES = 3  # of an engine with two slots
 
 
-def queue(bound: int = 100) -> Queue:
-    return Queue("model", slots=PLACES - 1, bound=bound)
+def queue(bound: int = 100) -> EngineQueue:
+    return EngineQueue("model", slots=PLACES - 1, bound=bound)
 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(1, 4)), max_size=12))

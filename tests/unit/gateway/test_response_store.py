@@ -6,15 +6,16 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from slipway.gateway.errors import ResponseNotFound
-from slipway.gateway.response_store import Kept, ResponseStore
+from slipway.gateway.query import Message
+from slipway.gateway.responses.store import ResponseStore, StoredResponse
 
 
-def kept(size: int, owner: str | None = None) -> Kept:
-    return Kept(b"x" * size, ({"role": "user", "content": "Hi"},), owner)
+def kept(size: int, owner: str | None = None) -> StoredResponse:
+    return StoredResponse(b"x" * size, (Message("user", "Hi"),), owner)
 
 
-def size(response: Kept) -> int:
-    return len(response.body) + len(to_json(response.turns))
+def size(response: StoredResponse) -> int:
+    return len(response.body) + len(to_json(response.messages))
 
 
 def has(store: ResponseStore, name: str) -> bool:

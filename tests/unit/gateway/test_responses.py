@@ -1,24 +1,25 @@
 """/v1/responses without a server: what becomes of a body, and what OpenAI's client makes of an answer."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response
-from pydantic import JsonValue
 from support.answer_parts import JSON_VALUES, PROMPT_TOKENS, answers, openai_client, streamed, whole
 
 from slipway.contract.errors import EngineFailed, InvalidRequest
+from slipway.contract.generation import Grammar
 from slipway.gateway.answers.answer import Piece
-from slipway.gateway.api.chat import ChatCompletionRequest
-from slipway.gateway.api.reply import Head
-from slipway.gateway.api.response_object import ResponseObject
-from slipway.gateway.api.response_reply import ResponsesReply
-from slipway.gateway.api.responses import ResponsesRequest
-from slipway.gateway.translation import Translation, Turn
-from slipway.gateway.validation import parse
+from slipway.gateway.query import Call, Conversation, Message, Query, Tool
+from slipway.gateway.responses.object import ResponseObject
+from slipway.gateway.responses.reply import ResponsesReply
+from slipway.gateway.responses.schema import ResponsesRequest
+from slipway.gateway.shapes.parsing import parse
+from slipway.gateway.shapes.reply import Head
+from slipway.gateway.validation import check_query
 from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart
 
 ASKED: dict[str, Any] = {"model": "m", "input": "Hi"}
@@ -33,27 +34,22 @@ class Kept:
 
     def __init__(self) -> None:
         self.responses: list[ResponseObject] = []
-        self.turns: list[Turn] = []
+        self.messages: tuple[Message, ...] = ()
 
-    def __call__(self, response: ResponseObject, turns: list[Turn]) -> None:
+    def __call__(self, response: ResponseObject, messages: tuple[Message, ...]) -> None:
         self.responses.append(response)
-        self.turns = turns
+        self.messages = messages
 
 
 def reply(kept: Kept | None = None, **fields: object) -> ResponsesReply:
-    begun = ResponseObject.begun(Head("resp_x", "m", created=1), body(**fields))
-    return ResponsesReply(begun, kept or Kept())
+    started = ResponseObject.started(Head("resp_x", "m", created=1), body(**fields))
+    return ResponsesReply(started, kept or Kept())
 
 
-def translated(earlier: list[Turn] | None = None, **fields: object) -> Translation:
-    asked = body(**fields)
-    return asked.translation(earlier or [], asked.said())
-
-
-def chat(**fields: object) -> ChatCompletionRequest:
-    translation = translated(**fields)
-    with translation.blaming():
-        return translation.chat()
+def query(earlier: Sequence[Message] = (), **fields: object) -> Query:
+    asked = body(**fields).query(earlier, body(**fields).said())
+    check_query(asked)
+    return asked
 
 
 def without_ids(response: Response) -> dict[str, Any]:
@@ -134,7 +130,7 @@ def test_what_was_asked_is_told_with_the_response() -> None:
 @given(st.sampled_from(sorted(ResponsesRequest.model_fields)), JSON_VALUES)
 def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: object) -> None:
     try:
-        chat(**{field: value})
+        query(**{field: value})
     except InvalidRequest as error:
         refusal = error
     else:
@@ -147,9 +143,7 @@ def test_any_value_in_any_field_is_taken_or_refused_by_name(field: str, value: o
 def test_an_error_in_a_stream_is_told_and_fails_the_response() -> None:
     shape = reply()
     sent = (
-        shape.opening(1)
-        + shape.piece(0, Piece((AnswerText("a"),), 1))
-        + shape.failure(EngineFailed("It died."))
+        shape.opening(1) + shape.piece(Piece((AnswerText("a"),), 1)) + shape.failure(EngineFailed("It died."))
     )
     *_, error, failed = openai_client(sent).responses.create(**ASKED, stream=True)
     assert (error.type, error.message, error.code) == ("error", "It died.", "engine_failed")
@@ -157,17 +151,13 @@ def test_an_error_in_a_stream_is_told_and_fails_the_response() -> None:
     assert failed.response.error.code == "server_error"
 
 
-def test_a_response_is_kept_as_turns_without_thoughts_unless_the_client_says_no() -> None:
+def test_a_response_is_kept_as_messages_without_thoughts_unless_the_client_says_no() -> None:
     kept = Kept()
     parts = (AnswerReasoning("hm"), AnswerText("a"), CallStart(0, "f"), CallArguments(0, "{}"))
     pieces = [Piece(parts, 4), Piece((), 0, "tool_calls")]
     answered = json.loads(whole(reply(kept), pieces))
-    call: JsonValue = {
-        "id": answered["output"][2]["call_id"],
-        "type": "function",
-        "function": {"name": "f", "arguments": "{}"},
-    }
-    assert kept.turns == [{"role": "assistant", "content": "a", "tool_calls": [call]}]
+    call = Call(answered["output"][2]["call_id"], "f", {})
+    assert kept.messages == (Message("assistant", "a", (call,)),)
     refused = Kept()
     whole(reply(refused, store=False), pieces)
     streamed(reply(refused, store=False), pieces)
@@ -180,7 +170,7 @@ def test_a_call_that_was_cut_is_not_kept_so_that_a_client_can_go_on() -> None:
         reply(kept),
         [Piece((AnswerText("a"), CallStart(0, "f"), CallArguments(0, '{"b')), 4), Piece((), 0, "length")],
     )
-    assert kept.turns == [{"role": "assistant", "content": "a"}]
+    assert kept.messages == (Message("assistant", "a"),)
 
 
 def test_an_answer_can_be_given_back_with_all_that_the_clients_types_have() -> None:
@@ -189,14 +179,14 @@ def test_an_answer_can_be_given_back_with_all_that_the_clients_types_have() -> N
     same = {"async": None, "caller": None, "namespace": None, "id": None, "status": None}
     more = {"async": False, "allowed_callers": None, "output_schema": None, "defer_loading": None}
     given = {"input": [call], "tools": [tool]}
-    assert chat(input=[call | same], tools=[tool | more]) == chat(**given)
-    begun = ResponseObject.begun(Head("resp_x", "m", created=1), body(tools=[tool | more]))
-    assert begun.tools == [tool | {"description": None}]
+    assert query(input=[call | same], tools=[tool | more]) == query(**given)
+    started = ResponseObject.started(Head("resp_x", "m", created=1), body(tools=[tool | more]))
+    assert started.tools == [tool | {"description": None}]
 
 
-def test_a_body_asks_for_the_same_chat() -> None:
-    asked = translated(
-        earlier=[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}],
+def test_a_body_asks_for_the_same_as_a_chat() -> None:
+    asked = query(
+        earlier=[Message("user", "Hi"), Message("assistant", "Hello")],
         instructions="Be brief",
         input=[
             {"role": "user", "content": [{"type": "input_text", "text": "a"}]},
@@ -216,22 +206,21 @@ def test_a_body_asks_for_the_same_chat() -> None:
         tools=[{"type": "function", "name": "f", "parameters": {}, "strict": True}],
         tool_choice={"type": "function", "name": "f"},
     )
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    assert asked.turns == [
-        {"role": "system", "content": "Be brief"},
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Hello"},
-        {"role": "user", "content": "a"},
-        {"role": "assistant", "content": "b", "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "1", "content": "c"},
-    ]
-    assert asked.fields == {
-        "model": "m",
-        "max_completion_tokens": 9,
-        "response_format": {"type": "json_object"},
-        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}, "strict": True}}],
-        "tool_choice": {"type": "function", "function": {"name": "f"}},
-    }
+    assert asked.prompt == Conversation(
+        (
+            Message("system", "Be brief"),
+            Message("user", "Hi"),
+            Message("assistant", "Hello"),
+            Message("user", "a"),
+            Message("assistant", "b", (Call("1", "f", {}),)),
+            Message("tool", "c", call_id="1"),
+        ),
+        tools=(Tool("f", None, {}, True, "tools[0]"),),
+        tool_choice="required",
+        only_tool="f",
+    )
+    assert (asked.max_tokens, asked.named("max_tokens")) == (9, "max_output_tokens")
+    assert asked.grammar == Grammar("json_schema", '{"type": "object"}')
 
 
 @pytest.mark.parametrize(
@@ -246,6 +235,12 @@ def test_a_body_asks_for_the_same_chat() -> None:
         ({"truncation": "auto"}, "truncation"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "name": "f"}] * 2}, "tools[1].name"),
+        (
+            {"input": [{"type": "function_call", "call_id": "1", "name": "f", "arguments": "{"}]},
+            "input[0].arguments",
+        ),
+        ({"input": [{"role": "user", "content": "Hi"}] * 2049}, "input"),
         ({"text": {"format": {"type": "xml"}}}, "text.format"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"n": 2}, "n"),
@@ -253,7 +248,7 @@ def test_a_body_asks_for_the_same_chat() -> None:
 )
 def test_an_error_names_the_field_as_the_client_wrote_it(fields: dict[str, object], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        chat(**fields)
+        query(**fields)
     assert caught.value.param == param
     assert str(caught.value).startswith(param)
 

@@ -5,6 +5,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.turns import turn
 
-from slipway.contract.errors import EngineFailed
+from slipway.contract.errors import EngineFailed, InvalidRequest, SlipwayError
 from slipway.contract.generation import Delta, FinishReason, GenerationRequest, SamplingParams
-from slipway.gateway.answers.answer import Piece, answer
-from slipway.gateway.answers.choices import Choice, begun, merged, wholes
-from slipway.gateway.api.chat_reply import ChatReply
-from slipway.gateway.api.completions import CompletionReply
-from slipway.gateway.api.reply import Head, Reply
-from slipway.gateway.api.usage import Usage
+from slipway.gateway.answers.answer import Listener, Piece, stream_answer
+from slipway.gateway.answers.choices import collect, merge, wait_for_first
 from slipway.gateway.backends.base import Load
+from slipway.gateway.chat.reply import ChatReply
+from slipway.gateway.completions.reply import CompletionReply
 from slipway.gateway.errors import ServerStopping
-from slipway.gateway.http.connection import ClientLeft, attended
+from slipway.gateway.http.connection import ClientLeft, run_until_disconnect
 from slipway.gateway.http.deadline import Deadline
 from slipway.gateway.http.sse import EventStream, events
+from slipway.gateway.shapes.reply import Head, Reply
+from slipway.gateway.shapes.usage import Usage
 from slipway.text.parts import AnswerReasoning, AnswerText
 
 
@@ -36,7 +37,7 @@ class Scripted:
     def __init__(
         self,
         deltas: Sequence[Delta],
-        error: EngineFailed | None = None,
+        error: SlipwayError | None = None,
         first_after_s: float = 0,
         first_after: asyncio.Event | None = None,
     ) -> None:
@@ -77,8 +78,13 @@ def shown(pieces: Sequence[Piece]) -> str:
     return "".join(part.text for piece in pieces for part in piece.parts if isinstance(part, AnswerText))
 
 
+def answers(*backends: Scripted) -> AsyncGenerator[Piece, None]:
+    streams = (stream_answer(each, request(), turn(), index=index) for index, each in enumerate(backends))
+    return merge(list(streams))
+
+
 async def pieces_of(backend: Scripted, *stop: str) -> list[Piece]:
-    return [piece async for piece in answer(backend, request(*stop), turn())]
+    return [piece async for piece in stream_answer(backend, request(*stop), turn())]
 
 
 @given(st.lists(st.text("ab가", max_size=4)), st.lists(st.text("ab가", min_size=1, max_size=4), max_size=4))
@@ -97,7 +103,9 @@ async def test_an_answer_is_what_comes_before_the_first_stop_string(
 
 async def test_a_stop_string_among_the_first_min_tokens_ends_nothing() -> None:
     least = GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100, min_tokens=3), ("b", "cd"))
-    pieces = [piece async for piece in answer(Scripted(said("a", "b", "c", "d", "b", "e")), least, turn())]
+    pieces = [
+        piece async for piece in stream_answer(Scripted(said("a", "b", "c", "d", "b", "e")), least, turn())
+    ]
     assert shown(pieces) == "abcd", "cd began among them and was shown already"
     assert sum(piece.tokens for piece in pieces) == 5
     assert pieces[-1].finish_reason == "stop"
@@ -107,16 +115,14 @@ async def test_a_stop_string_is_the_end_of_the_answer_where_the_client_wants_it(
     shows = GenerationRequest(
         "id", "prompt", (1,), SamplingParams(max_tokens=100), ("bc", "x"), show_stop=True
     )
-    pieces = [piece async for piece in answer(Scripted(said("a", "b", "cd", "e")), shows, turn())]
+    pieces = [piece async for piece in stream_answer(Scripted(said("a", "b", "cd", "e")), shows, turn())]
     assert shown(pieces) == "abc"
     assert pieces[-1].finish_reason == "stop"
 
 
 async def test_prompts_are_echoed_before_their_answers() -> None:
     reply = CompletionReply(HEAD, echoes=["Once", "Then"])
-    choices = merged(
-        [answer(Scripted(said("a", "b")), request(), turn()), answer(Scripted(said("c")), request(), turn())]
-    )
+    choices = answers(Scripted(said("a", "b")), Scripted(said("c")))
     sent = b"".join([event async for event in events(reply, choices, 2, 1, 5)]).decode()
     chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
     texts = ["", ""]
@@ -133,7 +139,7 @@ async def test_usage_adds_up_what_was_cached_of_each_prompt_once() -> None:
         ([told, silent, told, silent], {"cached_tokens": 6}),
         ([told, told, silent, told], None),
     ):
-        choices = merged([answer(Scripted(script), request(), turn()) for script in scripts])
+        choices = answers(*(Scripted(script) for script in scripts))
         sent = [event async for event in events(CompletionReply(HEAD, True), choices, 2, 2, 5)]
         usage = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
         assert usage.get("prompt_tokens_details") == expected
@@ -149,13 +155,29 @@ async def test_a_stop_string_ends_the_generation_and_is_named() -> None:
 async def test_tokens_that_show_nothing_are_counted() -> None:
     backend = Scripted([Delta("", 1), Delta("가", 2), Delta("", 3), Delta("", 0, finish_reason="length")])
     assert await pieces_of(backend) == [Piece((AnswerText("가"),), 3), Piece((), 3, "length")]
-    [whole] = await wholes(merged([answer(backend, request(), turn())]), 1)
+    [whole] = await collect(answers(backend), 1)
     assert whole.tokens == 6
+
+
+async def test_tokens_are_charged_as_they_come_with_those_that_show_nothing() -> None:
+    charged: list[int] = []
+    listener = Listener(charge=charged.append)
+    backend = Scripted([Delta("", 1), Delta("a", 2), Delta("", 3, finish_reason="length")])
+    pieces = [piece async for piece in stream_answer(backend, request(), turn(), listener)]
+    assert charged == [piece.tokens for piece in pieces] == [3, 3]
+
+
+async def test_what_the_engine_refuses_of_a_checked_request_is_its_grammar() -> None:
+    backend = Scripted([], InvalidRequest("The grammar is bad.", "grammar"))
+    listener = Listener(grammar_source="text.format")
+    with pytest.raises(InvalidRequest, match="is bad") as caught:
+        await anext(stream_answer(backend, request(), turn(), listener))
+    assert caught.value.param == "text.format"
 
 
 async def test_usage_says_what_was_cached_where_the_backend_does() -> None:
     deltas = [Delta("a", 1, cached_tokens=3), Delta("b", 1), Delta(finish_reason="length")]
-    [whole] = await wholes(merged([answer(Scripted(deltas), request(), turn())]), 1)
+    [whole] = await collect(answers(Scripted(deltas)), 1)
     assert whole.cached_tokens == 3
     told = (await streamed(CompletionReply(HEAD, True), deltas))[-1]["usage"]
     assert told["prompt_tokens_details"] == {"cached_tokens": 3}
@@ -170,7 +192,7 @@ async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> 
 
 
 async def streamed(reply: Reply, deltas: list[Delta]) -> list[Any]:
-    choices = merged([answer(Scripted(deltas), request(), turn())])
+    choices = answers(Scripted(deltas))
     sent = b"".join([event async for event in events(reply, choices, 1, 1, 5)])
     *chunks, done, end = sent.decode().split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
@@ -218,8 +240,8 @@ def test_a_text_that_comes_alone_makes_the_event_that_it_makes_among_others(
     first: str, second: str, index: int, with_usage: bool
 ) -> None:
     for reply in (ChatReply(HEAD, with_usage), CompletionReply(HEAD, with_usage)):
-        alone = [reply.piece(index, Piece((AnswerText(text),), 1)) for text in (first, second)]
-        assert b"".join(alone) == reply.piece(index, Piece((AnswerText(first), AnswerText(second)), 2))
+        alone = [reply.piece(Piece((AnswerText(text),), 1, index=index)) for text in (first, second)]
+        assert b"".join(alone) == reply.piece(Piece((AnswerText(first), AnswerText(second)), 2, index=index))
 
 
 @pytest.mark.parametrize("shape", [ChatReply, CompletionReply])
@@ -234,7 +256,7 @@ async def test_usage_comes_last_with_no_choices(shape: type[ChatReply] | type[Co
 async def test_each_chunk_says_the_usage_of_its_answer_so_far(
     shape: type[ChatReply] | type[CompletionReply],
 ) -> None:
-    choices = merged([answer(Scripted(script), request(), turn()) for script in (said("a", "b"), said("c"))])
+    choices = answers(*(Scripted(script) for script in (said("a", "b"), said("c"))))
     reply = shape(HEAD, with_usage=True, prompts=[5, 3])
     sent = b"".join([event async for event in events(reply, choices, 2, 1, 8)]).decode()
     chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
@@ -253,18 +275,18 @@ async def test_each_chunk_says_the_usage_of_its_answer_so_far(
 async def test_usage_says_how_many_tokens_were_thoughts_streamed_or_not() -> None:
     pieces = [Piece((AnswerReasoning("hm"),), 3), Piece((AnswerText("a"),), 2), Piece((), 0, "stop")]
 
-    async def said_twice() -> AsyncGenerator[Choice, None]:
+    async def said_twice() -> AsyncGenerator[Piece, None]:
         for index in (0, 1):
             for piece in pieces:
-                yield Choice(index, piece)
+                yield replace(piece, index=index)
 
     sent = [event async for event in events(ChatReply(HEAD, True), said_twice(), 1, 2, 5)]
     streamed = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
-    answers = await wholes(said_twice(), 2)
-    whole = ChatReply(HEAD).whole(answers, Usage.of(5, 10, [])).usage.model_dump(exclude_unset=True)
+    answers = await collect(said_twice(), 2)
+    whole = ChatReply(HEAD).body(answers, Usage.of(5, 10, [])).usage.model_dump(exclude_unset=True)
     assert streamed == whole
     assert whole["completion_tokens_details"] == {"reasoning_tokens": 6}
-    thoughtless = ChatReply(HEAD).whole(await wholes(merged([]), 0), Usage.of(5, 1, []))
+    thoughtless = ChatReply(HEAD).body(await collect(merge([]), 0), Usage.of(5, 1, []))
     assert "completion_tokens_details" not in thoughtless.usage.model_fields_set
 
 
@@ -291,7 +313,7 @@ async def sent_by(
         sent.append(message)
         hears(message.get("body", b""))
 
-    choices = merged([answer(backend, request(), turn())])
+    choices = answers(backend)
     reply = ChatReply(HEAD)
     sent_events = events(reply, choices, 1, 1, 5)
     stream = EventStream(reply, sent_events, stopping, within(timeout_s), keep_alive_s)
@@ -351,15 +373,15 @@ async def test_headers_wait_for_the_first_token_within_patience_and_nothing_of_i
     first_after_s: float,
 ) -> None:
     backend = Scripted(said("a", "b"), first_after_s=first_after_s)
-    choices = await begun(merged([answer(backend, request(), turn())]), 0.05)
-    assert shown([choice.piece async for choice in choices]) == "ab"
+    choices = await wait_for_first(answers(backend), 0.05)
+    assert shown([piece async for piece in choices]) == "ab"
 
 
 async def test_what_fails_within_patience_is_raised_and_later_it_ends_the_stream() -> None:
     with pytest.raises(EngineFailed):
-        await begun(merged([answer(Scripted([], EngineFailed("no")), request(), turn())]), 0.05)
+        await wait_for_first(answers(Scripted([], EngineFailed("no"))), 0.05)
     late = Scripted([], EngineFailed("no"), first_after_s=0.1)
-    choices = await begun(merged([answer(late, request(), turn())]), 0.05)
+    choices = await wait_for_first(answers(late), 0.05)
     with pytest.raises(EngineFailed):
         await anext(choices)
 
@@ -369,7 +391,7 @@ async def test_a_client_that_leaves_before_or_after_patience_ends_the_generation
         backend = Scripted(said("a"), first_after_s=30)
 
         async def ask(backend: Scripted = backend, patience_s: float = patience_s) -> None:
-            async for _ in await begun(merged([answer(backend, request(), turn())]), patience_s):
+            async for _ in await wait_for_first(answers(backend), patience_s):
                 pass
 
         asking = asyncio.create_task(ask())
@@ -411,9 +433,9 @@ async def test_work_is_over_before_its_end_is_told() -> None:
     async def leaves_at_once() -> None: ...
 
     with pytest.raises(ClientLeft):
-        await attended(work(), asyncio.Event(), within(60), leaves_at_once())
+        await run_until_disconnect(work(), asyncio.Event(), within(60), leaves_at_once())
     assert cleaned
     stopping = asyncio.Event()
     stopping.set()
     with pytest.raises(ServerStopping):
-        await attended(asyncio.sleep(60), stopping, within(60))
+        await run_until_disconnect(asyncio.sleep(60), stopping, within(60))

@@ -8,18 +8,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.turns import turn
 
 from slipway.contract.errors import InvalidRequest
-from slipway.gateway.answers.answer import Piece, Whole
+from slipway.contract.generation import Delta, FinishReason, GenerationRequest, SamplingParams
+from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answer
 from slipway.gateway.answers.interpretation import Interpretation
-from slipway.gateway.api.chat import ChatCompletionRequest
-from slipway.gateway.api.chat_reply import ChatReply
-from slipway.gateway.api.reply import Head
-from slipway.gateway.conversation import conversation, tools_offered
-from slipway.gateway.grammars.structure import binds_calls, grammar
-from slipway.gateway.validation import check_options, parse
+from slipway.gateway.backends.base import Load
+from slipway.gateway.chat.reply import ChatReply
+from slipway.gateway.chat.schema import ChatCompletionRequest
+from slipway.gateway.conversation import template_messages, tool_objects
+from slipway.gateway.grammars.structure import answer_grammar
+from slipway.gateway.query import Conversation, Query
+from slipway.gateway.shapes.parsing import parse
+from slipway.gateway.shapes.reply import Head
+from slipway.gateway.validation import check_query
 from slipway.text.answer_parser import AnswerParser
-from slipway.text.parts import AnswerText
 from slipway.text.reasoning import ReasoningSplitter
 from slipway.text.template_features import TemplateFeatures
 from slipway.text.tool_calls.choice import PARSERS, parser
@@ -44,11 +48,17 @@ DONE = [
 ]
 
 
-def chat(**fields: Any) -> ChatCompletionRequest:
+def chat(**fields: Any) -> Query:
     body = {"model": "m", "messages": ASKED, **fields}
-    request = parse(json.dumps(body).encode(), ChatCompletionRequest)
-    check_options(request)
-    return request
+    query = parse(json.dumps(body).encode(), ChatCompletionRequest).query()
+    check_query(query)
+    return query
+
+
+def conversation(**fields: Any) -> Conversation:
+    prompt = chat(**fields).prompt
+    assert isinstance(prompt, Conversation)
+    return prompt
 
 
 @pytest.mark.parametrize(
@@ -92,20 +102,21 @@ def test_what_is_wrong_with_tools_is_named(fields: dict[str, Any], param: str) -
 
 
 def test_templates_get_the_arguments_of_earlier_calls_as_objects() -> None:
-    turns = conversation(chat(messages=DONE).messages, None)
+    turns = template_messages(conversation(messages=DONE).messages, None)
     assert turns[1]["content"] is None
     assert turns[1]["tool_calls"][0]["function"]["arguments"] == {"city": "서울"}
     assert turns[2] == {"role": "tool", "content": "Sunny", "tool_call_id": "a1"}
 
 
 def test_a_template_that_knows_no_tools_is_told_of_them_in_words() -> None:
-    body = chat(messages=DONE, tools=[WEATHER, TIME])
-    turns = described(conversation(body.messages, None), tools_offered(body), PARSERS["hermes"])
-    system, asked, called, answered = turns
+    asked = conversation(messages=DONE, tools=[WEATHER, TIME])
+    messages = template_messages(asked.messages, None)
+    turns = described(messages, tool_objects(asked.offered), PARSERS["hermes"])
+    system, question, called, answered = turns
     assert system["role"] == "system"
     assert '"The weather of a city"' in system["content"]
     assert '<tool_call>\n{"name": "TOOL_NAME"' in system["content"]
-    assert asked == ASKED[0]
+    assert question == ASKED[0]
     assert called == {
         "role": "assistant",
         "content": '<tool_call>\n{"name": "weather", "arguments": {"city": "서울"}}\n</tool_call>',
@@ -119,13 +130,13 @@ def test_a_template_that_knows_no_tools_is_told_of_them_in_words() -> None:
 def test_what_is_described_as_a_call_is_read_as_one(family: Any) -> None:
     written = PARSERS[family].written("weather", '{"city": "Seoul"}')
     reader = parser(family, ["weather"])
-    calls = Whole()
+    calls = Answer()
     calls.add(Piece((*reader.push(written), *reader.flush()), 1))
     assert [(call.name, call.text) for call in calls.calls] == [("weather", '{"city": "Seoul"}')]
     assert not calls.text
 
 
-def test_habits_follow_the_template_and_the_recipe() -> None:
+def test_features_follow_the_template_and_the_recipe() -> None:
     assert TemplateFeatures.read("{% for m in messages %}", None) == TemplateFeatures(False, "hermes", False)
     assert TemplateFeatures.read("{% if tools %}<tool_call></think>", None) == TemplateFeatures(
         True, "hermes", True
@@ -135,13 +146,11 @@ def test_habits_follow_the_template_and_the_recipe() -> None:
 
 
 def test_calls_that_are_required_are_what_the_answer_must_match() -> None:
-    body = chat(tools=[WEATHER, TIME], tool_choice="required", parallel_tool_calls=False)
-    bound = grammar(body)
+    bound = answer_grammar(chat(tools=[WEATHER, TIME], tool_choice="required", parallel_tool_calls=False))
     assert bound is not None
-    assert binds_calls(body)
     assert json.loads(bound.text)["maxItems"] == 1
     named = chat(tools=[WEATHER, TIME], tool_choice={"type": "function", "function": {"name": "time"}})
-    assert "weather" not in (grammar(named) or bound).text
+    assert "weather" not in (answer_grammar(named) or bound).text
 
 
 def test_beside_a_schema_tools_can_be_called_all_the_same() -> None:
@@ -151,25 +160,24 @@ def test_beside_a_schema_tools_can_be_called_all_the_same() -> None:
         "properties": {"city": {"$ref": "#/$defs/c"}},
     }
     shape = {"type": "json_schema", "json_schema": {"name": "city", "schema": city}}
-    bound = grammar(chat(tools=[WEATHER], response_format=shape))
+    bound = answer_grammar(chat(tools=[WEATHER], response_format=shape))
     assert bound is not None
     calls, answer = json.loads(bound.text)["anyOf"]
     assert calls["type"] == "array"
     assert json.loads(bound.text)["$defs"][answer["$ref"].rsplit("/", 1)[1]]["properties"] == {
         "city": {"$ref": f"{answer['$ref']}/$defs/c"}
     }
-    required = grammar(chat(tools=[WEATHER], tool_choice="required", response_format=shape))
+    required = answer_grammar(chat(tools=[WEATHER], tool_choice="required", response_format=shape))
     assert required is not None
     assert json.loads(required.text)["type"] == "array", "an answer that must be calls is no city"
     with pytest.raises(InvalidRequest) as caught:
-        grammar(chat(tools=[WEATHER], structured_outputs={"regex": "a+"}))
+        chat(tools=[WEATHER], structured_outputs={"regex": "a+"})
     assert caught.value.param == "structured_outputs"
 
 
 def test_no_tools_are_offered_where_none_may_be_called() -> None:
-    body = chat(tools=[WEATHER], tool_choice="none")
-    assert tools_offered(body) == []
-    assert grammar(body) is None
+    assert conversation(tools=[WEATHER], tool_choice="none").offered == ()
+    assert answer_grammar(chat(tools=[WEATHER], tool_choice="none")) is None
 
 
 def interpreter(form: str, thinks: bool = False) -> AnswerParser:
@@ -177,17 +185,29 @@ def interpreter(form: str, thinks: bool = False) -> AnswerParser:
     return AnswerParser(ReasoningSplitter("") if thinks else None, calls)
 
 
-async def read(reading: Interpretation, texts: Sequence[str], finish: Any = "stop") -> list[Piece]:
-    async def pieces() -> AsyncGenerator[Piece, None]:
-        for text in texts:
-            yield Piece((AnswerText(text),), 1)
-        yield Piece((), 1, finish)
+class Scripted:
+    """Plays texts, a token each, and ends."""
 
-    return [piece async for piece in reading.of(pieces())]
+    load: Load | None = None
+
+    def __init__(self, texts: Sequence[str], finish: FinishReason) -> None:
+        self._deltas = [*(Delta(text, 1) for text in texts), Delta("", 1, finish_reason=finish)]
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        for delta in self._deltas:
+            yield delta
 
 
-def whole(pieces: Sequence[Piece]) -> Whole:
-    answer = Whole()
+async def read(
+    interpretation: Interpretation, texts: Sequence[str], finish: FinishReason = "stop"
+) -> list[Piece]:
+    backend: Any = Scripted(texts, finish)
+    request = GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100))
+    return [piece async for piece in stream_answer(backend, request, turn(), Listener(interpretation))]
+
+
+def whole(pieces: Sequence[Piece]) -> Answer:
+    answer = Answer()
     for piece in pieces:
         answer.add(piece)
     return answer
@@ -249,7 +269,7 @@ async def test_a_call_streams_its_name_first_and_its_arguments_as_they_come() ->
     texts = ['<tool_call>{"name": "weather", "arguments": {"ci', 'ty": "Seo', 'ul"}}</tool_call>']
     reply = ChatReply(Head("x", "m", 1))
     pieces = await read(Interpretation(interpreter("hermes")), texts)
-    sent = b"".join(reply.piece(0, piece) for piece in pieces).decode()
+    sent = b"".join(reply.piece(piece) for piece in pieces).decode()
     choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in sent.split("\n\n")[:-1]]
     first, *others = [choice["delta"]["tool_calls"][0] for choice in choices if choice["delta"]]
     assert (first["function"]["name"], first["type"], first["index"]) == ("weather", "function", 0)

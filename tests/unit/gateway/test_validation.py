@@ -1,8 +1,8 @@
 """What the gateway makes of a body, without a server."""
 
 import json
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -11,19 +11,15 @@ from support import manifests
 
 from slipway.contract import errors as contract_errors
 from slipway.contract.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound, ModelUnavailable
-from slipway.contract.generation import Grammar
+from slipway.contract.generation import Grammar, SamplingParams
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Chat, Limits
 from slipway.gateway import errors as gateway_errors
-from slipway.gateway.admission import Queue
-from slipway.gateway.api.body import Body, GenerationBody
-from slipway.gateway.api.chat import ChatCompletionRequest
-from slipway.gateway.api.completions import CompletionRequest
-from slipway.gateway.api.messages import MessagesRequest
-from slipway.gateway.api.responses import ResponsesRequest
 from slipway.gateway.backends.base import Backend
 from slipway.gateway.bounds import MAX_ITEMS, MAX_PARTS, MAX_TOOLS
-from slipway.gateway.conversation import conversation
+from slipway.gateway.chat.schema import ChatCompletionRequest
+from slipway.gateway.completions.schema import CompletionRequest
+from slipway.gateway.conversation import template_messages
 from slipway.gateway.errors import (
     MalformedBody,
     MissingField,
@@ -32,20 +28,19 @@ from slipway.gateway.errors import (
     UnknownField,
     UnsupportedMediaType,
     WrongType,
-    error_body,
     http_error,
 )
 from slipway.gateway.keys.keys import Caller
+from slipway.gateway.messages.schema import MessagesRequest
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
-from slipway.gateway.validation import (
-    check_ids,
-    check_media_type,
-    check_options,
-    parse,
-    sampling,
-    stop_strings,
-)
+from slipway.gateway.query import Conversation, Prompts, Query
+from slipway.gateway.queue import EngineQueue
+from slipway.gateway.responses.schema import ResponsesRequest
+from slipway.gateway.shapes.body import Body
+from slipway.gateway.shapes.error import error_body
+from slipway.gateway.shapes.parsing import check_media_type, parse
+from slipway.gateway.validation import check_ids, check_query, sampling, stop_strings
 from slipway.text.special_tokens import SpecialTokenEscaper
 from slipway.text.template import ChatTemplate
 from slipway.text.template_features import TemplateFeatures
@@ -61,37 +56,52 @@ def manifest(system: str | None = None, stop: tuple[str, ...] = ()) -> Manifest:
     return manifests.manifest(LIMITS, vocab_size=1000, chat=Chat(system=system, stop=stop))
 
 
-def chat(**fields: object) -> ChatCompletionRequest:
-    return parse(json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode(), ChatCompletionRequest)
+def chat(**fields: object) -> Query:
+    body = json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode()
+    query = parse(body, ChatCompletionRequest).query()
+    check_query(query)
+    return query
 
 
-def completion(**fields: object) -> CompletionRequest:
-    return parse(json.dumps({"model": "m", "prompt": "x", **fields}).encode(), CompletionRequest)
+def completion(**fields: object) -> Query:
+    return parse(json.dumps({"model": "m", "prompt": "x", **fields}).encode(), CompletionRequest).query()
+
+
+def asked(query: Query, prompt_tokens: int = 1, prompt_source: str = "messages") -> SamplingParams:
+    """What an engine is asked for."""
+    return sampling(query, prompt_tokens, manifest(), prompt_source)
+
+
+def rendered(system: str | None = None, **fields: object) -> list[Mapping[str, Any]]:
+    """The messages that the chat template reads."""
+    conversation = chat(**fields).prompt
+    assert isinstance(conversation, Conversation)
+    return template_messages(conversation.messages, system)
 
 
 def refused(**fields: object) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        check_options(chat(**fields))
+        chat(**fields)
     return caught.value
 
 
 def test_what_is_left_out_gets_the_documented_defaults() -> None:
-    params = sampling(chat(), 28, manifest())
+    params = asked(chat(), 28)
     assert (params.temperature, params.top_p, params.top_k, params.seed) == (1.0, 1.0, 0, None)
     assert params.max_tokens == 100, "what the context leaves"
     assert not params.ignore_eos
 
 
 def test_a_nucleus_of_nothing_is_the_likeliest_token() -> None:
-    params = sampling(chat(top_p=0, temperature=2), 28, manifest())
+    params = asked(chat(top_p=0, temperature=2), 28)
     assert (params.top_p, params.top_k, params.temperature) == (1.0, 1, 2.0)
-    assert sampling(chat(top_p=0, top_k=50), 28, manifest()).top_k == 1
+    assert asked(chat(top_p=0, top_k=50), 28).top_k == 1
 
 
 def test_usage_in_each_chunk_is_for_who_wants_usage_at_all() -> None:
     running = {"continuous_usage_stats": True}
     assert refused(stream=True, stream_options=running).param == "stream_options.continuous_usage_stats"
-    assert chat(stream=True, stream_options={**running, "include_usage": True}).with_running_usage
+    assert chat(stream=True, stream_options={**running, "include_usage": True}).continuous_usage
 
 
 TOO_MANY = MAX_PARTS + 1
@@ -134,9 +144,7 @@ def test_a_list_with_too_many_entries_is_named_with_both_numbers(
 
 def test_null_means_left_out() -> None:
     names = [name for name in ChatCompletionRequest.model_fields if name not in ("model", "messages")]
-    body = chat(**dict.fromkeys(names))
-    check_options(body)
-    assert sampling(body, 28, manifest()) == sampling(chat(), 28, manifest())
+    assert asked(chat(**dict.fromkeys(names))) == asked(chat())
 
 
 def test_a_misspelled_field_is_told_with_the_right_one_and_another_with_all() -> None:
@@ -146,9 +154,9 @@ def test_a_misspelled_field_is_told_with_the_right_one_and_another_with_all() ->
 
 
 def test_both_names_of_max_tokens_count() -> None:
-    assert sampling(chat(max_tokens=5), 1, manifest()).max_tokens == 5
-    assert sampling(chat(max_completion_tokens=6), 1, manifest()).max_tokens == 6
-    assert sampling(chat(max_tokens=7, max_completion_tokens=7), 1, manifest()).max_tokens == 7
+    assert asked(chat(max_tokens=5), 1).max_tokens == 5
+    assert asked(chat(max_completion_tokens=6), 1).max_tokens == 6
+    assert asked(chat(max_tokens=7, max_completion_tokens=7), 1).max_tokens == 7
     error = refused(max_tokens=5, max_completion_tokens=6)
     assert error.param == "max_completion_tokens"
     assert "5" in str(error)
@@ -245,7 +253,7 @@ def test_an_unknown_field_is_an_error() -> None:
 def test_what_is_not_offered_is_accepted_only_where_it_asks_for_nothing(
     field: str, neutral: object, other: object
 ) -> None:
-    check_options(chat(**{field: neutral}))
+    chat(**{field: neutral})
     error = refused(**{field: other})
     assert isinstance(error, NotOffered)
     assert error.param == field
@@ -253,18 +261,17 @@ def test_what_is_not_offered_is_accepted_only_where_it_asks_for_nothing(
 
 def test_fields_that_do_not_change_the_answer_are_ignored() -> None:
     body = chat(user="u", metadata={"a": "b"}, store=True, service_tier="auto", prompt_cache_key="k")
-    assert sampling(body, 28, manifest()) == sampling(chat(), 28, manifest())
+    assert asked(body, 28) == asked(chat(), 28)
 
 
 def test_an_earlier_answer_can_be_given_back_as_the_client_has_it() -> None:
     earlier = {"role": "assistant", "content": "Hello", "refusal": None, "tool_calls": None, "audio": None}
-    turns = conversation(chat(messages=[*MESSAGES, earlier]).messages, None)
-    assert turns[1] == {"role": "assistant", "content": "Hello"}
+    assert rendered(messages=[*MESSAGES, earlier])[1] == {"role": "assistant", "content": "Hello"}
 
 
 def test_stream_options_need_a_stream() -> None:
     assert refused(stream_options={"include_usage": True}).param == "stream_options"
-    check_options(chat(stream=True, stream_options={"include_usage": True}))
+    assert chat(stream=True, stream_options={"include_usage": True}).include_usage
 
 
 @pytest.mark.parametrize(
@@ -283,35 +290,30 @@ def test_an_answer_goes_on_only_with_an_answer_and_in_its_turn(fields: dict[str,
 
 
 def test_best_of_is_at_least_n_and_not_streamed() -> None:
-    def checked(**fields: object) -> CompletionRequest:
-        body = completion(**fields)
-        check_options(body)
-        return body
-
-    assert checked().candidates == 1
-    assert checked(n=3).candidates == 3
-    assert checked(n=3, best_of=5).candidates == 5
-    assert checked(best_of=5).candidates == 5
-    assert checked(n=3, best_of=3, stream=True).candidates == 3, "nothing to choose"
+    assert completion().candidates == 1
+    assert completion(n=3).candidates == 3
+    assert completion(n=3, best_of=5).candidates == 5
+    assert completion(best_of=5).candidates == 5
+    assert completion(n=3, best_of=3, stream=True).candidates == 3, "nothing to choose"
     wrong = [{"n": 3, "best_of": 2}, {"best_of": 2, "stream": True}, {"best_of": 0}, {"best_of": 129}]
     for fields in wrong:
         with pytest.raises(InvalidRequest, match=f"best_of .*{fields['best_of']}") as caught:
-            checked(**fields)
+            completion(**fields)
         assert caught.value.param == "best_of"
 
 
 def test_a_prompt_beyond_the_engine_is_refused_with_both_lengths() -> None:
     with pytest.raises(ContextLengthExceeded) as caught:
-        sampling(chat(), 101, manifest())
+        asked(chat(), 101)
     assert "101" in str(caught.value)
     assert "100" in str(caught.value)
     assert error_body(caught.value).error.code == "context_length_exceeded"
 
 
 def test_more_tokens_than_the_context_leaves_are_refused_with_the_numbers() -> None:
-    assert sampling(chat(max_tokens=28), 100, manifest()).max_tokens == 28
+    assert asked(chat(max_tokens=28), 100).max_tokens == 28
     with pytest.raises(ContextLengthExceeded) as caught:
-        sampling(chat(max_tokens=29), 100, manifest())
+        asked(chat(max_tokens=29), 100)
     assert caught.value.param == "max_tokens"
     assert all(number in str(caught.value) for number in ("29", "100", "28"))
 
@@ -343,7 +345,7 @@ ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')
 def test_what_the_answer_must_match_becomes_one_grammar_in_the_order_of_the_schema(
     fields: dict[str, object], expected: Grammar | None
 ) -> None:
-    assert sampling(chat(**fields), 1, manifest()).grammar == expected
+    assert asked(chat(**fields), 1).grammar == expected
 
 
 @pytest.mark.parametrize(
@@ -364,69 +366,69 @@ def test_what_the_answer_must_match_becomes_one_grammar_in_the_order_of_the_sche
 )
 def test_an_unclear_shape_of_the_answer_is_refused_by_name(fields: dict[str, object], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        sampling(chat(**fields), 1, manifest())
+        asked(chat(**fields), 1)
     assert caught.value.param == param
 
 
 def test_a_shape_says_where_an_answer_ends_whatever_engine_makes_it() -> None:
     with pytest.raises(InvalidRequest, match="response_format says where") as caught:
-        sampling(chat(response_format={"type": "json_object"}, ignore_eos=True), 1, manifest())
+        asked(chat(response_format={"type": "json_object"}, ignore_eos=True), 1)
     assert caught.value.param == "ignore_eos"
 
 
 def test_penalties_reach_the_engine_as_they_are() -> None:
-    params = sampling(chat(presence_penalty=1, frequency_penalty=-0.5, repetition_penalty=1.2), 1, manifest())
+    params = asked(chat(presence_penalty=1, frequency_penalty=-0.5, repetition_penalty=1.2), 1)
     assert (params.presence_penalty, params.frequency_penalty, params.repetition_penalty) == (1, -0.5, 1.2)
 
 
 def test_a_bias_is_by_token_ids_of_the_vocabulary() -> None:
-    assert sampling(chat(logit_bias={"5": -100, "999": 0.5}), 1, manifest()).logit_bias == (
+    assert asked(chat(logit_bias={"5": -100, "999": 0.5}), 1).logit_bias == (
         (5, -100.0),
         (999, 0.5),
     )
     for bias in ({"1000": 1}, {"5": 101}, {"-5": 1}, {"x": 1}, {"": 1}, {"5": None}, {"9" * 30: 1}, {"٣": 1}):
         with pytest.raises(InvalidRequest) as caught:
-            sampling(chat(logit_bias=bias), 1, manifest())
+            asked(chat(logit_bias=bias), 1)
         assert (caught.value.param or "").startswith("logit_bias")
         assert "[key]" not in str(caught.value)
         assert next(iter(bias)) in str(caught.value)
 
 
 def test_log_probabilities_are_asked_of_the_engine_as_of_the_api() -> None:
-    def asked(body: GenerationBody) -> tuple[bool, int]:
-        params = sampling(body, 1, manifest())
+    def reported(query: Query) -> tuple[bool, int]:
+        params = asked(query)
         return params.log_probs, params.top_log_probs
 
-    assert asked(chat()) == asked(chat(logprobs=False)) == asked(chat(top_logprobs=0)) == (False, 0)
-    assert asked(chat(logprobs=True)) == (True, 0)
-    assert asked(chat(logprobs=True, top_logprobs=20)) == (True, 20)
-    assert asked(completion()) == (False, 0)
-    assert asked(completion(logprobs=0)) == (True, 0)
-    assert asked(completion(logprobs=5)) == (True, 5)
+    assert reported(chat()) == reported(chat(logprobs=False)) == reported(chat(top_logprobs=0)) == (False, 0)
+    assert reported(chat(logprobs=True)) == (True, 0)
+    assert reported(chat(logprobs=True, top_logprobs=20)) == (True, 20)
+    assert reported(completion()) == (False, 0)
+    assert reported(completion(logprobs=0)) == (True, 0)
+    assert reported(completion(logprobs=5)) == (True, 5)
 
 
 def test_min_tokens_is_at_most_what_the_answer_may_have() -> None:
-    assert sampling(chat(min_tokens=5, max_tokens=5), 1, manifest()).min_tokens == 5
+    assert asked(chat(min_tokens=5, max_tokens=5), 1).min_tokens == 5
     for least in ({"min_tokens": 6, "max_tokens": 5}, {"min_tokens": 101}):
         with pytest.raises(InvalidRequest, match="the answer has") as caught:
-            sampling(chat(**least), 28, manifest())
+            asked(chat(**least), 28)
         assert caught.value.param == "min_tokens"
 
 
 @given(st.integers(-(2**63), 2**64 - 1))
 def test_every_64_bit_seed_reaches_the_engine_unsigned(seed: int) -> None:
-    params = sampling(chat(seed=seed), 1, manifest())
+    params = asked(chat(seed=seed), 1)
     assert params.seed is not None
     assert 0 <= params.seed < 2**64
     assert (params.seed - seed) % 2**64 == 0
 
 
 def test_top_k_off_has_two_names_and_is_also_whatever_keeps_the_whole_vocabulary() -> None:
-    assert sampling(chat(top_k=-1), 1, manifest()).top_k == 0
-    assert sampling(chat(top_k=0), 1, manifest()).top_k == 0
-    assert sampling(chat(top_k=10**12), 1, manifest()).top_k == 0
-    assert sampling(chat(top_k=1000), 1, manifest()).top_k == 0
-    assert sampling(chat(top_k=999), 1, manifest()).top_k == 999
+    assert asked(chat(top_k=-1), 1).top_k == 0
+    assert asked(chat(top_k=0), 1).top_k == 0
+    assert asked(chat(top_k=10**12), 1).top_k == 0
+    assert asked(chat(top_k=1000), 1).top_k == 0
+    assert asked(chat(top_k=999), 1).top_k == 999
 
 
 def test_stop_strings_of_the_recipe_count_beside_the_requests() -> None:
@@ -437,17 +439,15 @@ def test_stop_strings_of_the_recipe_count_beside_the_requests() -> None:
 
 
 def test_the_recipes_system_prompt_is_used_when_the_conversation_brings_none() -> None:
-    assert conversation(chat().messages, "Be brief.")[0] == {"role": "system", "content": "Be brief."}
+    assert rendered("Be brief.")[0] == {"role": "system", "content": "Be brief."}
     for role in ("system", "developer"):
-        own = chat(messages=[{"role": role, "content": "Be long."}, *MESSAGES])
-        assert conversation(own.messages, "Be brief.")[0] == {"role": "system", "content": "Be long."}
+        own = [{"role": role, "content": "Be long."}, *MESSAGES]
+        assert rendered("Be brief.", messages=own)[0] == {"role": "system", "content": "Be long."}
 
 
 def test_text_parts_are_joined_by_line_breaks() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert conversation(chat(messages=[{"role": "user", "content": parts}]).messages, None) == [
-        {"role": "user", "content": "a\nb"}
-    ]
+    assert rendered(messages=[{"role": "user", "content": parts}]) == [{"role": "user", "content": "a\nb"}]
 
 
 @pytest.mark.parametrize(
@@ -488,13 +488,11 @@ FIELDS = [
 
 @given(st.sampled_from(FIELDS), json_values)
 def test_any_value_in_any_field_is_taken_or_refused_by_name(
-    of: tuple[Callable[..., GenerationBody], str], value: object
+    of: tuple[Callable[..., Query], str], value: object
 ) -> None:
     written, field = of
     try:
-        body = written(**{field: value})
-        check_options(body)
-        sampling(body, 28, manifest())
+        asked(written(**{field: value}), 28)
     except InvalidRequest as error:
         refusal = error
     else:
@@ -518,14 +516,16 @@ def test_a_missing_field_is_named() -> None:
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
-        ("a", ["a"]),
-        (["a", ""], ["a", ""]),
-        ([1, 2], [[1, 2]]),
-        ([[1], [2, 3]], [[1], [2, 3]]),
+        ("a", ("a",)),
+        (["a", ""], ("a", "")),
+        ([1, 2], ((1, 2),)),
+        ([[1], [2, 3]], ((1,), (2, 3))),
     ],
 )
-def test_a_prompt_has_the_four_shapes_of_openai(prompt: object, expected: object) -> None:
-    assert completion(prompt=prompt).prompts == expected
+def test_a_prompt_has_the_four_shapes_of_openai(
+    prompt: object, expected: tuple[str | tuple[int, ...], ...]
+) -> None:
+    assert completion(prompt=prompt).prompt == Prompts(expected)
 
 
 @pytest.mark.parametrize(
@@ -552,18 +552,18 @@ def test_another_shape_is_refused_where_it_begins(prompt: object, param: str) ->
 
 
 def test_one_request_has_so_many_answers_at_most() -> None:
-    check_options(completion(prompt=["a"] * 128))
-    check_options(completion(prompt=["a"] * 64, n=2))
+    completion(prompt=["a"] * 128)
+    completion(prompt=["a"] * 64, n=2)
     for fields in ({"prompt": ["a"] * 65, "n": 2}, {"prompt": ["a", "b"], "best_of": 65}):
         with pytest.raises(InvalidRequest, match="128 answers at most") as caught:
-            check_options(completion(**fields))
+            completion(**fields)
         assert caught.value.param == "prompt"
 
 
 def test_nothing_is_known_of_a_prompts_tokens_and_no_gap_is_filled() -> None:
-    check_options(completion(echo=True, suffix=""))
+    completion(echo=True, suffix="")
     with pytest.raises(NotOffered) as caught:
-        check_options(completion(echo=True, logprobs=0))
+        completion(echo=True, logprobs=0)
     assert caught.value.param == "echo"
     with pytest.raises(NotOffered, match="fill in no gap") as caught:
         completion(suffix="}")
@@ -579,7 +579,7 @@ def test_a_token_id_past_the_vocabulary_is_named() -> None:
 
 def test_an_empty_prompt_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        sampling(completion(prompt=""), 0, manifest(), "prompt[3]")
+        asked(completion(prompt=""), 0, "prompt[3]")
     assert caught.value.param == "prompt[3]"
 
 
@@ -614,7 +614,7 @@ def model(name: str, backend: object = None) -> Model:
         TemplateFeatures.read("", None),
         cast(SpecialTokenEscaper, None),
     )
-    return Model(prompter, cast(Backend, backend), Queue(name, 1, 0))
+    return Model(prompter, cast(Backend, backend), EngineQueue(name, 1, 0))
 
 
 class Probed:

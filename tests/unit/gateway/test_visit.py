@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway.gateway import log
-from slipway.gateway.admission import Queue
 from slipway.gateway.http.visit import Visit, Visits
 from slipway.gateway.metrics import Requests
+from slipway.gateway.queue import EngineQueue
 
 
 async def visited(
@@ -60,7 +60,7 @@ async def test_anthropics_clients_find_the_id_where_they_look() -> None:
 async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = Queue("model", slots=1, bound=9)
+    line = EngineQueue("model", slots=1, bound=9)
 
     async def fails(scope: Scope, receive: Receive, send: Send) -> None:
         visit: Visit = scope["state"]["visit"]
@@ -87,7 +87,7 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
 
 async def test_what_became_of_requests_is_counted_by_model_and_status() -> None:
     registry = CollectorRegistry()
-    line = Queue("m", slots=2, bound=9)
+    line = EngineQueue("m", slots=2, bound=9)
 
     def ends(status: int, served: str | None, *tokens: int) -> ASGIApp:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:

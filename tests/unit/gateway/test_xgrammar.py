@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from slipway.contract.generation import Grammar
-from slipway.gateway.api.chat import ChatCompletionRequest
-from slipway.gateway.grammars.structure import grammar
+from slipway.gateway.chat.schema import ChatCompletionRequest
+from slipway.gateway.grammars.structure import answer_grammar
 from slipway.gateway.grammars.xgrammar import objection
 
 
@@ -156,6 +156,6 @@ def test_gbnf_is_taken_where_it_reads_the_same(text: str, taken: bool) -> None:
 )
 def test_what_the_gateway_itself_asks_for_is_taken(fields: dict[str, Any]) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
-    asked = grammar(ChatCompletionRequest.model_validate_json(json.dumps(body)))
+    asked = answer_grammar(ChatCompletionRequest.model_validate_json(json.dumps(body)).query())
     assert asked is not None
     assert objection(asked) is None

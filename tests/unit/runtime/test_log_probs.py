@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from support.turns import turn
 
 from slipway.contract.generation import Delta, GenerationRequest, SamplingParams, TopLogProbs
-from slipway.gateway.answers.answer import Piece, answer
-from slipway.gateway.answers.choices import merged, wholes
-from slipway.gateway.api.chat_reply import ChatReply
-from slipway.gateway.api.completions import CompletionReply
-from slipway.gateway.api.reply import Head, Reply
-from slipway.gateway.api.usage import Usage
+from slipway.gateway.answers.answer import Listener, Piece, stream_answer
+from slipway.gateway.answers.choices import collect
+from slipway.gateway.answers.log_probs import LogProbs
 from slipway.gateway.backends.base import Load
+from slipway.gateway.chat.reply import ChatReply
+from slipway.gateway.completions.reply import CompletionReply
+from slipway.gateway.shapes.reply import Head, Reply
+from slipway.gateway.shapes.usage import Usage
 from slipway.text.detokenizer import Detokenizer
 from slipway.text.tokenizer import Tokenizer
 
@@ -51,11 +52,21 @@ def request(*stop: str) -> GenerationRequest:
     return GenerationRequest("id", "prompt", (1,), SamplingParams(max_tokens=100, log_probs=True), stop)
 
 
+def told(backend: "Scripted | Fixed", tokenizer: Tokenizer, *stop: str) -> AsyncGenerator[Piece, None]:
+    """An answer whose client asked for log-probabilities."""
+    return stream_answer(backend, request(*stop), turn(), Listener(log_probs=LogProbs(tokenizer)))
+
+
 async def pieces_of(
     tokenizer: Tokenizer, ids: Sequence[int], steps: Sequence[int], *stop: str
 ) -> list[Piece]:
     backend = Scripted(tokenizer, ids, steps)
-    return [piece async for piece in answer(backend, request(*stop), turn(), tokenizer)]
+    return [
+        piece
+        async for piece in stream_answer(
+            backend, request(*stop), turn(), Listener(log_probs=LogProbs(tokenizer))
+        )
+    ]
 
 
 def text_of(pieces: Sequence[Piece]) -> str:
@@ -118,14 +129,14 @@ def deltas(tokenizer: Tokenizer) -> list[Delta]:
 
 
 def said(reply: Reply, pieces: Sequence[Piece]) -> list[dict[str, object]]:
-    events = b"".join(reply.piece(0, piece) for piece in pieces).decode().split("\n\n")
+    events = b"".join(reply.piece(piece) for piece in pieces).decode().split("\n\n")
     return [json.loads(event.removeprefix("data: "))["choices"][0] for event in events if event]
 
 
 async def test_a_chat_tells_them_in_openais_shape_whole_and_streamed(tokenizer: Tokenizer) -> None:
     backend = Fixed(deltas(tokenizer))
-    [whole] = await wholes(merged([answer(backend, request(), turn(), tokenizer)]), 1)
-    body = ChatReply(HEAD).whole([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
+    [whole] = await collect(told(backend, tokenizer), 1)
+    body = ChatReply(HEAD).body([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
     likeliest = [
         {"token": " b", "logprob": -0.5, "bytes": [32, 98]},
         {"token": "<|im_end|>", "logprob": -9999.0, "bytes": []},
@@ -138,14 +149,14 @@ async def test_a_chat_tells_them_in_openais_shape_whole_and_streamed(tokenizer: 
         "refusal": None,
     }
     assert json.loads(body)["choices"][0]["logprobs"] == expected
-    pieces = [piece async for piece in answer(backend, request(), turn(), tokenizer)]
+    pieces = [piece async for piece in told(backend, tokenizer)]
     assert [chunk["logprobs"] for chunk in said(ChatReply(HEAD), pieces)] == [expected, None]
 
 
 async def test_a_completion_tells_them_in_openais_shape_whole_and_streamed(tokenizer: Tokenizer) -> None:
     backend = Fixed(deltas(tokenizer))
-    [whole] = await wholes(merged([answer(backend, request(), turn(), tokenizer)]), 1)
-    body = CompletionReply(HEAD).whole([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
+    [whole] = await collect(told(backend, tokenizer), 1)
+    body = CompletionReply(HEAD).body([whole], Usage.of(1, 2, [])).model_dump_json(exclude_unset=True)
     expected = {
         "tokens": [" a", " b"],
         "token_logprobs": [-9999.0, -0.5],
@@ -156,10 +167,10 @@ async def test_a_completion_tells_them_in_openais_shape_whole_and_streamed(token
         "text_offset": [0, 2],
     }
     assert json.loads(body)["choices"][0]["logprobs"] == expected
-    pieces = [piece async for piece in answer(backend, request(), turn(), tokenizer)]
+    pieces = [piece async for piece in told(backend, tokenizer)]
     assert [chunk["logprobs"] for chunk in said(CompletionReply(HEAD), pieces)] == [expected, None]
 
 
 async def test_who_did_not_ask_is_told_nothing(tokenizer: Tokenizer) -> None:
-    pieces = [piece async for piece in answer(Fixed(deltas(tokenizer)), request(), turn())]
+    pieces = [piece async for piece in stream_answer(Fixed(deltas(tokenizer)), request(), turn())]
     assert [chunk["logprobs"] for chunk in said(ChatReply(HEAD), pieces)] == [None, None]

@@ -1,0 +1,114 @@
+"""A query's way to its reply: find the model, render the prompt, wait in the queue, generate, shape."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from slipway.contract.generation import GenerationRequest
+from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answer
+from slipway.gateway.answers.choices import best, candidates, collect, merge, wait_for_first
+from slipway.gateway.answers.log_probs import LogProbs
+from slipway.gateway.grammars.structure import grammar_source
+from slipway.gateway.http.connection import client_leaves, run_until_disconnect
+from slipway.gateway.http.sse import EventStream, events
+from slipway.gateway.http.visit import visit_of
+from slipway.gateway.keys.access import caller_of
+from slipway.gateway.models import Model, Models
+from slipway.gateway.query import Query
+from slipway.gateway.shapes.reply import Reply, as_json
+from slipway.gateway.shapes.usage import Usage
+from slipway.gateway.validation import check_query, check_tokens
+
+# How long the headers of a stream wait for its first token: less than the shortest patience of a proxy.
+_PATIENCE_S = 10.0
+
+T = TypeVar("T")
+# Makes the reply of an API, given the model and a request for each prompt.
+ReplyMaker = Callable[[Model, Sequence[GenerationRequest]], Reply]
+
+
+class Answering:
+    """Answers queries with the models of this server.
+
+    max_tokens: tokens that the answers to one request may have together.
+    stopping: set when the server shuts down; every running answer then ends with an error.
+    """
+
+    def __init__(self, models: Models, max_tokens: int, stopping: asyncio.Event) -> None:
+        self._models = models
+        self._max_tokens = max_tokens
+        self._stopping = stopping
+
+    async def count(self, request: Request, query: Query) -> int:
+        """How many tokens the prompt of a conversation has, whether they fit or not."""
+        model = await self._find(request, query)
+        _, tokens = await asyncio.to_thread(model.prompter.render, query)
+        return len(tokens)
+
+    async def answer(self, request: Request, query: Query, make_reply: ReplyMaker) -> Response:
+        """The response to `request`, which asks for `query`."""
+        model = await self._find(request, query)
+        visit = visit_of(request)
+        prompts = await visit.run(model.prompter.requests, query, request.state.id)
+        reply = make_reply(model, prompts)
+        pieces = self._generate(request, query, model, prompts)
+        if query.stream:
+            if prompts[0].sampling.grammar is not None:
+                # The engine tries the grammar. A bad one must become a 400, not an event of a stream.
+                pieces = await self._until_disconnect(request, wait_for_first(pieces, _PATIENCE_S))
+            sent = events(reply, pieces, len(prompts), query.n, visit.prompt_tokens)
+            return EventStream(reply, sent, self._stopping, visit.deadline)
+        collecting = collect(pieces, len(prompts) * query.candidates)
+        answers = await self._until_disconnect(request, collecting)
+        tokens = sum(each.tokens for each in answers)
+        cached = [each.cached_tokens for each in answers[:: query.candidates]]
+        usage = Usage.of(visit.prompt_tokens, tokens, cached)
+        return Response(as_json(reply.body(_shown(query, answers), usage)), media_type="application/json")
+
+    async def _find(self, request: Request, query: Query) -> Model:
+        """The model, which is ready."""
+        check_query(query)
+        visit = visit_of(request)
+        visit.deadline = visit.deadline.asked(query.timeout)
+        model = await self._models.find(query.model, caller_of(request))
+        visit.served = model.name
+        await model.backend.check()
+        return model
+
+    def _generate(
+        self, request: Request, query: Query, model: Model, prompts: Sequence[GenerationRequest]
+    ) -> AsyncGenerator[Piece, None]:
+        """The pieces of all answers, once the request has joined the queue."""
+        visit, caller, prompter = visit_of(request), caller_of(request), model.prompter
+        ranked = query.candidates > query.n
+        requests = [each for prompt in prompts for each in candidates(prompt, query.candidates, ranked)]
+        visit.prompt_tokens = sum(len(prompt.prompt_token_ids) for prompt in prompts)
+        max_tokens = [each.sampling.max_tokens for each in requests]
+        check_tokens(max_tokens, self._max_tokens, query.multiplier)
+        turns = visit.take_turns(model.queue, len(requests), query.priority, query.multiplier)
+        caller.charge(visit.prompt_tokens)
+        answers = []
+        for index, (each, turn) in enumerate(zip(requests, turns, strict=True)):
+            listener = Listener(
+                interpretation=prompter.interpretation(query, each),
+                log_probs=None if query.logprobs is None else LogProbs(prompter.tokenizer),
+                charge=caller.charge,
+                grammar_source=None if each.sampling.grammar is None else grammar_source(query),
+            )
+            answers.append(stream_answer(model.backend, each, turn, listener, index))
+        return merge(answers)
+
+    async def _until_disconnect(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        deadline = visit_of(request).deadline
+        return await run_until_disconnect(work, self._stopping, deadline, client_leaves(request))
+
+
+def _shown(query: Query, answers: Sequence[Answer]) -> Sequence[Answer]:
+    """The best `n` of the answers to each prompt."""
+    if query.candidates == query.n:
+        return answers
+    rivals = [answers[at : at + query.candidates] for at in range(0, len(answers), query.candidates)]
+    return [answer for group in rivals for answer in best(group, query.n)]

@@ -1,1 +1,0 @@
-"""The shapes of each API, one file for each: bodies, answers, events."""

@@ -1,0 +1,242 @@
+"""The answers of POST /v1/chat/completions: one body, or a stream of chunks."""
+
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel
+
+from slipway.gateway.answers.answer import Answer, Piece, reasoning_tokens
+from slipway.gateway.answers.interpretation import Finish
+from slipway.gateway.shapes.chunks import Chunks
+from slipway.gateway.shapes.log_probs import ChatLogProbs
+from slipway.gateway.shapes.reply import TextEvent, event, only_text
+from slipway.gateway.shapes.usage import Usage
+from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
+
+# OpenAI's name for ordinary service, the only tier here.
+Tier = Literal["default"]
+# Of a call's id. Mistral's templates take no other length, and it is enough for one conversation.
+_ID_LENGTH, _ID_LETTERS = 9, string.ascii_letters + string.digits
+
+
+class FunctionCall(BaseModel):
+    """arguments: a JSON object, as text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A tool call. The client makes it, and sends the result back under this id."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class AssistantMessage(BaseModel):
+    """The answer of a chat. content: None where it has only calls.
+
+    reasoning_content: what a model that thinks in tags thought, named as in DeepSeek's API.
+    """
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class ChatChoice(BaseModel):
+    """One answer of a chat."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogProbs | None
+    finish_reason: Finish
+
+
+class ChatCompletion(BaseModel):
+    """The response of POST /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    service_tier: Tier | None = None
+
+
+class FunctionDelta(BaseModel):
+    """name: only in the first chunk of a call."""
+
+    name: str | None = None
+    arguments: str = ""
+
+
+class ToolCallDelta(BaseModel):
+    """What one chunk adds to the call `index`; id and type are only in its first chunk."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta
+
+
+class ChatDelta(BaseModel):
+    """What one chunk adds to the message."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str = ""
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+
+
+class ChatChunkChoice(BaseModel):
+    """What one chunk adds to the answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogProbs | None
+    finish_reason: Finish | None
+
+
+class ChatCompletionChunk(BaseModel):
+    """One event of a streamed chat; `usage` is there only when the client asked for it."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+    service_tier: Tier | None = None
+
+
+@dataclass(slots=True)
+class ChatReply(Chunks):
+    """The shapes of /v1/chat/completions.
+
+    tier: the service tier in body and chunks, where the client asked for one.
+    """
+
+    tier: Tier | None = None
+    _reasoning_tokens: int = field(default=0, init=False)
+
+    def body(self, answers: Sequence[Answer], usage: Usage) -> ChatCompletion:
+        """The body of answers that are not streamed."""
+        choices = [
+            ChatChoice(
+                index=index,
+                message=_message(answer),
+                logprobs=ChatLogProbs.of(answer.chosen),
+                finish_reason=answer.finish_reason,
+            )
+            for index, answer in enumerate(answers)
+        ]
+        body = ChatCompletion(
+            id=self.head.id,
+            object="chat.completion",
+            created=self.head.created,
+            model=self.head.model,
+            choices=choices,
+            usage=usage.with_reasoning(sum(answer.reasoning_tokens for answer in answers)),
+        )
+        return body.model_copy(update={"service_tier": self.tier}) if self.tier else body
+
+    def opening(self, count: int) -> bytes:
+        """The role of each answer, so that a client can show at once that it is coming."""
+        return b"".join(
+            self._chunk(index, ChatDelta(role="assistant", content=""), self.so_far(index))
+            for index in range(count)
+        )
+
+    def piece(self, piece: Piece) -> bytes:
+        """The chunks of a piece."""
+        index, text = piece.index, only_text(piece)
+        usage = self.so_far(index, piece.tokens)
+        if text is not None and usage is None:
+            return self.text(index, text)
+        self._reasoning_tokens += reasoning_tokens(piece)
+        deltas: list[tuple[ChatDelta, Finish | None]] = [(_delta(part), None) for part in piece.parts]
+        if piece.finish_reason is not None:
+            deltas.append((ChatDelta(), piece.finish_reason))
+        # The log-probabilities of all tokens of the piece go with its first chunk.
+        (delta, finish), *others = deltas
+        chunks = [self._chunk(index, delta, usage, finish, ChatLogProbs.of(piece.chosen))]
+        return b"".join([*chunks, *(self._chunk(index, delta, usage, finish) for delta, finish in others)])
+
+    def last(self, usage: Usage) -> bytes:
+        """The chunk with the usage."""
+        return self._event([], usage.with_reasoning(self._reasoning_tokens))
+
+    def place(self, index: int) -> bytes:
+        """A chunk whose text is `TextEvent.PLACE`."""
+        return self._chunk(index, ChatDelta(content=TextEvent.PLACE))
+
+    def _chunk(
+        self,
+        index: int,
+        delta: ChatDelta,
+        usage: Usage | None = None,
+        finish: Finish | None = None,
+        log_probs: ChatLogProbs | None = None,
+    ) -> bytes:
+        choice = ChatChunkChoice(index=index, delta=delta, logprobs=log_probs, finish_reason=finish)
+        return self._event([choice], usage)
+
+    def _event(self, choices: list[ChatChunkChoice], usage: Usage | None) -> bytes:
+        chunk = ChatCompletionChunk(
+            id=self.head.id,
+            object="chat.completion.chunk",
+            created=self.head.created,
+            model=self.head.model,
+            choices=choices,
+        )
+        if self.tier:
+            chunk = chunk.model_copy(update={"service_tier": self.tier})
+        return event(chunk.model_copy(update={"usage": usage}) if self.with_usage else chunk)
+
+
+def _message(answer: Answer) -> AssistantMessage:
+    content = answer.text or (None if answer.calls else "")
+    message = AssistantMessage(role="assistant", content=content, refusal=None)
+    if answer.reasoning:
+        message = message.model_copy(update={"reasoning_content": answer.reasoning})
+    if answer.calls:
+        calls = [
+            ToolCall(
+                id=_call_id(),
+                type="function",
+                function=FunctionCall(name=call.name, arguments=call.text),
+            )
+            for call in answer.calls
+        ]
+        message = message.model_copy(update={"tool_calls": calls})
+    return message
+
+
+def _delta(part: Part) -> ChatDelta:
+    match part:
+        case AnswerText(text):
+            return ChatDelta(content=text)
+        case AnswerReasoning(text):
+            return ChatDelta(reasoning_content=text)
+        case CallStart(index, name):
+            call = ToolCallDelta(
+                index=index,
+                id=_call_id(),
+                type="function",
+                function=FunctionDelta(name=name, arguments=""),
+            )
+        case CallArguments(index, text):
+            call = ToolCallDelta(index=index, function=FunctionDelta(arguments=text))
+    return ChatDelta(tool_calls=[call])
+
+
+def _call_id() -> str:
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))

@@ -1,0 +1,117 @@
+"""The body of POST /v1/completions."""
+
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Field, JsonValue, Tag
+
+from slipway.contract.errors import InvalidRequest
+from slipway.gateway.bounds import MAX_CHOICES, MAX_TOP_LOGPROBS
+from slipway.gateway.errors import NotOffered
+from slipway.gateway.query import Prompts, Query
+from slipway.gateway.shapes.body import only, selected
+from slipway.gateway.shapes.generation import GenerationBody
+
+_Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
+
+
+def _kind(value: Any) -> str | None:
+    match value:
+        case str():
+            return "(string)"
+        case [] | [str(), *_]:
+            return "(strings)"
+        case [int(), *_]:
+            return "(ids)"
+        case [list(), *_]:
+            return "(lists)"
+    return None
+
+
+class CompletionRequest(GenerationBody):
+    """The body of POST /v1/completions."""
+
+    prompt: Annotated[
+        Annotated[str, Tag("(string)")]
+        | Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES), Tag("(strings)")]
+        | Annotated[_Ids, Tag("(ids)")]
+        | Annotated[list[_Ids], Field(max_length=MAX_CHOICES), Tag("(lists)")],
+        selected(_kind, "must be a string or a list of strings, of token ids, or of lists of these"),
+    ] = Field(
+        description="One prompt or several, as text or as token ids. Each gets n answers: those to the first "
+        "come first."
+    )
+    add_special_tokens: bool | None = Field(
+        None, description="Put before the text what the tokenizer puts there (BOS, as a rule); default true."
+    )
+
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
+        None,
+        description="How many answers to generate; the n with the highest log-probability per token come "
+        "back, and all count in usage; default n.",
+    )
+    echo: bool | None = Field(None, description="Each answer begins with its prompt.")
+    suffix: Annotated[
+        JsonValue, only("", advice="models here go on from a prompt and fill in no gap; leave it out")
+    ] = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None,
+        description="Report the log-probability of each token of the answer, and this many of the likeliest "
+        "tokens in its place.",
+    )
+
+    def query(self) -> Query:
+        """What it asks for. Raises InvalidRequest where fields contradict each other."""
+        fields = self.query_fields()
+        fields["source"]["top_logprobs"] = "logprobs"
+        query = Query(
+            prompt=Prompts(self.prompts, self.add_special_tokens is not False),
+            logprobs=self.logprobs,
+            best_of=self.best_of,
+            **fields,
+        )
+        self._check_best_of(query.n)
+        count = len(self.prompts)
+        if count * query.candidates > MAX_CHOICES:
+            raise InvalidRequest(
+                f"prompt holds {count} prompts, each for {query.candidates} answers, but a request has "
+                f"{MAX_CHOICES} answers at most; send several requests.",
+                "prompt",
+            )
+        if self.echo and self.logprobs is not None:
+            raise NotOffered(
+                "echo is true and logprobs is given, but the engines here report nothing of a prompt's "
+                "tokens; leave one of them out.",
+                "echo",
+            )
+        return query
+
+    @cached_property
+    def prompts(self) -> tuple[str | tuple[int, ...], ...]:
+        """Each prompt, as text or as token ids."""
+        if isinstance(self.prompt, str):
+            return (self.prompt,)
+        ids = tuple(each for each in self.prompt if isinstance(each, int))
+        if ids:
+            return (ids,)
+        return tuple(
+            each if isinstance(each, str) else tuple(each)
+            for each in self.prompt
+            if not isinstance(each, int)
+        )
+
+    def _check_best_of(self, n: int) -> None:
+        if self.best_of is None:
+            return
+        if self.best_of < n:
+            raise InvalidRequest(
+                f"best_of is {self.best_of}, but n is {n}: the answers are chosen among best_of; give at "
+                "least n.",
+                "best_of",
+            )
+        if self.best_of > n and self.stream:
+            raise InvalidRequest(
+                f"best_of is {self.best_of} and stream is true, but which answers are the best is known at "
+                f"their end; leave out stream, or ask for all of them with n: {self.best_of}.",
+                "best_of",
+            )

@@ -1,0 +1,146 @@
+"""The bodies of POST /v1/messages and /v1/messages/count_tokens."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import FailFast, Field, JsonValue
+
+from slipway.contract.errors import InvalidRequest
+from slipway.contract.generation import Grammar
+from slipway.gateway.bounds import MAX_MESSAGES, MAX_STOP_STRINGS, MAX_TOOLS
+from slipway.gateway.grammars.texts import schema_grammar
+from slipway.gateway.messages.blocks import MessageParam, SystemText, joined, read_messages
+from slipway.gateway.query import Conversation, Message, Query, Tool, ToolMode
+from slipway.gateway.shapes.body import (
+    LEAVE_OUT,
+    Body,
+    Ignored,
+    ModelRequest,
+    NonEmpty,
+    QueuedRequest,
+    ToolName,
+    only,
+)
+
+
+class ToolParam(Body):
+    """A tool of the client's."""
+
+    type: Annotated[
+        JsonValue, only("custom", advice="tools that run on Anthropic's servers are not offered")
+    ] = None
+    name: ToolName
+    description: str | None = None
+    input_schema: dict[str, JsonValue]
+    strict: bool | None = None
+    cache_control: Ignored = None
+    eager_input_streaming: Ignored = None
+    allowed_callers: Annotated[JsonValue, only([], ["direct"], advice=LEAVE_OUT)] = None
+    defer_loading: Annotated[JsonValue, only(False, advice=LEAVE_OUT)] = None
+    input_examples: Annotated[JsonValue, only([], advice="not offered; put them in description")] = None
+
+
+class ToolChoiceParam(Body):
+    """name: only with the type `tool`."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: ToolName | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(Body):
+    """The server does not control reasoning: a model that thinks in tags does as it was trained."""
+
+    type: Annotated[
+        JsonValue,
+        only("disabled", "adaptive", advice="how long a model thinks cannot be set; leave thinking out"),
+    ]
+    display: Ignored = None
+    budget_tokens: Ignored = None
+
+
+class OutputFormat(Body):
+    """The answer is a JSON document that is valid under the schema."""
+
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, JsonValue], Field(alias="schema")]
+
+
+class OutputConfig(Body):
+    """What the answer is like."""
+
+    format: OutputFormat | None = None
+    effort: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+
+
+class CountTokensRequest(ModelRequest):
+    """The body of POST /v1/messages/count_tokens: what a prompt is made of."""
+
+    messages: Annotated[list[MessageParam], Field(min_length=1, max_length=MAX_MESSAGES), FailFast()]
+    system: SystemText | None = None
+    tools: Annotated[list[ToolParam], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoiceParam | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    mcp_servers: Annotated[JsonValue, only([], advice=LEAVE_OUT)] = None
+    context_management: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+    cache_control: Ignored = None
+    speed: Annotated[JsonValue, only("standard", advice=LEAVE_OUT)] = None
+
+    def query(self) -> Query:
+        """What it asks for. Raises InvalidRequest where fields contradict each other."""
+        return Query(**self._query_fields())
+
+    def _query_fields(self) -> dict[str, Any]:
+        messages = read_messages(self.messages)
+        if self.system:
+            messages.insert(0, Message("system", joined(self.system)))
+        choice = self.tool_choice or ToolChoiceParam(type="auto")
+        if (choice.type == "tool") != (choice.name is not None):
+            wrong = "is missing" if choice.name is None else "is for the type tool alone; leave it out"
+            raise InvalidRequest(f"tool_choice.name {wrong}.", "tool_choice.name")
+        modes: dict[str, ToolMode] = {"auto": "auto", "any": "required", "none": "none", "tool": "required"}
+        conversation = Conversation(
+            messages=tuple(messages),
+            tools=tuple(
+                Tool(tool.name, tool.description, tool.input_schema, tool.strict, f"tools[{index}]")
+                for index, tool in enumerate(self.tools or ())
+            ),
+            tool_choice=modes[choice.type],
+            only_tool=choice.name,
+            parallel_calls=not choice.disable_parallel_tool_use,
+            # The beginning of the answer, which Anthropic's API continues.
+            continue_last=bool(messages) and messages[-1].role == "assistant",
+        )
+        source = {
+            "stop": "stop_sequences",
+            "response_format": "output_config.format",
+            "continue_final_message": f"messages[{len(self.messages) - 1}]",
+        }
+        grammar: Grammar | None = None
+        if self.output_config is not None and self.output_config.format is not None:
+            grammar = schema_grammar(self.output_config.format.schema_)
+        return {"model": self.model, "prompt": conversation, "grammar": grammar, "source": source}
+
+
+class MessagesRequest(CountTokensRequest, QueuedRequest):
+    """The body of POST /v1/messages."""
+
+    max_tokens: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="0 is greedy; default 1."
+    )
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = Field(None, description="0 keeps all tokens.")
+    stop_sequences: Annotated[list[NonEmpty], Field(max_length=MAX_STOP_STRINGS)] | None = None
+    stream: bool | None = None
+    container: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+    thread: Annotated[JsonValue, only(advice="conversations are not kept; send all messages")] = None
+
+    metadata: Ignored = None
+    service_tier: Ignored = None
+    inference_geo: Ignored = None
+    diagnostics: Ignored = None
+
+    def _query_fields(self) -> dict[str, Any]:
+        names = ("max_tokens", "temperature", "top_p", "top_k", "stream", "priority", "timeout")
+        return super()._query_fields() | self.given(*names) | {"stop": tuple(self.stop_sequences or ())}

@@ -1,0 +1,1 @@
+"""What the bodies, answers and errors of several APIs have in common."""

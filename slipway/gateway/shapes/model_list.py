@@ -1,0 +1,33 @@
+"""The shapes of GET /v1/models, POST /models/load and POST /models/unload."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from slipway.gateway.shapes.body import Body, NonEmpty
+
+
+class ModelCard(BaseModel):
+    """One model that is ready.
+
+    max_model_len: tokens of a prompt and its answer together; vLLM's name, which many programs look for.
+    """
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "slipway"
+    max_model_len: int
+
+
+class ModelList(BaseModel):
+    """The response of GET /v1/models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ModelBody(Body):
+    """The body of POST /models/load and /models/unload."""
+
+    model: NonEmpty

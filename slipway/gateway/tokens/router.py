@@ -1,0 +1,52 @@
+"""POST /tokenize and POST /detokenize."""
+
+from fastapi import APIRouter, Request
+
+from slipway.gateway.http.visit import visit_of
+from slipway.gateway.keys.access import caller_of
+from slipway.gateway.models import Models
+from slipway.gateway.prompter import Prompter
+from slipway.gateway.query import Query
+from slipway.gateway.reading import BodyReader
+from slipway.gateway.tokens.schema import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
+from slipway.gateway.validation import check_ids
+
+
+def router(bodies: BodyReader, models: Models) -> APIRouter:
+    """The endpoints."""
+    routes = APIRouter()
+
+    @routes.post("/tokenize", response_model=Tokens)
+    async def tokenize(request: Request) -> Tokens:
+        """The tokens of a prompt or a conversation, as the model reads them."""
+        body = await bodies.read(request, TokenizeRequest)
+        model = await models.find(body.model, caller_of(request))
+        return await visit_of(request).run(_tokens, body, model.prompter)
+
+    @routes.post("/detokenize", response_model=Detokenized)
+    async def detokenize(request: Request) -> Detokenized:
+        """The text of tokens."""
+        body = await bodies.read(request, DetokenizeRequest)
+        model = await models.find(body.model, caller_of(request))
+        return await visit_of(request).run(_text, body, model.prompter)
+
+    return routes
+
+
+def _tokens(body: TokenizeRequest, prompter: Prompter) -> Tokens:
+    conversation = body.conversation()
+    if conversation is None:
+        ids = prompter.tokenizer.encode(body.prompt or "", body.add_special_tokens is not False)
+    else:
+        _, ids = prompter.render(Query(model=prompter.manifest.name, prompt=conversation))
+    return Tokens(
+        count=len(ids),
+        max_model_len=prompter.manifest.limits.max_seq_len,
+        tokens=ids,
+        token_strs=prompter.tokenizer.entries(ids) if body.return_token_strs else None,
+    )
+
+
+def _text(body: DetokenizeRequest, prompter: Prompter) -> Detokenized:
+    check_ids(body.tokens, prompter.manifest, "tokens")
+    return Detokenized(prompt=prompter.tokenizer.text(body.tokens))
