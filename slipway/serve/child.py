@@ -14,7 +14,7 @@ import psutil
 
 from slipway.contract.errors import ServerFailed
 from slipway.serve.interruption import Interruption
-from slipway.serve.tritonserver import Start
+from slipway.serve.tritonserver import CommandLine
 
 _MAX_LINES = 15
 # Triton's lines that are no errors: of levels info and warning, and its tables of models.
@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class Child:
     """One server process in a group of its own, so that the terminal's Ctrl-C reaches only the parent."""
 
-    def __init__(self, name: str, start: Start, directory: Path, log: Path) -> None:
+    def __init__(self, name: str, start: CommandLine, directory: Path, log: Path) -> None:
         """Start it in `directory`; what it prints goes to `log`."""
         self.name = name
         self.log = log

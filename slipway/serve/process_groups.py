@@ -1,4 +1,4 @@
-"""Which processes serve the TensorRT-LLM engines: one group for each engine; used by `tritonserver`.
+"""The processes that serve TensorRT-LLM engines: one Triton, or one for each GPU.
 
 The launch lines are those of TensorRT-LLM's triton_backend/scripts/launch_triton_server.py, the modes those
 of docs/llama_multi_instance.md of tensorrtllm_backend.
@@ -14,19 +14,19 @@ from slipway.contract.stage_names import engine_stage
 
 # All models at the start, and each may be unloaded and loaded again while the server runs.
 _CONTROLLED = ["--model-control-mode=explicit", "--load-model=*"]
-# Open MPI gives each of up to two processes one core, all threads and Python stages of a Triton included,
-# unless it is configured otherwise or told so.
+# By default Open MPI binds each of up to two processes to one core, with all threads and Python stages of a
+# Triton.
 _MPIRUN = ["mpirun", "--allow-run-as-root", "--bind-to", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class OneProcess:
     """One Triton process for all: no engine takes more than one GPU."""
 
     environment: dict[str, str] = field(default_factory=dict)
 
     def launch(self, command: list[str]) -> list[str]:
-        """The command, its models under control."""
+        """The command, with models that can be loaded and unloaded."""
         return [*command, *_CONTROLLED]
 
 
@@ -34,8 +34,8 @@ class Alone:
 class Leader:
     """A Triton process for each rank of the one engine.
 
-    Rank 0 leads and serves every model; the others load the engine alone, and never come to listen. So nobody
-    could tell them to unload it, and rank 0 refuses to do so.
+    Rank 0 leads and serves every model. The others load only the engine, and do not listen: they cannot be
+    asked to unload it, so rank 0 refuses to.
     """
 
     engine: Manifest
@@ -56,8 +56,8 @@ class Leader:
 class Orchestrator:
     """One Triton process, which starts a worker for each rank of each engine.
 
-    Participant ids are for ranks that mpirun starts beforehand: given with workers that are spawned, the
-    executor throws (cpp/tensorrt_llm/executor/executorImpl.cpp, "Participant ids should not be set").
+    Participant ids are for ranks that mpirun started. With spawned workers the executor refuses them
+    (cpp/tensorrt_llm/executor/executorImpl.cpp, "Participant ids should not be set").
     """
 
     engines: tuple[Manifest, ...]
@@ -76,35 +76,35 @@ class Orchestrator:
         ]
 
 
-def form(engines: Sequence[Manifest]) -> Alone | Leader | Orchestrator:
+def process_group(engines: Sequence[Manifest]) -> OneProcess | Leader | Orchestrator:
     """The processes that serve these TensorRT-LLM engines.
 
-    Raises ServerFailed, with GPUs that would do, when several share a server and do not say which GPU is
-    whose.
+    Raises ServerFailed, with a choice of GPUs that works, when several engines share a server and their
+    recipes do not divide the GPUs.
     """
     if all(engine.parallel.world_size == 1 for engine in engines):
-        return Alone()
+        return OneProcess()
     if len(engines) == 1:
         return Leader(engines[0])
     given = list(chain.from_iterable(engine.parallel.gpus or () for engine in engines))
     if not all(engine.parallel.gpus for engine in engines) or len(set(given)) < len(given):
         raise ServerFailed(
             f"{' and '.join(engine.name for engine in engines)} share a server, and each needs GPUs of its "
-            f"own: give parallel.gpus in their recipes, such as {_dealt_out(engines)}, and run `make engine` "
+            f"own: give parallel.gpus in their recipes, such as {_division(engines)}, and run `make engine` "
             "for each (nothing is compiled again)."
         )
     return Orchestrator(tuple(engines))
 
 
-def _dealt_out(engines: Sequence[Manifest]) -> str:
-    first, said = 0, []
+def _division(engines: Sequence[Manifest]) -> str:
+    first, parts = 0, []
     for engine in engines:
         count = engine.parallel.world_size
-        said.append(f"{list(range(first, first + count))} for {engine.name}")
+        parts.append(f"{list(range(first, first + count))} for {engine.name}")
         first += count
-    return ", ".join(said)
+    return ", ".join(parts)
 
 
 def _python_shared_memory(rank: int) -> str:
-    """Triton processes on one machine would take each other's shared memory for their own."""
+    """Triton processes of one machine need different names for their shared memory."""
     return f"--backend-config=python,shm-region-prefix-name=prefix{rank}_"

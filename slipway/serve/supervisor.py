@@ -19,7 +19,7 @@ from slipway.serve.interruption import Interrupted, Interruption
 from slipway.serve.options import ServeOptions
 from slipway.serve.ports import Listener, check_free
 from slipway.serve.startup import Startup, ask, short
-from slipway.serve.tritonserver import Start
+from slipway.serve.tritonserver import CommandLine
 from slipway.triton.engine_folder import root_of
 
 _LOOPBACK = "127.0.0.1"
@@ -86,10 +86,10 @@ def _gateway_url(options: ServeOptions) -> str:
     return f"http://{_LOOPBACK if options.host == '0.0.0.0' else options.host}:{options.port}"
 
 
-def _gateway(options: ServeOptions) -> Start:
+def _gateway(options: ServeOptions) -> CommandLine:
     command = [sys.executable, "-m", "slipway", "gateway", "--backend", "triton"]
     command += ["--triton-url", f"{_LOOPBACK}:{options.triton_grpc_port}", *arguments(options)]
-    return Start(command, dict(os.environ))
+    return CommandLine(command, dict(os.environ))
 
 
 def _ready_engines(console: Console, triton_url: str, triton: Child) -> list[str]:

@@ -27,7 +27,7 @@ EXIT_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class CommandLine:
     """A command line and its whole environment."""
 
     command: list[str]
@@ -48,7 +48,7 @@ class Start:
         return shlex.join([*(["env", *added] if added else []), *self.command])
 
 
-def start(repository: Path, host: str, ports: Ports) -> Start:
+def start(repository: Path, host: str, ports: Ports) -> CommandLine:
     """How to start Triton on the models in `repository`, in a process for each GPU where engines need it.
 
     A model that does not load leaves the others served. Raises ServerFailed when there is no tritonserver or
@@ -77,8 +77,8 @@ def start(repository: Path, host: str, ports: Ports) -> Start:
         "--strict-readiness=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
     ]
-    groups = process_groups.form(compiled_engines(repository))
-    return Start(groups.launch(command), environment | groups.environment)
+    group = process_groups.process_group(compiled_engines(repository))
+    return CommandLine(group.launch(command), environment | group.environment)
 
 
 def cache_of(repository: Path) -> Path:

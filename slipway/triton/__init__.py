@@ -1,1 +1,1 @@
-"""The Triton stages (preprocessing, engine, postprocessing) and the typed writer of config.pbtxt."""
+"""What Triton serves: the model repository, and the stages that are its models."""

@@ -11,16 +11,16 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from slipway.triton.tensor import Tensor
+from slipway.triton.tensor_spec import TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
 class PythonModel:
     """A stage that runs in a process of its own under Triton's Python backend, one instance on the CPU.
 
-    module: where in the checkout its TritonPythonModel is.
-    decoupled: a request may be answered any number of times.
-    parameters: text by name, handed to the stage's `initialize`.
+    module: the Python module that defines its TritonPythonModel.
+    decoupled: a request may get any number of responses.
+    parameters: text by name, an argument of the stage's `initialize`.
     files: text by name, beside the stage's code.
     prelude: statements that run before that code is imported.
     """
@@ -28,8 +28,8 @@ class PythonModel:
     name: str
     module: str
     max_batch_size: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     decoupled: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
@@ -41,15 +41,15 @@ class TrtllmModel:
     """NVIDIA's engine model: TensorRT-LLM's C++ backend, which is always decoupled here.
 
     parameters: text by name, as the C++ code reads them.
-    max_queue_size: requests that may wait before more are refused; 0 is any number, as for ONNX engines.
-    max_queue_delay_us: how long a request waits for company on its way to the engine, which takes it into
-        the running batch at the next step anyway; hence 0.
+    max_queue_size: requests that may wait before more are refused; 0 is no limit, as for ONNX engines.
+    max_queue_delay_us: how long Triton holds a request to batch it with others. 0, because the engine takes
+        each request into the running batch at the next step.
     """
 
     name: str
     max_batch_size: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     parameters: Mapping[str, str]
     max_queue_size: int = 0
     max_queue_delay_us: int = 0
@@ -73,15 +73,15 @@ class Ensemble:
 
     name: str
     max_batch_size: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     steps: tuple[Step, ...]
 
 
-Model = PythonModel | TrtllmModel | Ensemble
+TritonModel = PythonModel | TrtllmModel | Ensemble
 
 
-def text(model: Model) -> str:
+def text(model: TritonModel) -> str:
     """The model's config.pbtxt; the same model always gives the same text."""
     return str(text_format.MessageToString(_message(model), as_utf8=True))
 
@@ -91,7 +91,7 @@ def read(path: Path) -> Any:
     return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
 
 
-def _message(model: Model) -> Any:
+def _message(model: TritonModel) -> Any:
     message = model_config_pb2.ModelConfig(
         name=model.name,
         max_batch_size=model.max_batch_size,
@@ -126,10 +126,10 @@ def _add_process(message: Any, parameters: Mapping[str, str]) -> None:
         message.parameters[name].string_value = value
 
 
-def _tensor(tensor: Tensor) -> dict[str, Any]:
+def _tensor(tensor: TensorSpec) -> dict[str, Any]:
     shape = {} if tensor.reshape is None else {"reshape": {"shape": tensor.reshape}}
     return {"name": tensor.name, "data_type": f"TYPE_{tensor.dtype}", "dims": tensor.dims, **shape}
 
 
-def _input_flags(tensor: Tensor) -> dict[str, bool]:
+def _input_flags(tensor: TensorSpec) -> dict[str, bool]:
     return {"optional": tensor.optional, "allow_ragged_batch": tensor.ragged}

@@ -1,7 +1,7 @@
-"""model.yaml: the arguments of `tensorrt_llm.LLM`, by upstream's keys; written by `ensemble.models`.
+"""model.yaml: the arguments of `tensorrt_llm.LLM`, by upstream's keys.
 
-Keys and what they mean: TorchLlmArgs and KvCacheConfig in tensorrt_llm/llmapi/llm_args.py (1.2). The file
-lies where NVIDIA's own llmapi model has it, and that model reads it too.
+The keys are those of TorchLlmArgs and KvCacheConfig in tensorrt_llm/llmapi/llm_args.py (1.2). NVIDIA's own
+llmapi model reads the file at the same place.
 """
 
 from typing import Any
@@ -14,9 +14,10 @@ FILE_NAME = "model.yaml"
 
 
 def text(manifest: Manifest, engine_dir: str) -> str:
-    """The file, for the engine in `engine_dir`, absolute or relative to the checkout.
+    """The file's content.
 
-    Prompts are read in chunks: unlike that, one of more than max_num_tokens would be refused.
+    engine_dir: absolute, or relative to the folder above the model repository.
+    Prompts are prefilled in chunks: without, TensorRT-LLM refuses a prompt longer than max_num_tokens.
     """
     limits, cache = manifest.limits, manifest.kv_cache
     arguments: dict[str, Any] = {
@@ -32,13 +33,13 @@ def text(manifest: Manifest, engine_dir: str) -> str:
             "free_gpu_memory_fraction": cache.memory_share,
             "dtype": "auto" if cache.quantization == "none" else cache.quantization,
         },
-        # Of Triton, not of LLM: NVIDIA's model asks for them here, config.pbtxt has them for ours.
+        # For NVIDIA's model only: ours has them in config.pbtxt.
         "triton_config": {"max_batch_size": 0, "decoupled": True},
     }
     return yaml.safe_dump(arguments, sort_keys=False, allow_unicode=True)
 
 
 def read(content: str) -> dict[str, Any]:
-    """What `LLM` is called with."""
+    """The arguments of `LLM` in the content of the file."""
     arguments: dict[str, Any] = yaml.safe_load(content)
     return {name: value for name, value in arguments.items() if name != "triton_config"}

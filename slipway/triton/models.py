@@ -1,4 +1,4 @@
-"""The Triton models of one built engine and how they are wired; written by `ensemble.repository`."""
+"""The Triton models of one built engine, and how their tensors are wired."""
 
 from dataclasses import replace
 
@@ -6,13 +6,13 @@ from slipway.contract.manifest import Manifest
 from slipway.contract.stage_names import engine_stage, postprocessing, preprocessing
 from slipway.text import tokenizer_info
 from slipway.triton import engine_folder, interface, llmapi_arguments, llmapi_interface
-from slipway.triton.config import Ensemble, Model, PythonModel, Step, TrtllmModel
-from slipway.triton.tensor import Tensor
+from slipway.triton.config import Ensemble, PythonModel, Step, TritonModel, TrtllmModel
+from slipway.triton.tensor_spec import TensorSpec
 from slipway.triton.trtllm_parameters import TrtllmParameters
 
-# tensorrt_llm is to find the packages it was installed with, in the image, before those of our own virtual
-# environment, which has other versions of some (docker/triton.Dockerfile); so are LLM's workers, to whose
-# path mpi4py only appends this one (_sync_set_data in mpi4py/futures/_core.py).
+# tensorrt_llm must find the packages of the image that it was installed with before those of our own virtual
+# environment, which has other versions of some (docker/triton.Dockerfile). So must LLM's workers: mpi4py only
+# appends this path to theirs (_sync_set_data in mpi4py/futures/_core.py), hence the variable.
 _IMAGE_FIRST = """import os
 import sys
 from pathlib import Path
@@ -21,8 +21,8 @@ sys.path.sort(key=lambda path: Path(path).is_relative_to(sys.prefix))
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
 """
 
-# Engine input by the preprocessing output that feeds it. Outputs that preprocessing leaves out (no end_id
-# known, say) are absent in the engine stage too.
+# Engine input by the preprocessing output that feeds it. An output that preprocessing omits, such as an
+# unknown end_id, is absent in the engine stage too.
 _PREPARED = {
     "INPUT_ID": "input_ids",
     "REQUEST_INPUT_LEN": "input_lengths",
@@ -61,10 +61,10 @@ _POSTPROCESSING_INPUTS = {
 _TEXT = {"OUTPUT": "text_output", "END_OF_SEQUENCE": "end_of_sequence"}
 
 
-def of_engine(manifest: Manifest, engine_dir: str) -> tuple[Model, ...]:
+def of_engine(manifest: Manifest, engine_dir: str) -> tuple[TritonModel, ...]:
     """The stages and, last, the ensemble; for target tensorrt-llm-llmapi one model that takes and gives text.
 
-    engine_dir: where the stages find the engine, absolute or relative to the checkout.
+    engine_dir: absolute, or relative to the folder above the model repository.
     """
     if manifest.target.runtime == "llmapi":
         return (_llmapi(manifest, engine_dir),)
@@ -114,15 +114,15 @@ def _llmapi(manifest: Manifest, engine_dir: str) -> PythonModel:
     )
 
 
-def _extras(manifest: Manifest) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Inputs and outputs that the engine stage has beside upstream's, by the same names as the ensemble."""
+def _extras(manifest: Manifest) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs beside upstream's, with the same names in the engine stage and the ensemble."""
     if manifest.target.compiled:
         return (), ()
     return interface.ONNX_INPUTS, interface.ONNX_OUTPUTS
 
 
-def _with_logits(manifest: Manifest, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The same, with the type that the logits of this engine have."""
+def _with_logits(manifest: Manifest, tensors: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The same tensors, with the type of this engine's logits."""
     if not manifest.target.compiled:
         return tensors
     logits = interface.LOGITS
@@ -162,8 +162,8 @@ def _compiled(manifest: Manifest, engine_dir: str) -> TrtllmParameters:
     )
 
 
-def _steps(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> tuple[Step, ...]:
-    """inputs, outputs: of the engine stage, beside upstream's."""
+def _steps(name: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> tuple[Step, ...]:
+    """inputs, outputs: those of the engine stage beside upstream's."""
     prepared = {stage: f"_{stage}" for stage in _PREPARED}
     wired = {engine: f"_{stage}" for stage, engine in _PREPARED.items()}
     offered = {tensor.name for tensor in interface.ENSEMBLE_INPUTS}

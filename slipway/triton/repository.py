@@ -51,7 +51,7 @@ def compiled_engines(repository: Path) -> list[Manifest]:
     return found
 
 
-def _write(model: config.Model, directory: Path) -> None:
+def _write(model: config.TritonModel, directory: Path) -> None:
     version = directory / "1"  # Triton wants a version folder even of an ensemble, where it stays empty.
     version.mkdir(parents=True)
     (directory / "config.pbtxt").write_text(config.text(model), encoding="utf-8")

@@ -1,39 +1,41 @@
-"""The parameters of TensorRT-LLM's engine model, each with a reason; filled in by `ensemble.models`.
+"""The parameters of TensorRT-LLM's engine model, each with the reason for its value.
 
-All of the template of 1.2 are here (NVIDIA/TensorRT-LLM, triton_backend/all_models/inflight_batcher_llm/
-tensorrt_llm/config.pbtxt). What reads them, with its own defaults: model_state.cc and
-model_instance_state.cc in triton_backend/inflight_batcher_llm/src.
+These are all parameters of the template of 1.2 (NVIDIA/TensorRT-LLM, triton_backend/all_models/
+inflight_batcher_llm/tensorrt_llm/config.pbtxt). model_state.cc and model_instance_state.cc in
+triton_backend/inflight_batcher_llm/src read them, with defaults of their own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
-_ONE_BEAM = "engines are built for one beam, and nothing here asks for more"
+_ONE_BEAM = "engines are built for one beam"
 _NO_ENCODER = "the models here have a decoder only"
 _NO_DRAFTS = "engines are built without draft tokens"
 _NO_LORA = "engines have no adapters: they are merged into the weights before"
 _AS_UPSTREAM = "upstream's default, and no reason to leave it"
-_PLACED = "upstream takes the first GPUs, one for each rank, unless it is told"
+_PLACED = "upstream takes the first GPUs, one for each rank, unless this names others"
 
 Value = str | int | float | bool | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrtllmParameters:
-    """By upstream's names and types, each annotated with why it is what it is.
+    """By upstream's names and types, each annotated with the reason for its value.
 
-    None is left out, where the C++ code then does what the reason says. It reads tokenizer_dir,
-    guided_decoding_backend and xgrammar_tokenizer_info_path without a default: those must be written.
+    A None is not written; the C++ code then does what the reason says. It reads tokenizer_dir,
+    guided_decoding_backend and xgrammar_tokenizer_info_path without a default, so those must be written.
     """
 
     gpt_model_path: Annotated[str, "where the engine is"]
     xgrammar_tokenizer_info_path: Annotated[
-        str, "without this file grammars are ignored, and nobody is told (`text.tokenizer_info`)"
+        str, "without this file the C++ backend ignores grammars silently"
     ]
     kv_cache_free_gpu_mem_fraction: Annotated[float, "the recipe's kv_cache.memory_share"]
-    enable_kv_cache_reuse: Annotated[bool, "a prompt's known beginning is not read again, if chunks can be"]
-    enable_chunked_context: Annotated[bool, "long prompts do not hold up running answers, if chunks can be"]
+    enable_kv_cache_reuse: Annotated[bool, "a cached prefix is not prefilled again; needs chunked prompts"]
+    enable_chunked_context: Annotated[
+        bool, "long prompts do not hold up running answers; where prompts can be chunked"
+    ]
     guided_decoding_backend: Annotated[str, "the only one that the C++ backend has"] = "xgrammar"
     tokenizer_dir: Annotated[str, "the C++ backend reads it and does nothing with it"] = ""
     max_beam_width: Annotated[int, _ONE_BEAM] = 1
@@ -79,12 +81,12 @@ class TrtllmParameters:
     gpu_weights_percent: Annotated[float | None, "all weights stay on the GPU"] = None
     enable_context_fmha_fp32_acc: Annotated[bool | None, _AS_UPSTREAM] = None
     multi_block_mode: Annotated[bool | None, _AS_UPSTREAM] = None
-    cuda_graph_mode: Annotated[bool | None, "off: not measured here"] = None
+    cuda_graph_mode: Annotated[bool | None, "off: not measured yet"] = None
     cuda_graph_cache_size: Annotated[int | None, "belongs to CUDA graphs"] = None
     speculative_decoding_fast_logits: Annotated[bool | None, _NO_DRAFTS] = None
 
     def texts(self) -> dict[str, str]:
-        """As config.pbtxt has them: text by name, in upstream's spelling."""
+        """Text by name, in upstream's spelling, for config.pbtxt."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: _text(value) for name, value in given.items() if value is not None}
 

@@ -15,7 +15,7 @@ from slipway.contract.target import TARGETS
 from slipway.triton import config, interface, llmapi_arguments, llmapi_interface, models
 from slipway.triton.config import Ensemble, PythonModel
 from slipway.triton.repository import write_repository
-from slipway.triton.tensor import Tensor
+from slipway.triton.tensor_spec import TensorSpec
 
 TENSORS = GOLDEN / "triton_tensors.txt"
 
@@ -29,10 +29,10 @@ def parsed(model: PythonModel | Ensemble) -> Any:
     return text_format.Parse(config.text(model), model_config_pb2.ModelConfig())
 
 
-def read_back(tensor: Any) -> Tensor:
+def read_back(tensor: Any) -> TensorSpec:
     dtype = model_config_pb2.DataType.Name(tensor.data_type).removeprefix("TYPE_")
     is_input = hasattr(tensor, "optional")
-    return Tensor(
+    return TensorSpec(
         tensor.name,
         dtype,
         tuple(tensor.dims),
@@ -108,7 +108,7 @@ def golden(model: str, kind: str) -> dict[str, tuple[str, str, frozenset[str]]]:
     }
 
 
-def described(tensor: Tensor, dtype: str) -> tuple[str, str, frozenset[str]]:
+def described(tensor: TensorSpec, dtype: str) -> tuple[str, str, frozenset[str]]:
     flags = {"optional": tensor.optional, "ragged": tensor.ragged, "reshape[]": tensor.reshape == ()}
     return (
         "*" if dtype == "*" else tensor.dtype,
@@ -128,12 +128,14 @@ def described(tensor: Tensor, dtype: str) -> tuple[str, str, frozenset[str]]:
         ("llmapi", "output", llmapi_interface.OUTPUTS),
     ],
 )
-def test_the_tensors_are_those_of_tensorrt_llm(model: str, kind: str, tensors: tuple[Tensor, ...]) -> None:
+def test_the_tensors_are_those_of_tensorrt_llm(
+    model: str, kind: str, tensors: tuple[TensorSpec, ...]
+) -> None:
     expected = golden(model, kind)
     assert {tensor.name: described(tensor, expected[tensor.name][0]) for tensor in tensors} == expected
 
 
-def names(tensors: tuple[Tensor, ...]) -> list[str]:
+def names(tensors: tuple[TensorSpec, ...]) -> list[str]:
     return [tensor.name for tensor in tensors]
 
 

@@ -221,7 +221,7 @@ def test_a_request_is_stopped_by_its_id(triton: Triton) -> None:
 @pytest.mark.parametrize(
     ("tensor", "value", "words"),
     [
-        ("sampling_param_seed", np.array([1], np.uint64), "takes it and does nothing"),
+        ("sampling_param_seed", np.array([1], np.uint64), "ignores it"),
         ("sampling_param_max_tokens", np.array([9000], np.int32), "ask for fewer"),
         ("sampling_param_top_p", np.array([1.5], np.float32), "between 0 and 1"),
         ("return_cumulative_logprob", np.array([True]), "not reported"),

@@ -15,7 +15,7 @@ from slipway.contract.errors import InvalidRequest, SlipwayError
 from slipway.contract.generation import Delta
 from slipway.contract.manifest import Manifest
 from slipway.triton import engine_folder, interface
-from slipway.triton.stages import answer, answers, engine, stage
+from slipway.triton.stages import engine, running_answers, stage, token_answer
 from slipway.triton.stages.request import Array, EngineRequest
 
 _GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
@@ -37,10 +37,10 @@ _OTHER_METRICS: Mapping[str, Array] = {
 _OUTPUTS = {tensor.name for tensor in interface.ENGINE_OUTPUTS}
 
 # cancellation_check_period_ms
-answers._LOOK_EVERY_S = 0.1
+running_answers._LOOK_EVERY_S = 0.1
 
 
-class _Answer(answer.Answer):
+class _Answer(token_answer.TokenAnswer):
     """Each response has the log-probabilities of all tokens so far; a cancelled one ends with nothing.
 
     Upstream's outputs are all there are.
@@ -71,15 +71,15 @@ def _refuse(sender: Any, error: SlipwayError) -> None:
     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
-class _Answers(answers.Answers):
+class _Answers(running_answers.RunningAnswers):
     """Requests go by the client's id, and the latest of equal ones is kept."""
 
     def _named(self, request_id: str) -> list[str]:
         return [name for name, (client_id, _, _) in self._open.items() if client_id == request_id][-1:]
 
 
-engine.Answer = _Answer  # type: ignore[misc]
-engine.Answers = _Answers  # type: ignore[misc]
+engine.TokenAnswer = _Answer  # type: ignore[misc]
+engine.RunningAnswers = _Answers  # type: ignore[misc]
 stage.refuse = _refuse
 
 

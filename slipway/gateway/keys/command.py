@@ -80,4 +80,6 @@ def revoke(name: Name, file: File = Path("keys.yaml")) -> None:
 
 def _permissions(entry: "KeyEntry") -> list[str]:
     values = entry.model_dump(exclude={"sha256"}, exclude_defaults=True)
-    return [f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in values.items()]
+    return [
+        f"{name}={','.join(value) if isinstance(value, list) else value}" for name, value in values.items()
+    ]

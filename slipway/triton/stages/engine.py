@@ -1,8 +1,8 @@
-"""The engine stage: token ids to token ids, by `runtime` in a process of its own; loaded by Triton.
+"""The engine stage: token ids to token ids, by an engine in a process of its own.
 
 It takes the tensors of TensorRT-LLM's own engine model, so either can stand between the other two stages.
-Triton never starts a stage again whose process died (2.51), so the engine is a child of this one, which
-`runtime.process` watches and replaces.
+Triton 2.51 does not start a stage again when its process died. So the engine is a child process of the stage,
+and is started again when it dies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from slipway.contract.manifest import Manifest
 from slipway.runtime.worker.process import EngineProcess
 from slipway.triton import engine_folder
 from slipway.triton.stages import stage
-from slipway.triton.stages.answer import Answer
-from slipway.triton.stages.answers import Answers
 from slipway.triton.stages.gauges import Gauges
 from slipway.triton.stages.request import Array, EngineRequest, parse, wants_stop
+from slipway.triton.stages.running_answers import RunningAnswers
+from slipway.triton.stages.token_answer import TokenAnswer
 
 
 class TritonPythonModel:
@@ -28,23 +28,23 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the engine; a refused one makes the model unavailable, with its sentence as the reason."""
         directory = engine_folder.of_stage(args)
-        self._answers = Answers(lambda name: self._engine.cancel(name))
+        self._answers = RunningAnswers(lambda name: self._engine.cancel(name))
         self._engine = self._answers.wait_for(EngineProcess.start(directory))
         manifest = Manifest.read(directory)
         self._eos_token_ids = manifest.eos_token_ids
         self._gauges = Gauges(manifest.name)
 
     def execute(self, requests: Sequence[Any]) -> None:
-        """Hand the requests to the engine and return; the answers go out as they come."""
+        """Submit the requests to the engine and return; the answers are sent as they come."""
         stage.accept_each(requests, self._accept)
 
     def finalize(self) -> None:
-        """Stop the engine: whatever still runs ends as cancelled, and hears so before this returns."""
+        """Stop the engine. Running answers end as cancelled, and are sent before this returns."""
         self._answers.finish(self._engine.close())
 
     def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
         if wants_stop(tensors):
-            # A gateway that asks whether this stage is ready hears it so (`gateway.backends.triton`).
+            # A gateway sends a stop for no request to learn whether the engine is ready.
             self._engine.check()
             self._answers.stop(request_id)
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
@@ -56,7 +56,7 @@ class TritonPythonModel:
         self._answers.begin(str(arrived), request_id, sender, self._answer(arrived, request, sender))
 
     async def _answer(self, arrived: int, request: EngineRequest, sender: Any) -> None:
-        answer = Answer(arrived, request)
+        answer = TokenAnswer(arrived, request)
         tokens = self._engine.generate(str(arrived), request.prompt_token_ids, request.sampling)
         try:
             async with aclosing(tokens) as deltas:

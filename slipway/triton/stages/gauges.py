@@ -1,4 +1,4 @@
-"""The engine's own counts on Triton's metrics port; kept by `ensemble.engine`."""
+"""The engine's own counts on Triton's metrics port."""
 
 import triton_python_backend_utils as pb_utils
 
@@ -13,7 +13,7 @@ _COUNTERS = {
 _MEANING = {
     "running": "Requests running in the engine",
     "waiting": "Requests waiting in the engine",
-    "generated_tokens": "Tokens generated, read by their clients or not",
+    "generated_tokens": "Tokens generated, whether clients read them or not",
     "draft_tokens": "Tokens guessed ahead of the model",
     "accepted_tokens": "Guessed tokens that were right",
 }
@@ -23,14 +23,14 @@ class Gauges:
     """The gauges and counters above, labelled with the model."""
 
     def __init__(self, model: str) -> None:
-        # A family must outlive its metrics, or Triton forgets them.
+        # A family must outlive its metrics, or Triton drops them.
         self._families = {
             figure: pb_utils.MetricFamily(
                 name=name,
                 description=_MEANING[figure],
                 kind=pb_utils.MetricFamily.GAUGE if figure in _GAUGES else pb_utils.MetricFamily.COUNTER,
             )
-            # The counters first: whoever sees a slot free finds its tokens counted.
+            # The counters first, so that the tokens of a slot are counted before it shows as free.
             for figure, name in (_COUNTERS | _GAUGES).items()
         }
         self._metrics = {
@@ -39,7 +39,7 @@ class Gauges:
         self._shown = dict.fromkeys(self._metrics, 0)
 
     def show(self, stats: EngineStats) -> None:
-        """Set what changed (each is a call into Triton)."""
+        """Set the figures that changed: each is a call into Triton."""
         for figure, metric in self._metrics.items():
             value, shown = getattr(stats, figure), self._shown[figure]
             if value == shown:

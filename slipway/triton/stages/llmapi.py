@@ -1,7 +1,7 @@
-"""The model of an engine for TensorRT-LLM's PyTorch backend: text to text; loaded by Triton.
+"""The model of an engine for TensorRT-LLM's PyTorch backend: text to text.
 
-It takes the tensors of NVIDIA's own llmapi model and runs the same `tensorrt_llm.LLM`. Text and tokens are
-converted here, so that they are those of every other backend, and only ids go in and out of the engine.
+It takes the tensors of NVIDIA's own llmapi model and runs the same `tensorrt_llm.LLM`. The engine gets and
+gives token ids; the tokenizer is Slipway's, as for every other target.
 """
 
 import os
@@ -18,15 +18,15 @@ from slipway.runtime.stats import EngineStats
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton import engine_folder, llmapi_arguments
 from slipway.triton.stages import stage
-from slipway.triton.stages.answers import Answers
 from slipway.triton.stages.gauges import Gauges
 from slipway.triton.stages.llmapi_answer import TextAnswer
 from slipway.triton.stages.llmapi_request import TextRequest, parse
 from slipway.triton.stages.request import Array, wants_stop
+from slipway.triton.stages.running_answers import RunningAnswers
 
-# What mpirun sets for each process that it starts. Under it (`deploy.process_groups`) LLM's workers, which it
-# starts by MPI too, would take themselves for ranks of Triton's.
-_OF_MPIRUN = re.compile(
+# Variables that mpirun sets for each process. If mpirun started Triton, the workers of LLM, started by MPI
+# too, would inherit them and take themselves for ranks of Triton's.
+_MPIRUN_VARIABLE = re.compile(
     r"OMPI_(COMM_WORLD|UNIVERSE|FIRST|APP|MCA_orte)_|ORTE_|PMI_"
     r"|PMIX_(RANK|NAMESPACE|SERVER|SYSTEM|SECURITY|GDS|BFROPS|PTL)"
 )
@@ -40,7 +40,7 @@ class TritonPythonModel:
         directory = engine_folder.of_stage(args)
         manifest = open_engine(directory)
         _prepare_environment(manifest)
-        # Not before: importing it opens the GPUs that CUDA_VISIBLE_DEVICES names.
+        # After the environment is set: the import opens the GPUs that CUDA_VISIBLE_DEVICES names.
         from tensorrt_llm import LLM, SamplingParams
 
         written = Path(args["model_repository"]) / args["model_version"] / llmapi_arguments.FILE_NAME
@@ -51,15 +51,15 @@ class TritonPythonModel:
         self._manifest = manifest
         self._tokenizer = Tokenizer.load(directory)
         self._gauges = Gauges(manifest.name)
-        self._running: dict[str, Any] = {}  # LLM's answers by name; touched in the loop alone
-        self._answers = Answers(self._cancel)
+        self._running: dict[str, Any] = {}  # LLM's results by name; used in the loop only
+        self._answers = RunningAnswers(self._cancel)
 
     def execute(self, requests: Sequence[Any]) -> None:
-        """Hand the requests to the engine and return; the answers go out as they come."""
+        """Submit the requests to the engine and return; the answers are sent as they come."""
         stage.accept_each(requests, self._accept)
 
     def finalize(self) -> None:
-        """End what still runs, which hears so, and let go of the GPUs."""
+        """Cancel the running answers, whose clients get an end, and free the GPUs."""
         self._answers.finish(self._cancel_all())
         self._llm.shutdown()
 
@@ -75,7 +75,7 @@ class TritonPythonModel:
     async def _answer(self, name: str, asked: TextRequest, sender: Any) -> None:
         answer = TextAnswer(asked, self._tokenizer, self._manifest.eos_token_ids)
         try:
-            # In steps also for one response, so that a stop string ends the generation where it is.
+            # Streamed also for one response, so that a stop string ends the generation.
             result = self._llm.generate_async(asked.prompt_token_ids, self._sampling(asked), streaming=True)
             self._running[name] = result
             self._show()
@@ -91,8 +91,8 @@ class TritonPythonModel:
                     return
                 if outputs:
                     sender.send(stage.response(**outputs))
-            raise EngineFailed("it ended the answer without saying why")
-        except Exception as error:  # noqa: BLE001 - LLM's errors have no class in common, and a client waits
+            raise EngineFailed("it ended the answer without a reason")
+        except Exception as error:  # noqa: BLE001 - LLM's errors have no common class, and a client waits
             pb_utils.Logger.log_error(f"{self._manifest.name}: {error!r}")
             stage.refuse(sender, EngineFailed(f"TensorRT-LLM failed: {error}"))
         finally:
@@ -100,7 +100,7 @@ class TritonPythonModel:
             self._show()
 
     def _sampling(self, asked: TextRequest) -> Any:
-        """The engine's own ends: LLM would look for them in a tokenizer, and take one."""
+        """With the end-of-sequence ids of the engine: LLM would take the one of a tokenizer."""
         end, *others = self._manifest.eos_token_ids
         return self._sampling_params(
             **asked.sampling, end_id=end, stop_token_ids=others or None, detokenize=False
@@ -115,14 +115,14 @@ class TritonPythonModel:
             result.abort()
 
     def _show(self) -> None:
-        """LLM does not say which of them wait for a place in its batch."""
+        """All of them as running: LLM does not report which wait for a place in its batch."""
         slots = self._manifest.limits.max_batch_size
         self._gauges.show(EngineStats(running=len(self._running), waiting=0, slots=slots))
 
 
 def _prepare_environment(manifest: Manifest) -> None:
-    """For LLM's workers, which inherit it, one for each GPU."""
-    for name in [name for name in os.environ if _OF_MPIRUN.match(name)]:
+    """Set it for LLM's workers, which inherit it, one for each GPU."""
+    for name in [name for name in os.environ if _MPIRUN_VARIABLE.match(name)]:
         del os.environ[name]
     if manifest.parallel.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, manifest.parallel.gpus))

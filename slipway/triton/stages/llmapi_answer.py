@@ -1,4 +1,4 @@
-"""One answer of the llmapi stage: tokens to the text so far, as output tensors; used by `ensemble.llmapi`."""
+"""One answer of the llmapi stage: its tokens as the text so far, in output tensors."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from slipway.text.tokenizer import Tokenizer
 from slipway.triton.stages.llmapi_request import TextRequest
 from slipway.triton.stages.request import Array
 
-# What upstream's model says until an answer ends.
+# Upstream's finish reason until an answer ends.
 _NOT_YET = "None"
 
 
 class TextAnswer:
-    """What one request has been answered so far.
+    """The answer to one request so far.
 
-    The text is made here, not by TensorRT-LLM, whose stop strings are token sequences that a text can hold
-    in other tokens, and whose detokenizer is another than that of every other backend.
+    TensorRT-LLM does not make the text: its stop strings are token sequences, which miss the same text in
+    other tokens, and its detokenizer differs from that of the other targets.
     """
 
     def __init__(self, request: TextRequest, tokenizer: Tokenizer, eos_token_ids: Sequence[int]) -> None:
@@ -31,10 +31,11 @@ class TextAnswer:
         self.finish_reason: str | None = None
 
     def add(self, token_ids: Sequence[int], finish_reason: str | None) -> dict[str, Array]:
-        """The response that this step causes, as output tensors by name; empty where it causes none.
+        """The response after this step, as output tensors by name; empty where there is none.
 
-        token_ids: all of the answer so far. Of the ids that end a sequence LLM leaves in the first one, and,
-        in the place of the last token, the others, which it then calls "length". None has text or is counted.
+        token_ids: all of the answer so far. The last may be an end-of-sequence id, which has no text and does
+            not count. With one other than the first, LLM's finish reason is "length" when it is the last
+            token that fits.
         """
         if token_ids and token_ids[-1] in self._eos_token_ids:
             token_ids, finish_reason = token_ids[:-1], "stop"

@@ -1,7 +1,7 @@
-"""What a request asks of the llmapi stage: its tensors, parsed once; called by `ensemble.llmapi`.
+"""A request to the llmapi stage, parsed from its tensors.
 
 Meanings and defaults are those of TensorRT-LLM's llmapi model (triton_backend/all_models/llmapi) and of its
-SamplingParams. What its PyTorch backend takes and does not do is refused here, not taken in silence.
+SamplingParams. Parameters that its PyTorch backend accepts and ignores are refused here.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,10 +26,10 @@ _SAMPLING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class TextRequest:
-    """One prompt for `tensorrt_llm.LLM` and how its answer is to be sent.
+    """One prompt for `tensorrt_llm.LLM`, and how to send its answer.
 
-    sampling: arguments of its SamplingParams. stop: strings that end the answer and are no part of it.
-    streaming: a response per step, else one. finish_reason: say in each why the answer ended.
+    sampling: arguments of its SamplingParams. stop: strings that end the answer and are not part of it.
+    streaming: one response per step, else one in all. finish_reason: whether responses carry it.
     """
 
     prompt_token_ids: list[int]
@@ -39,13 +39,16 @@ class TextRequest:
     finish_reason: bool
 
 
-_NO_PENALTIES = "TorchSampler of TensorRT-LLM 1.2 takes it and does nothing; leave it out"
-# Inputs that ask for what is not done: when they do, and what the sentence says.
+_NO_PENALTIES = "TorchSampler of TensorRT-LLM 1.2 ignores it; leave it out"
+# Inputs that this stage does not support: whether a value asks for it, and the advice in the error.
 REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "sampling_param_frequency_penalty": (lambda value: value != 0, _NO_PENALTIES),
     "sampling_param_presence_penalty": (lambda value: value != 0, _NO_PENALTIES),
     "sampling_param_seed": (lambda _: True, _NO_PENALTIES),
-    "sampling_param_best_of": (lambda value: value != 1, "send so many requests; they run in one batch"),
+    "sampling_param_best_of": (
+        lambda value: value != 1,
+        "send one request for each answer; they run in one batch",
+    ),
     "sampling_param_exclude_input_from_output": (
         lambda value: not value,
         "text_output is the answer alone; leave it out",
@@ -59,8 +62,8 @@ REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 def parse(tensors: Mapping[str, Array], tokenizer: Tokenizer, limits: Limits) -> TextRequest:
     """Read the stage's inputs, which have no batch dimension.
 
-    The prompt may begin with BOS or not; the engine gets it once. Raises InvalidRequest that names the
-    tensor, its value and what is possible.
+    The engine gets BOS once, whether the prompt begins with it or not. Raises InvalidRequest that names the
+    tensor, its value and the values that are allowed.
     """
     for name, (asks, advice) in REFUSED.items():
         value = scalar(tensors, name, None)
@@ -82,7 +85,7 @@ def parse(tensors: Mapping[str, Array], tokenizer: Tokenizer, limits: Limits) ->
 
 
 def _sampling(tensors: Mapping[str, Array]) -> dict[str, Any]:
-    """Only what is given, because without any of it the answer is greedy."""
+    """Only the parameters that are given: without any of them the answer is greedy."""
     given = {name: scalar(tensors, f"sampling_param_{name}", None) for name in _SAMPLING}
     sampling = {name: value for name, value in given.items() if value is not None}
     for name, value in sampling.items():

@@ -1,4 +1,4 @@
-"""The last stage: token ids to text, whole characters only; loaded by Triton."""
+"""The last stage: token ids to text, in whole characters."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,14 @@ from slipway.triton import engine_folder
 from slipway.triton.stages import stage
 from slipway.triton.stages.streams import Streams
 
-# How often to look whether a stream's client left: asking Triton costs more than all else that is done here.
+# How often to check whether a stream's client left: asking Triton costs more than the rest of this stage.
 _LOOK_EVERY_S = 0.25
 
 
 class TritonPythonModel:
-    """One tokenizer, and a detokenizer for each running stream. One instance only: the responses of a stream
-    come in order, to the state that they need.
+    """One tokenizer, and a detokenizer for each running stream.
+
+    There is one instance only, so that the responses of a stream reach its detokenizer, in order.
     """
 
     def initialize(self, args: Mapping[str, str]) -> None:
@@ -31,9 +32,9 @@ class TritonPythonModel:
         self._compiled = manifest.target.compiled
         self._eos_token_ids = frozenset(manifest.eos_token_ids)
         self._streams = Streams(Tokenizer.load(directory))
-        self._left: set[int] = set()  # streams told to stop, until they do
-        self._looked: set[int] = set()  # streams whose client was there since
-        self._looked_since = time.monotonic()
+        self._left: set[int] = set()  # streams that got a stop and still run
+        self._checked: set[int] = set()  # streams that were checked in this interval
+        self._checked_since = time.monotonic()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response per request: the text of its tokens, [beams] as upstream has it."""
@@ -50,26 +51,26 @@ class TritonPythonModel:
         elif stream not in self._left and self._has_left(stream, request):
             self._left.add(stream)
             self._stop(request.request_id() if self._compiled else str(stream))
-        # Anywhere else its client lifted it.
+        # Elsewhere in the answer it is an ordinary token: the client set ignore_eos.
         ended = last and bool(ids) and ids[-1] in self._eos_token_ids
         text = self._streams.push(stream, ids[:-1] if ended else ids, last)
         return stage.response(OUTPUT=stage.strings(text), END_OF_SEQUENCE=np.array([[ended]]))
 
     def _has_left(self, stream: int, request: Any) -> bool:
         now = time.monotonic()
-        if now - self._looked_since > _LOOK_EVERY_S:
-            self._looked.clear()
-            self._looked_since = now
-        if stream in self._looked:
+        if now - self._checked_since > _LOOK_EVERY_S:
+            self._checked.clear()
+            self._checked_since = now
+        if stream in self._checked:
             return False
-        self._looked.add(stream)
+        self._checked.add(stream)
         left: bool = request.is_cancelled()
         return left
 
     def _stop(self, request_id: str) -> None:
-        """Tell the engine stage that the client left: Triton says so here, but not there.
+        """Tell the engine stage that the client left, which Triton tells this stage only.
 
-        NVIDIA's engine model knows requests by the client's id alone; one without goes on to its end.
+        NVIDIA's engine model knows requests by the client's id. A request without one runs to its end.
         """
         if not request_id:
             return
@@ -83,6 +84,6 @@ class TritonPythonModel:
                 pb_utils.Tensor("stop", np.array([[True]])),
             ],
         ).exec(decoupled=True)
-        # Triton's stub can lock itself up when it has to clean up after responses that nobody read (2.51).
+        # Read all responses: the stub of Triton 2.51 can deadlock when it cleans up after unread ones.
         for _ in responses:
             pass

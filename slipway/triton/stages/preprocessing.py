@@ -1,4 +1,4 @@
-"""The first stage: prompt text to token ids; loaded by Triton from the repository that `build` wrote."""
+"""The first stage: prompt text to token ids."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from slipway.triton.stages.prompt import prepare
 
 
 class TritonPythonModel:
-    """One tokenizer; every request is on its own."""
+    """One tokenizer; requests are independent."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
         directory = engine_folder.of_stage(args)
-        # NVIDIA's engine model holds nothing against the manifest; this stage does it for both.
+        # NVIDIA's engine model does not check the manifest; this stage checks it for both.
         compiled = Manifest.read(directory).target.compiled
         self._manifest = open_engine(directory, None if compiled else FILES)
         self._tokenizer = Tokenizer.load(directory)

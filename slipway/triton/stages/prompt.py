@@ -1,4 +1,4 @@
-"""What a request asks of preprocessing: text to the tensors of the engine stage; called by that stage."""
+"""A request to preprocessing: its text as the tensors of the engine stage."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from slipway.triton.stages.request import Array, decoded
 
 
 def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manifest) -> dict[str, Array]:
-    """Tensors of preprocessing's inputs to those of its outputs, each with its batch dimension of one.
+    """The outputs of preprocessing for its inputs, each with a batch dimension of one.
 
-    Without END_ID the engine's first own end-of-sequence id is given. Our engine stage then ends at any of
-    its own; NVIDIA's knows one, so there the others become stop words. Raises InvalidRequest that names the
-    tensor as a client of the ensemble knows it.
+    Without END_ID, the first end-of-sequence id of the engine is passed on. Our engine stage then ends at any
+    of the engine's ids. NVIDIA's model takes one, so there the others become stop words. Raises
+    InvalidRequest that names the tensor as a client of the ensemble knows it.
     """
     if any(tensors.get("DECODER_QUERY", np.array([])).ravel().tolist()):
         raise InvalidRequest(
@@ -43,7 +43,7 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
         outputs["EMBEDDING_BIAS"] = _dense(bias, manifest)
     if "PAD_ID" in tensors:
         outputs["OUT_PAD_ID"] = tensors["PAD_ID"]
-    # Asked for or not: postprocessing tells streams apart by them.
+    # Always: postprocessing needs the arrival time to know the stream.
     outputs["RETURN_PERF_METRICS"] = np.array([[True]])
     return outputs
 
@@ -59,7 +59,7 @@ def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer) -> list[int]
     given: list[int] = _values(tensors, "PROMPT_TOKEN_IDS")
     if given and text:
         raise InvalidRequest(
-            "text_input and prompt_token_ids both say what the prompt is; leave text_input empty.",
+            "text_input and prompt_token_ids both give a prompt; leave text_input empty.",
             "prompt_token_ids",
         )
     ids = given or tokenizer.encode(text)
@@ -71,7 +71,7 @@ def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer) -> list[int]
 def _bias(
     tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manifest
 ) -> list[tuple[Sequence[int], float]]:
-    """What is added to the logits of which tokens; a word's weight to each of its tokens, as upstream."""
+    """Token ids, and what to add to their logits. As upstream, each token of a word gets its weight."""
     words_, weights = _values(tensors, "EMBEDDING_BIAS_WORDS"), _values(tensors, "EMBEDDING_BIAS_WEIGHTS")
     _check_pairs("embedding_bias_words", len(words_), "embedding_bias_weights", len(weights))
     ids, values = _values(tensors, "LOGIT_BIAS_IDS"), _values(tensors, "LOGIT_BIAS_VALUES")
@@ -95,7 +95,7 @@ def _check_pairs(names: str, count: int, values: str, others: int) -> None:
 def _dense(bias: Sequence[tuple[Sequence[int], float]], manifest: Manifest) -> Array:
     """float32 [1, vocab_size].
 
-    The C++ backend casts it to the type of the logits, and takes no other length (getEmbeddingBias and its
+    The C++ backend casts it to the type of the logits, and refuses any other length (getEmbeddingBias and its
     caller in cpp/tensorrt_llm/batch_manager/createNewDecoderRequests.cpp).
     """
     dense = np.zeros((1, manifest.vocab_size), np.float32)
@@ -109,13 +109,13 @@ def _values(tensors: Mapping[str, Array], name: str) -> list[Any]:
 
 
 def _other_ends(tensors: Mapping[str, Array], manifest: Manifest) -> list[list[int]]:
-    """The engine's own end-of-sequence ids beside the one in END_ID; none where that is not its own."""
+    """The engine's end-of-sequence ids other than END_ID; none where END_ID is not one of them."""
     ends = manifest.eos_token_ids
     given = int(tensors["END_ID"].item()) if "END_ID" in tensors else next(iter(ends), None)
     return [[end] for end in ends if end != given] if given in ends else []
 
 
 def _word_ids(tensors: Mapping[str, Array], name: str, client: str, tokenizer: Tokenizer) -> list[list[int]]:
-    # Words stand inside an answer, so nothing that opens a text (BOS) belongs to them.
+    # Words stand inside an answer, so they get no BOS.
     given = _values(tensors, name)
     return [tokenizer.encoder.encode(decoded(word, client), add_special_tokens=False).ids for word in given]

@@ -1,10 +1,10 @@
-"""What a request asks of the engine stage: its tensors, parsed once; called by `ensemble.engine`.
+"""A request to the engine stage, parsed from its tensors.
 
 Meanings and defaults are TensorRT-LLM's (triton_backend/inflight_batcher_llm/src/utils.cc and
-cpp/tensorrt_llm/layers/defaultDecodingParams.h) but for two. The seed: upstream's is 0 when none is given, so
-that every answer comes out the same; here each request draws one. Penalties: upstream counts the prompt for
-presence and frequency too, and applies all three after the temperature
-(cpp/tensorrt_llm/kernels/penaltyKernels.cu); here they mean what OpenAI's API and `SamplingParams` say.
+cpp/tensorrt_llm/layers/defaultDecodingParams.h), with two exceptions:
+- The seed. Upstream's default is 0, so every answer is the same; here each request draws its own.
+- Penalties. Upstream counts the prompt for presence and frequency too, and applies all three after the
+  temperature (cpp/tensorrt_llm/kernels/penaltyKernels.cu). Here they mean what OpenAI's API says.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,12 +31,12 @@ _GUIDE_TYPES: Mapping[str, GrammarKind] = {
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One prompt for `runtime` and how its answer is to be sent.
+    """One prompt for the engine, and how to send its answer.
 
     streaming: one response per step, else one with the whole answer.
-    echo: a whole answer begins with the prompt (upstream's `exclude_input_in_output` unset).
+    echo: begin a whole answer with the prompt (upstream's `exclude_input_in_output` unset).
     count_input, count_output: report num_input_tokens, num_output_tokens.
-    times: report when the request arrived and when its tokens came.
+    times: report the arrival of the request and the times of its tokens.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -56,7 +56,7 @@ def _given(value: Array) -> bool:
     return value.size > 0
 
 
-# Inputs that would change the answer in a way this engine cannot, and when they would.
+# Inputs that this engine does not support, and whether a value would change the answer.
 REFUSED: Mapping[str, Callable[[Array], bool]] = {
     "num_return_sequences": _not(1),
     "beam_width": _not(1),
@@ -77,8 +77,8 @@ REFUSED: Mapping[str, Callable[[Array], bool]] = {
     "context_phase_params": _given,
 }
 
-# Inputs without effect on the one answer of a decoder: they belong to beams, padding, encoders or refused
-# inputs above, or only say how long to keep cached blocks and how to guess ahead.
+# Inputs without effect on the single answer of a decoder. They belong to beams, padding, encoders or the
+# refused inputs above, or they tune the KV cache and speculation.
 WITHOUT_EFFECT = frozenset(
     {
         "pad_id",
@@ -107,11 +107,11 @@ WITHOUT_EFFECT = frozenset(
 
 
 def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> EngineRequest:
-    """Read the engine stage's inputs, each with its batch dimension of one.
+    """Read the engine stage's inputs, each with a batch dimension of one.
 
     eos_token_ids: the engine's own. An `end_id` among them stands for all of them, because upstream's
-        interface has room for one; -1 means that nothing but the length ends the answer.
-    Raises InvalidRequest that names the tensor, its value and what is possible.
+        interface takes one; -1 means that only the length ends the answer.
+    Raises InvalidRequest that names the tensor, its value and the values that are allowed.
     """
     prompt = _prompt(tensors)
     for name, asks in REFUSED.items():
@@ -155,7 +155,7 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
 
 
 def wants_stop(tensors: Mapping[str, Array]) -> bool:
-    """Whether this request is about ending another one, the one with its id."""
+    """Whether this request ends another one, the one with its id."""
     return bool(scalar(tensors, "stop", False))
 
 
@@ -209,7 +209,7 @@ def _sampling(tensors: Mapping[str, Array]) -> tuple[int, float, float]:
 
 
 def _logit_bias(tensors: Mapping[str, Array]) -> tuple[tuple[int, float], ...]:
-    """What `embedding_bias`, one number for each token of the vocabulary, adds to which."""
+    """Token ids and values, from `embedding_bias`: one number for each token of the vocabulary."""
     if "embedding_bias" not in tensors:
         return ()
     bias = tensors["embedding_bias"].ravel()
@@ -218,7 +218,7 @@ def _logit_bias(tensors: Mapping[str, Array]) -> tuple[tuple[int, float], ...]:
 
 
 def _grammar(tensors: Mapping[str, Array]) -> Grammar | None:
-    """What the guide says; the type `json` needs none and means any JSON value, as upstream."""
+    """The grammar of the guide. As upstream, the type `json` needs no guide and means any JSON value."""
     kind, guide = (
         scalar(tensors, name, b"").decode(errors="replace")
         for name in ("guided_decoding_guide_type", "guided_decoding_guide")
@@ -254,7 +254,7 @@ def scalar(tensors: Mapping[str, Array], name: str, default: Any) -> Any:
 
 
 def decoded(text: bytes, name: str) -> str:
-    """A text of the input that its client calls `name`. Raises InvalidRequest when it is not UTF-8."""
+    """The text of the input `name`. Raises InvalidRequest when it is not UTF-8."""
     try:
         return text.decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What the stages have in common inside Triton: their engine, their tensors, their errors."""
+"""What all stages need inside Triton: tensors of requests, responses, errors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from slipway.triton.stages.request import Array
 
 
 def tensors(request: Any) -> dict[str, Array]:
-    """The inputs that the request brought, by name."""
+    """The inputs of the request, by name."""
     return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
 
 
 def accept_each(requests: Sequence[Any], accept: Callable[[Mapping[str, Array], str, Any], None]) -> None:
-    """Hand on what each request of a decoupled stage brought, its id, and where its answers go.
+    """Call `accept` with the inputs, the id and the response sender of each request of a decoupled stage.
 
-    A SlipwayError of `accept` ends that request with its sentence.
+    A SlipwayError of `accept` ends that request with its message.
     """
     for request in requests:
         sender = request.get_response_sender()
@@ -35,13 +35,13 @@ def response(**outputs: Array) -> Any:
 
 
 def refusal(error: SlipwayError) -> Any:
-    """A response that carries the sentence of `error`, and what kind it is."""
+    """A response with the message of `error`, and its kind."""
     code = getattr(pb_utils.TritonError, stage_errors.kind(error) or "INTERNAL")
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(stage_errors.written(error), code))
 
 
 def refuse(sender: Any, error: SlipwayError) -> None:
-    """End a decoupled answer with the sentence of `error`."""
+    """End a decoupled answer with the message of `error`."""
     sender.send(refusal(error), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 

@@ -1,4 +1,4 @@
-"""Stop and bad words in TensorRT-LLM's tensors; packed by preprocessing, unpacked by the engine stage.
+"""Stop and bad words in TensorRT-LLM's tensors.
 
 The layout is upstream's (NVIDIA/TensorRT-LLM, triton_backend, `_to_word_list_format` and `convertWordList`):
 int32 [2, n], row 0 the ids of all words in turn, row 1 where each word ends, filled up with -1.

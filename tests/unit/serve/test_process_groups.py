@@ -19,7 +19,7 @@ from slipway.contract.manifest import FILE_NAME, Manifest
 from slipway.contract.recipe import Limits
 from slipway.serve import process_groups, tritonserver
 from slipway.serve.ports import Ports
-from slipway.serve.process_groups import Alone
+from slipway.serve.process_groups import OneProcess
 from slipway.triton import config
 from slipway.triton.repository import write_repository
 
@@ -124,8 +124,8 @@ def test_no_rank_is_bound_to_one_core() -> None:
 
 
 def test_engines_of_one_gpu_need_no_mpirun() -> None:
-    assert process_groups.form([_engine("a"), _engine("b")]) == Alone()
-    assert process_groups.form([]) == Alone()
+    assert process_groups.process_group([_engine("a"), _engine("b")]) == OneProcess()
+    assert process_groups.process_group([]) == OneProcess()
 
 
 @pytest.mark.parametrize("gpus", [(None, None), ((0, 1), None), ((0, 1), (1,))])
@@ -134,7 +134,7 @@ def test_engines_that_would_share_a_gpu_are_told_which_would_do(
 ) -> None:
     engines = [_engine("a", tensor=2, gpus=gpus[0]), _engine("b", gpus=gpus[1])]
     with pytest.raises(ServerFailed, match=r"a and b share a server.* \[0, 1\] for a, \[2\] for b, and run"):
-        process_groups.form(engines)
+        process_groups.process_group(engines)
 
 
 def test_the_gpus_of_an_engine_stand_where_the_orchestrator_reads_them(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_streams_that_interleave_do_not_mix(tokenizer: Tokenizer, data: st.DataO
 
 
 def test_streams_that_never_end_make_room_for_new_ones(tokenizer: Tokenizer) -> None:
-    streams = Streams(tokenizer, most=3)
+    streams = Streams(tokenizer, limit=3)
     half, rest = tokenizer.encode("한")[:1], tokenizer.encode("한")[1:]
     for name in (1, 2, 3):
         streams.push(name, half, last=False)

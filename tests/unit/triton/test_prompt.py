@@ -56,7 +56,7 @@ def test_a_prompt_of_ids_is_taken_as_it_is(tokenizer: Tokenizer) -> None:
     ids = prepared(tokenizer, "tensorrt-llm", QUERY=empty, PROMPT_TOKEN_IDS=np.array([[5, 6, 7]], np.int32))
     assert ids["INPUT_ID"].tolist() == [[5, 6, 7]]
     assert ids["REQUEST_INPUT_LEN"].tolist() == [[3]]
-    with pytest.raises(InvalidRequest, match="both say"):
+    with pytest.raises(InvalidRequest, match="both give"):
         prepared(tokenizer, "onnx-cpu", PROMPT_TOKEN_IDS=np.array([[5]], np.int32))
 
 

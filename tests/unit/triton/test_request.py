@@ -9,8 +9,8 @@ from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Delta, Grammar, TopLogProbs
 from slipway.triton import interface
 from slipway.triton.stages import words
-from slipway.triton.stages.answer import Answer
 from slipway.triton.stages.request import REFUSED, WITHOUT_EFFECT, EngineRequest, parse
+from slipway.triton.stages.token_answer import TokenAnswer
 
 OWN_ENDS = (2, 7)
 HONOURED = {
@@ -187,7 +187,7 @@ def test_word_ends_that_make_no_sense_are_refused(ends: list[int]) -> None:
         words.unpack(np.array([[[8, 9], ends]], np.int32), "stop_words_list")
 
 
-def told(answer: Answer) -> list[dict[str, Any]]:
+def told(answer: TokenAnswer) -> list[dict[str, Any]]:
     deltas = [
         Delta(token_ids=(10,), token_count=1, log_probs=(-0.5,)),
         Delta(token_ids=(11, 12), token_count=2, log_probs=(-1.0, -0.25), finish_reason="length"),
@@ -198,7 +198,7 @@ def told(answer: Answer) -> list[dict[str, Any]]:
 
 def test_a_stream_gets_each_delta_and_its_last_response_has_the_time_of_the_last_token() -> None:
     asks = asked(streaming=True, return_num_output_tokens=True, return_perf_metrics=True)
-    responses = told(Answer(7, asks))
+    responses = told(TokenAnswer(7, asks))
     assert [response["output_ids"] for response in responses] == [[[[10]]], [[[11, 12]]]]
     assert [response["num_output_tokens"] for response in responses] == [[[1]], [[2]]]
     assert [response["arrival_time_ns"] for response in responses] == [[[7]], [[7]]]
@@ -208,22 +208,22 @@ def test_a_stream_gets_each_delta_and_its_last_response_has_the_time_of_the_last
 
 
 def test_a_whole_answer_begins_with_the_prompt_unless_told_otherwise() -> None:
-    [whole] = told(Answer(7, asked()))
+    [whole] = told(TokenAnswer(7, asked()))
     assert whole["output_ids"] == [[[5, 6, 7, 10, 11, 12]]]
     assert "arrival_time_ns" not in whole, "nobody asked"
-    [bare] = told(Answer(7, asked(exclude_input_in_output=True)))
+    [bare] = told(TokenAnswer(7, asked(exclude_input_in_output=True)))
     assert bare["output_ids"] == [[[10, 11, 12]]]
 
 
 def test_log_probabilities_are_per_response_and_add_up() -> None:
-    responses = told(Answer(7, asked(streaming=True, return_log_probs=True)))
+    responses = told(TokenAnswer(7, asked(streaming=True, return_log_probs=True)))
     assert [response["output_log_probs"] for response in responses] == [[[[-0.5]]], [[[-1.0, -0.25]]]]
     assert [response["cum_log_probs"] for response in responses] == [[[-0.5]], [[-1.75]]]
-    assert "output_log_probs" not in told(Answer(7, asked(streaming=True)))[0]
+    assert "output_log_probs" not in told(TokenAnswer(7, asked(streaming=True)))[0]
 
 
 def test_the_likeliest_tokens_are_padded_where_fewer_are_possible() -> None:
-    answer = Answer(7, asked(streaming=True, return_log_probs=True, num_top_log_probs=2))
+    answer = TokenAnswer(7, asked(streaming=True, return_log_probs=True, num_top_log_probs=2))
     tops = (TopLogProbs((10, 3), (-0.25, -2.0)), TopLogProbs((11,), (0.0,)))
     outputs = answer.outputs(
         Delta(token_ids=(10, 11), token_count=2, log_probs=(-0.25, 0.0), top_log_probs=tops)
@@ -238,13 +238,13 @@ def test_the_likeliest_tokens_are_padded_where_fewer_are_possible() -> None:
 
 def test_what_was_cached_comes_first_and_why_it_ended_last() -> None:
     deltas = [Delta(token_ids=(10,), token_count=1, cached_tokens=2), Delta(finish_reason="stop")]
-    streamed = Answer(7, asked(streaming=True))
+    streamed = TokenAnswer(7, asked(streaming=True))
     responses = [streamed.outputs(delta) for delta in deltas]
     assert [{"cached_tokens", "finish_reason"} & set(response or ()) for response in responses] == [
         {"cached_tokens"},
         {"finish_reason"},
     ]
-    whole = Answer(7, asked())
+    whole = TokenAnswer(7, asked())
     [none, told] = [whole.outputs(delta) for delta in deltas]
     assert none is None
     assert told is not None

@@ -7,12 +7,12 @@ DataType = Literal["BOOL", "UINT8", "INT32", "INT64", "UINT64", "FP16", "FP32", 
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorSpec:
     """One input or output of a model.
 
-    dims: the shape behind the batch dimension, -1 where any size fits.
-    reshape: the shape the model itself sees in place of `dims`, where the two differ.
-    optional, ragged: of inputs only; `ragged` lets requests of different sizes share a batch.
+    dims: the shape without the batch dimension; -1 is any size.
+    reshape: the shape that the model sees instead of `dims`, where the two differ.
+    optional, ragged: for inputs only. `ragged` lets requests of different sizes share a batch.
     """
 
     name: str

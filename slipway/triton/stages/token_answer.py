@@ -1,4 +1,4 @@
-"""One answer of the engine stage: what `runtime` says, as output tensors; used by `ensemble.engine`."""
+"""One answer of the engine stage: the deltas of the engine as output tensors."""
 
 import time
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from slipway.contract.generation import Delta, TopLogProbs
 from slipway.triton.stages.request import Array, EngineRequest
 
 
-class Answer:
-    """What one request has been answered so far.
+class TokenAnswer:
+    """The answer to one request so far.
 
-    arrived: nanoseconds of the steady clock, unlike those of any other request.
+    arrived: nanoseconds of the steady clock, unique to the request.
     """
 
     def __init__(self, arrived: int, request: EngineRequest) -> None:
@@ -28,10 +28,10 @@ class Answer:
         self._last_token = 0
 
     def outputs(self, delta: Delta) -> dict[str, Array] | None:
-        """The response that `delta` causes, as output tensors by name.
+        """The response for `delta`, as output tensors by name; None where there is none.
 
-        A stream gets the new tokens of each delta, of which the last may have none. A whole answer gets one
-        response at its end, with the prompt before it if asked for.
+        A streaming request gets a response for each delta with new tokens, and for the last delta. Another
+        request gets one response, at the end, which begins with the prompt if the request asks for that.
         """
         self._cum_log_prob += sum(delta.log_probs)
         now = time.monotonic_ns()
@@ -56,14 +56,14 @@ class Answer:
         )
         return self._tensors(whole, [*prompt, *self._ids], len(self._ids))
 
-    def _tensors(self, told: Delta, ids: Sequence[int], count: int) -> dict[str, Array]:
-        """Shapes [1 (batch), 1 (beam), …] as upstream's; times in nanoseconds, 0 for what was not yet."""
+    def _tensors(self, delta: Delta, ids: Sequence[int], count: int) -> dict[str, Array]:
+        """Shapes [1 (batch), 1 (beam), …] as upstream's; times in nanoseconds, 0 if not yet."""
         tensors: dict[str, Array] = {
             "output_ids": np.array([[ids]], np.int32),
             "sequence_length": np.array([[len(ids)]], np.int32),
         }
         if self._request.sampling.log_probs:
-            tensors["output_log_probs"] = np.array([[told.log_probs]], np.float32)
+            tensors["output_log_probs"] = np.array([[delta.log_probs]], np.float32)
             tensors["cum_log_probs"] = np.array([[self._cum_log_prob]], np.float32)
         if self._request.count_input:
             tensors["num_input_tokens"] = np.array([[len(self._request.prompt_token_ids)]], np.int32)
@@ -73,19 +73,19 @@ class Answer:
             tensors["arrival_time_ns"] = np.array([[self._arrived]], np.int64)
             tensors["first_token_time_ns"] = np.array([[self._first_token]], np.int64)
             tensors["last_token_time_ns"] = np.array([[self._last_token]], np.int64)
-        if told.cached_tokens is not None:
-            tensors["cached_tokens"] = np.array([[told.cached_tokens]], np.int32)
-        if told.finish_reason is not None:
-            tensors["finish_reason"] = np.array([[told.finish_reason.encode()]], object)
+        if delta.cached_tokens is not None:
+            tensors["cached_tokens"] = np.array([[delta.cached_tokens]], np.int32)
+        if delta.finish_reason is not None:
+            tensors["finish_reason"] = np.array([[delta.finish_reason.encode()]], object)
         if self._request.sampling.top_log_probs:
-            tensors |= _top_log_probs(told.top_log_probs, self._request.sampling.top_log_probs)
+            tensors |= _top_log_probs(delta.top_log_probs, self._request.sampling.top_log_probs)
         return tensors
 
 
-def _top_log_probs(tops: Sequence[TopLogProbs], most: int) -> dict[str, Array]:
-    ids = np.full((1, 1, len(tops), most), -1, np.int32)
+def _top_log_probs(tops: Sequence[TopLogProbs], count: int) -> dict[str, Array]:
+    ids = np.full((1, 1, len(tops), count), -1, np.int32)
     log_probs = np.zeros(ids.shape, np.float32)
-    for place, top in enumerate(tops):
-        ids[0, 0, place, : len(top.token_ids)] = top.token_ids
-        log_probs[0, 0, place, : len(top.log_probs)] = top.log_probs
+    for position, top in enumerate(tops):
+        ids[0, 0, position, : len(top.token_ids)] = top.token_ids
+        log_probs[0, 0, position, : len(top.log_probs)] = top.log_probs
     return {"top_log_prob_ids": ids, "top_log_probs": log_probs}

@@ -1,4 +1,4 @@
-"""The answers that a stage is giving at the moment; kept by `ensemble.engine` and `ensemble.llmapi`."""
+"""The answers that a stage is giving at the moment."""
 
 import asyncio
 import threading
@@ -8,47 +8,47 @@ from typing import Any, TypeVar
 
 from slipway.contract.errors import InvalidRequest
 
-# How often to look for clients that left: asking Triton about a request costs about as much as a response.
+# How often to check whether clients left: asking Triton about a request costs about as much as a response.
 _LOOK_EVERY_S = 0.25
 
 T = TypeVar("T")
 
 
-class Answers:
-    """A thread with the event loop in which answers go to Triton, and who waits for them.
+class RunningAnswers:
+    """A thread with the event loop in which answers go to Triton, and the requests that they answer.
 
-    cancel: ends the answer of this name in the engine, and knows it or not; called in the loop.
+    cancel: ends the answer of this name in the engine, if it has one; called in the loop.
     """
 
     def __init__(self, cancel: Callable[[str], None]) -> None:
         self._cancel = cancel
-        self._arrived = 0  # when the last request did
-        # By name: the client's request id, where the responses go, and who sends them. Touched in the loop.
+        self._arrived = 0  # arrival of the last request
+        # By name: the client's request id, Triton's response sender, and the task. Used in the loop only.
         self._open: dict[str, tuple[str, Any, asyncio.Task[None]]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="answers", daemon=True)
         self._thread.start()
-        self._looking = asyncio.run_coroutine_threadsafe(self._leave_the_gone(), self._loop)
+        self._watch = asyncio.run_coroutine_threadsafe(self._cancel_abandoned(), self._loop)
 
     def __len__(self) -> int:
         return len(self._open)
 
     def arrival(self) -> int:
-        """Nanoseconds of the steady clock, unlike those of any other request.
+        """Nanoseconds of the steady clock, unique to this request.
 
-        They name a request, because clients may send no id, or the same one twice.
+        They name it, because clients may send no id, or the same one twice.
         """
         self._arrived = max(self._arrived + 1, time.monotonic_ns())
         return self._arrived
 
     def begin(self, name: str, request_id: str, sender: Any, answer: Coroutine[Any, Any, None]) -> None:
-        """Have `answer` run, which sends everything that its client gets, errors too."""
+        """Start `answer`, which sends everything that the client gets, errors too."""
         self._loop.call_soon_threadsafe(self._begin, name, request_id, sender, answer)
 
     def stop(self, request_id: str) -> None:
-        """End what runs under a client's request id, or under this name.
+        """End the answers with this id of the client, or with this name.
 
-        As upstream, an id that is not (or no longer) here is no error.
+        As upstream, an unknown id is no error: the answer may just have ended.
         """
         if not request_id:
             raise InvalidRequest(
@@ -57,12 +57,12 @@ class Answers:
         self._loop.call_soon_threadsafe(self._stop, request_id)
 
     def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns, run in the loop."""
+        """Run `work` in the loop and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def finish(self, ending: Coroutine[Any, Any, None]) -> None:
-        """Run `ending`, which ends all answers in the engine, wait until they are sent; end the thread."""
-        self._looking.cancel()
+        """Run `ending`, which ends all answers in the engine; wait until they are sent; end the thread."""
+        self._watch.cancel()
         self.wait_for(self._finish(ending))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -76,7 +76,7 @@ class Answers:
         try:
             await answer
         finally:
-            # In the same step as the last response: asked about a sender after it, Triton crashes (2.51).
+            # In the same step as the last response: Triton 2.51 crashes if asked about a sender later.
             del self._open[name]
 
     def _named(self, request_id: str) -> list[str]:
@@ -86,10 +86,10 @@ class Answers:
         for name in self._named(request_id):
             self._cancel(name)
 
-    async def _leave_the_gone(self) -> None:
-        """Cancel what a client left that called this stage directly.
+    async def _cancel_abandoned(self) -> None:
+        """Cancel the answers of clients that called this stage directly and left.
 
-        Triton does not pass that on through an ensemble; there, postprocessing notices it.
+        Triton does not pass a cancellation through an ensemble; there, postprocessing notices it.
         """
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
