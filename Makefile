@@ -20,11 +20,11 @@ help: ## list the targets
 
 setup: .venv/.ready ## create .venv with everything (about two minutes; nothing when nothing changed)
 
-.venv/.ready: pyproject.toml $(wildcard requirements/*.txt)
+.venv/.ready: pyproject.toml requirements/setup $(wildcard requirements/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "Slipway needs Python 3.11 or 3.12; point to one: make setup PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
-	@$(call quietly,setup,pyproject.toml) $(RUN) -m pip install -e .[dev] -c requirements/constraints.txt
+	@$(call quietly,setup,pyproject.toml) requirements/setup
 	@touch $@
 
 setup-dml: $(GENAI_OF_DIRECTML)/.ready ## install what a Windows laptop has for DirectML, for the CPU, beside .venv
