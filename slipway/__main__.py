@@ -11,7 +11,7 @@ from slipway.gateway.command import GatewayOptions, gateway
 from slipway.gateway.keys import command as keys
 from slipway.gateway.options import command
 from slipway.runtime import commands as runtime
-from slipway.serve.commands import serve, triton
+from slipway.serve.commands import doctor, serve, triton
 from slipway.serve.options import ServeOptions, TritonOptions
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ def _describe(
 
 app.command()(command(ServeOptions, serve))
 app.command()(command(TritonOptions, triton))
+app.command()(command(ServeOptions, doctor))
 app.command()(command(GatewayOptions, gateway))
 app.add_typer(keys.app, name="keys")
 app.command()(runtime.check)

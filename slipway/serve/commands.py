@@ -1,6 +1,9 @@
-"""The commands `slipway triton` and `slipway serve`."""
+"""The commands `slipway triton`, `slipway serve` and `slipway doctor`."""
 
 import os
+from pathlib import Path
+
+from typer import Exit
 
 from slipway.serve.options import ServeOptions, TritonOptions
 
@@ -39,3 +42,17 @@ def serve(options: ServeOptions) -> None:
     from slipway.serve import supervisor
 
     supervisor.serve(options)
+
+
+def doctor(options: ServeOptions) -> None:
+    """Check whether this machine can serve, with the options of `slipway serve`, and start nothing.
+
+    You see a line for Python, Triton, the ports and each engine: `ok`, or `problem` and what to do. The exit
+    status is 1 if there is a problem.
+
+    - `slipway doctor` checks what `slipway serve` would start.
+    """
+    from slipway.serve.doctor import examine
+
+    if not examine(options, Path("engines")):
+        raise Exit(1)

@@ -1,4 +1,4 @@
-"""The options of `slipway triton` and `slipway serve`."""
+"""The options of the commands that start Triton."""
 
 from dataclasses import dataclass
 from pathlib import Path

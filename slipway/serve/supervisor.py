@@ -45,7 +45,7 @@ def serve(options: ServeOptions) -> None:
     repository = options.model_repository.resolve()
     start = tritonserver.start(repository, _LOOPBACK, options.triton_ports)
     start.check()
-    check_free(_listeners(options))
+    check_free(listeners(options))
     logs = tritonserver.cache_of(repository) / "logs"
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     startup = Startup(console, interruption, options.ready_timeout)
@@ -72,7 +72,8 @@ def serve(options: ServeOptions) -> None:
         console.print("Stopped.")
 
 
-def _listeners(options: ServeOptions) -> list[Listener]:
+def listeners(options: ServeOptions) -> list[Listener]:
+    """The services of both servers, and their ports."""
     return [
         Listener("The gateway", options.host, options.port, "--port"),
         Listener("Triton's HTTP service", _LOOPBACK, options.triton_http_port, "--triton-http-port"),
