@@ -7,10 +7,10 @@ FROM ${BASE}
 # EXTRAS=triton,compile brings tritonserver itself too, for a base image that has none.
 ARG EXTRAS=serving,compile
 
-# An environment of its own leaves what TensorRT-LLM needs in the base image as it is, and still
-# sees them, behind its own. Triton's Python stub asks the first `python3` on PATH where packages are.
-# The image's openai, 1.107.3, is too old for its own tensorrt_llm, and is changed in its place: trtllm-build
-# and what LLM starts import it too.
+# An environment of its own leaves the packages of TensorRT-LLM in the base image as they are. It sees them
+# after its own packages. Triton's Python stub asks the first `python3` on PATH where packages are.
+# The image's openai, 1.107.3, is too old for its own tensorrt_llm. It is replaced in the image itself, because
+# trtllm-build and the workers of LLM import it too.
 WORKDIR /app
 COPY pyproject.toml README.md ./
 COPY docker/image_packages.py docker/
@@ -27,7 +27,7 @@ ENV PATH=/opt/slipway/bin:${PATH} \
 
 COPY slipway slipway
 RUN python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir --no-deps . && rm -r slipway
-# Where `slipway triton` lays out Triton's Python backend when tritonserver comes from the wheel.
+# For Triton's Python backend, which `slipway triton` puts here when tritonserver comes from the wheel.
 RUN mkdir .cache && chown 1000:1000 .cache
 
 USER 1000:1000
