@@ -1,1 +1,1 @@
-"""From a checkpoint on disk to an engine that serves: read, check, quantise, compile, lay out."""
+"""From a checkpoint on disk to an engine that serves: check, merge, quantize, compile, lay out."""

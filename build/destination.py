@@ -1,7 +1,4 @@
-"""The place of one engine or converted checkpoint: built beside it, put there whole or not at all.
-
-Used by `engine`, `convert` and `merge`.
-"""
+"""The folder that a build writes: made beside its place and renamed into it, whole or not at all."""
 
 import shutil
 import tempfile
@@ -18,24 +15,22 @@ from slipway.contract.errors import BuildError
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Beside `directory` lie, hidden: NAME.lock, NAME.building during a build, NAME.old while it is replaced.
+    """A folder and, hidden beside it, NAME.lock, NAME.building during a build, NAME.old while it is replaced.
 
-    The work happens in a folder of a fresh name below NAME.building: when a killed build leaves a child
-    process behind, what that still writes cannot land in the next build. A link stays, and what it leads to
-    is replaced.
+    A symbolic link stays, and the folder that it points to is replaced.
     """
 
     directory: Path
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold this engine against other builds, and clear away what a killed one left.
+        """Lock out other builds of this folder, and remove what a killed build left.
 
-        Raises BuildError at once when another process holds it, or it cannot be replaced.
+        Raises BuildError at once when another process holds the lock, or the folder cannot be replaced.
         """
         if self._place.is_mount():
             raise BuildError(
-                f"{self.directory} is where a disk is mounted, so no finished folder can take its place; "
+                f"{self.directory} is where a disk is mounted, and a mount point cannot be replaced; "
                 "name a folder inside it."
             )
         self._place.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +49,10 @@ class Destination:
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
-        """An empty folder to build in; what is left of it afterwards is removed."""
+        """An empty folder to build in, removed afterwards.
+
+        Its name is new each time: a child process that outlived a killed build cannot write into this one.
+        """
         building = self._beside("building")
         building.mkdir()
         try:
@@ -63,7 +61,7 @@ class Destination:
             shutil.rmtree(building)
 
     def put(self, built: Path) -> None:
-        """Rename `built` to its place; the engine that was there is removed last."""
+        """Rename `built` to its place; the folder that was there is removed last."""
         old = self._beside("old")
         if self._place.exists():
             self._place.rename(old)
@@ -73,7 +71,7 @@ class Destination:
 
     @property
     def log(self) -> Path:
-        """Where a failing step leaves its words."""
+        """The log of the last step that ran another program."""
         return self._beside("log")
 
     def _recover(self) -> None:
@@ -82,26 +80,26 @@ class Destination:
             shutil.rmtree(left)
         if building.exists():
             progress.say(f"The previous build of {self.directory} was interrupted; starting over.")
-            building.rename(left)  # so that a child still at work can add nothing while it is removed
+            building.rename(left)  # first, because a child process may still be writing into it
             shutil.rmtree(left)
         if old.exists():
             if self._place.exists():
                 shutil.rmtree(old)
             else:
-                progress.say(f"Replacing {self.directory} was interrupted; what was there before is back.")
+                progress.say(f"Replacing {self.directory} was interrupted; the previous folder is back.")
                 old.rename(self._place)
 
     @property
     def _place(self) -> Path:
-        """The folder itself, behind links and dots: only that can be renamed and removed."""
+        """The folder without links and dots: only that can be renamed and removed."""
         return self.directory.resolve()
 
     def _beside(self, what: str) -> Path:
         return self._place.parent / f".{self._place.name}.{what}"
 
 
-def check_room(output: Path, size: int, what: str) -> None:
-    """Raise BuildError unless there are `size` bytes free where `output` is to be."""
+def check_disk_space(output: Path, size: int, what: str) -> None:
+    """Raise BuildError unless `size` bytes are free where `output` will be."""
     parent = next(path for path in output.resolve().parents if path.exists())
     free = shutil.disk_usage(parent).free
     if free < size:

@@ -1,4 +1,4 @@
-"""From a recipe to an engine in its place and a model repository that serves it; called by the command."""
+"""Build the engine of a recipe, and the Triton models that serve it."""
 
 import hashlib
 import json
@@ -10,7 +10,8 @@ from build import progress
 from build.checkpoint.checkpoint import Checkpoint
 from build.checkpoint.merge import Merge
 from build.destination import Destination
-from build.maker import Facts, maker_of
+from build.facts import Facts
+from build.maker import maker_of
 from slipway.contract import manifest
 from slipway.contract.errors import BuildError, EngineRefused, InvalidRequest, RecipeError
 from slipway.contract.manifest import FileDigest, Manifest
@@ -24,10 +25,10 @@ from slipway.triton.repository import write_repository
 
 
 def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: Path, force: bool) -> str:
-    """Build `output`/NAME unless it is there already, lay out its Triton models, and say what was done.
+    """Build `output`/NAME unless it is up to date, and write its Triton models; returns a message.
 
-    checkpoint: takes the place of the recipe's. Raises SlipwayError, and nothing is put in place, when the
-    recipe, the checkpoint or what came out of the build is not right, or this machine cannot build it.
+    checkpoint: replaces the recipe's. Raises SlipwayError, and replaces nothing, when the recipe, the
+    checkpoint or the result is wrong, or this machine cannot build it.
     """
     recipe = read_recipe(recipe_file)
     words = [str(recipe_file), *(("--checkpoint", str(checkpoint)) if checkpoint else ())]
@@ -39,7 +40,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
         planned = _plan(recipe, opened, facts)
         reason = "--force" if force else _reason_to_build(destination.directory, planned)
         if reason is None:
-            _place(destination.directory, planned)
+            _update_gpus(destination.directory, planned)
             done = f"{destination.directory} is up to date; nothing to build (--force builds it again)."
         else:
             progress.say(f"Building {destination.directory} ({reason}).")
@@ -52,7 +53,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
 
 
 def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manifest:
-    """The manifest of the engine to be, but for the files that only the build makes."""
+    """The manifest of the engine, without its files."""
     templates = _chat_templates(recipe, checkpoint)
     limits = recipe.limits_for(checkpoint.architecture.context)
     kv_cache = recipe.kv_cache.fitted(recipe.target)
@@ -92,7 +93,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manif
 
 
 def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
-    """Why the engine in `directory` is not the planned one; None if it is."""
+    """How the engine in `directory` differs from the planned one; None if it does not."""
     if not directory.exists():
         return "there is none yet"
     try:
@@ -111,21 +112,22 @@ def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
     return None
 
 
-def _place(directory: Path, planned: Manifest) -> None:
-    """Write down which GPUs the engine takes, which can change without a build."""
+def _update_gpus(directory: Path, planned: Manifest) -> None:
+    """Write which GPUs serve the engine; they can change without a build."""
     built = Manifest.read(directory)
     if built.parallel != planned.parallel:
         _write(directory, built.model_copy(update={"parallel": planned.parallel}))
 
 
 def _write(directory: Path, finished: Manifest) -> None:
+    """Write the manifest, whole or not at all."""
     new = directory / f".{manifest.FILE_NAME}"
     new.write_text(finished.model_dump_json(indent=2), encoding="utf-8")
     new.replace(directory / manifest.FILE_NAME)
 
 
 def _build(recipe: Recipe, opened: Checkpoint | Merge, planned: Manifest, destination: Destination) -> int:
-    """Build, check and put in place; returns the engine's size in bytes."""
+    """Build and check the engine and put it in place; returns its size in bytes."""
     maker = maker_of(recipe.target)
     with destination.workplace() as work:
         checkpoint = opened.write(work / "checkpoint") if isinstance(opened, Merge) else opened
@@ -142,7 +144,7 @@ def _build(recipe: Recipe, opened: Checkpoint | Merge, planned: Manifest, destin
 
 
 def _chat_templates(recipe: Recipe, checkpoint: Checkpoint | Merge) -> tuple[str | None, str | None]:
-    """The template, and the one for conversations with tools; a recipe's takes the place of both."""
+    """The chat template, and the one for conversations with tools; a recipe's replaces both."""
     if recipe.chat.template is None:
         return checkpoint.tokenizer.chat_template, checkpoint.tokenizer.tool_template
     try:

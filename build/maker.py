@@ -1,54 +1,41 @@
-"""What building differs in from target to target; `engine` asks the maker of a recipe's target."""
+"""How an engine is made for each family of targets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from build.checkpoint.checkpoint import Checkpoint
+from build.facts import Facts
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Recipe
 from slipway.contract.target import Target
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the maker adds to the manifest, under the manifest's names.
-
-    settings: what else decides how the engine turns out; when it changes, a build is due.
-    """
-
-    method: str
-    versions: dict[str, str]
-    requires: dict[str, str]
-    device: str
-    compute_capability: str | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
 class Maker(Protocol):
-    """The modules `onnx_engine`, `trtllm_engine` and `llmapi_engine`."""
+    """The steps of a build that differ between targets; each maker is a module."""
 
     def facts(self, recipe: Recipe, words: Sequence[str]) -> Facts:
-        """Raises SlipwayError when this machine cannot build for the target.
+        """What the maker adds to the manifest.
 
-        words: what was given to the command `engine`, for a sentence that says where to give it instead.
+        words: the arguments of the command `engine`, for messages that show how to run it elsewhere.
+        Raises SlipwayError when this machine cannot build for the target.
         """
 
     def make(
         self, recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, work: Path, engine: Path, log: Path
     ) -> None:
-        """Build into `engine`, where tokenizer and template lie already; `work` is for all else.
+        """Build into `engine`, which holds the tokenizer and the templates already.
 
-        log: where a program's own words go. Raises SlipwayError when no right engine comes out.
+        work: a folder for intermediate files. log: the file for the output of other programs.
+        Raises SlipwayError when the engine does not come out as the recipe asks.
         """
 
     def try_out(self, engine: Path) -> None:
-        """Have the whole engine, manifest and all, do what serving does. Raises SlipwayError."""
+        """Check the finished engine as serving would. Raises SlipwayError."""
 
 
 def maker_of(target: Target) -> Maker:
-    """The maker for a target, imported here: where TensorRT-LLM compiles, no ONNX package is installed."""
+    """The maker of a target. It is imported here: the container of TensorRT-LLM has no ONNX packages."""
     match target.runtime:
         case "onnxruntime" | "genai":
             from build.onnx import engine as onnx_engine
@@ -59,6 +46,6 @@ def maker_of(target: Target) -> Maker:
 
             return trtllm_engine
         case "llmapi":
-            from build.trtllm import llmapi_engine
+            from build.trtllm import llmapi
 
-            return llmapi_engine
+            return llmapi

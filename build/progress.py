@@ -1,7 +1,4 @@
-"""What a person sees while they wait: a bar in a terminal, one plain line per step elsewhere.
-
-Called by `engine`, `convert`, `genai` and `sample`. All of it goes to stderr; results go to stdout.
-"""
+"""Progress on stderr: a bar in a terminal, one plain line per step elsewhere. Results go to stdout."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,32 +16,31 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Unit = Literal["bytes", "parts"]
-
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """One line."""
+    """Print one line."""
     console.print(message, markup=False)
 
 
 @contextmanager
-def step(title: str, total: float, unit: Unit = "parts") -> Iterator[Callable[[float], None]]:
-    """Show one step of the work; yields what to call with each amount done, in bytes or parts.
+def step(
+    title: str, total: float, unit: Literal["bytes", "parts"] = "parts"
+) -> Iterator[Callable[[float], None]]:
+    """Show one step of the work; yields a function to call with each amount done.
 
-    The bar stays when the step is done, so that a person sees where the time went. In CI and where stderr
-    is not a terminal there is one line at the start and none after.
+    The bar stays on the screen when the step is done, so that the time of each step can be read. In CI and
+    where stderr is not a terminal, the title is printed at the start and nothing after it.
     """
     if not console.is_terminal or "CI" in os.environ:
         say(title)
         yield lambda amount: None
         return
-    counted = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(),
-        counted,
+        DownloadColumn() if unit == "bytes" else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -1,4 +1,4 @@
-"""A LoRA adapter as peft saves it: opened lazily, checked against itself; put into its base by `merge`.
+"""A LoRA adapter as peft saves it: opened lazily, its files checked against each other.
 
 Formats and formulas: huggingface/peft, src/peft/tuners/lora (LoRA: Hu et al. 2021, arXiv:2106.09685; rank-
 stabilised: Kalajdzievski 2023, arXiv:2312.03732; DoRA: Liu et al. 2024, arXiv:2402.09353).
@@ -21,19 +21,19 @@ from slipway.contract.errors import CheckpointError
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-# peft puts the adapter's own name into some of them.
+# peft puts the adapter's name into some of these.
 _MATRIX = re.compile(r"(?P<module>.+)\.lora_(?:embedding_)?(?P<part>[AB])(?:\.default)?(?:\.weight)?")
 _MAGNITUDE = re.compile(r"(?P<module>.+)\.lora_magnitude_vector(?:\.default)?(?:\.weight)?")
 _BASE_LAYER = ".base_layer."
-# Ways to begin that change the base too, by init_lora_weights; merged into the base as it was before, such an
-# adapter gives a model that nobody trained. peft converts them on saving (path_initial_model_for_weight_…).
+# Values of init_lora_weights that change the base before training starts. Merged into the original base, such
+# an adapter gives a wrong model. peft can convert it on saving (path_initial_model_for_weight_conversion).
 _CHANGE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 FloatArray = npt.NDArray[np.float32]
 
 
 class _Config(BaseModel):
-    """The keys of adapter_config.json that decide what is added; defaults are peft's."""
+    """The keys of adapter_config.json that decide the result; defaults are peft's."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -56,7 +56,7 @@ class _Config(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What training added to a matrix [outputs, inputs].
+    """The change of a matrix [outputs, inputs].
 
     left: [outputs, rank], scaled. right: [rank, inputs]. magnitude: [outputs], the length of each row of the
     sum (DoRA), or None.
@@ -66,8 +66,8 @@ class Delta:
     right: FloatArray
     magnitude: FloatArray | None
 
-    def added(self, first: int, rows: FloatArray) -> FloatArray:
-        """Rows of the matrix, from the row `first` on, with what was trained."""
+    def apply(self, first: int, rows: FloatArray) -> FloatArray:
+        """The rows of the matrix from `first` on, with the change added."""
         part = slice(first, first + len(rows))
         total = rows + self.left[part] @ self.right
         if self.magnitude is None:
@@ -81,24 +81,27 @@ class Delta:
 class Adapter:
     """A folder with adapter_config.json and adapter_model.safetensors.
 
-    Keys of both are tensors of the base. deltas: the modules, in peft's words, that were adapted. replaced:
-    the adapter's own tensors that take the place of the base's. apart: of those, what was trained as a copy,
-    so that what shares the base's tensor keeps it as it was.
-    keeps_tied: an output layer that shares the embedding was trained as sharing it.
+    deltas: peft's name of the adapted module, by tensor of the base. replaced: the adapter's tensor, by the
+    tensor of the base that it replaces. copies: replaced tensors that were trained as copies; another layer
+    that shares the base's tensor keeps the original.
+    keeps_tied: an output layer that is the embedding was trained as one matrix with it.
     """
 
     directory: Path
     weights: Weights
     deltas: dict[str, str]
     replaced: dict[str, str]
-    apart: frozenset[str]
+    copies: frozenset[str]
     keeps_tied: bool
     _config: _Config
     _parts: dict[tuple[str, str], str]
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """Read all but the numbers. Raises CheckpointError for what is no adapter, or cannot be merged."""
+        """Read everything but the numbers.
+
+        Raises CheckpointError when the folder is not an adapter, or one that cannot be merged.
+        """
         config = _read_config(directory)
         if not (directory / WEIGHTS).is_file():
             raise CheckpointError(
@@ -108,7 +111,7 @@ class Adapter:
         weights = Weights(directory, file=WEIGHTS)
         parts: dict[tuple[str, str], str] = {}
         replaced: dict[str, str] = {}
-        apart = set()
+        copies = set()
         for name in weights.tensors:
             inner = name.removeprefix(_PREFIX)
             if found := _MATRIX.fullmatch(inner):
@@ -120,11 +123,11 @@ class Adapter:
                 replaced[target] = name
                 kind = target.rpartition(".")[0].rpartition(".")[2]
                 if _BASE_LAYER not in inner and kind in (config.modules_to_save or ()):
-                    apart.add(target)
+                    copies.add(target)
         if not weights.tensors:
             raise CheckpointError(
-                f"{directory / WEIGHTS} holds no tensors, so nothing that was trained is in it; save the "
-                "adapter again (with DeepSpeed ZeRO 3, gather the weights first)."
+                f"{directory / WEIGHTS} holds no tensors; save the adapter again (with DeepSpeed ZeRO 3, "
+                "gather the weights first)."
             )
         modules = {module for module, _ in parts}
         for module in modules:
@@ -136,11 +139,11 @@ class Adapter:
                     )
         deltas = {f"{module}.weight": module for module in sorted(modules)}
         return cls(
-            directory, weights, deltas, replaced, frozenset(apart), config.ensure_weight_tying, config, parts
+            directory, weights, deltas, replaced, frozenset(copies), config.ensure_weight_tying, config, parts
         )
 
     def delta(self, tensor: str) -> Delta:
-        """What is added to a tensor of the base, one of `deltas`; read now."""
+        """Read the change of a tensor of the base, a key of `deltas`."""
         module = self.deltas[tensor]
         first, second = self._matrix(module, "A"), self._matrix(module, "B")
         scale = self._scale(module, rank=len(first))
@@ -154,12 +157,12 @@ class Adapter:
         )
 
     def delta_shape(self, tensor: str) -> tuple[int, ...]:
-        """Of the whole that is added to a tensor. Raises CheckpointError when its parts do not fit."""
+        """Shape of the change of a tensor. Raises CheckpointError when its parts do not fit together."""
         module = self.deltas[tensor]
         shapes = [self.weights.tensors[self._parts[module, part]].shape for part in ("A", "B")]
         if any(len(shape) != 2 for shape in shapes):
             raise CheckpointError(
-                f"{self.directory / WEIGHTS}: lora_A and lora_B of {module} are {shapes}, no matrices; save "
+                f"{self.directory / WEIGHTS}: lora_A and lora_B of {module} are {shapes}, not matrices; save "
                 "the adapter again (with DeepSpeed ZeRO 3, gather the weights first)."
             )
         (rank, inputs), (outputs, other) = shapes
@@ -169,7 +172,7 @@ class Adapter:
                 "the adapter again."
             )
         ranks = {self._config.r, *self._config.rank_pattern.values()}
-        if rank not in ranks:  # what was trained is divided by it
+        if rank not in ranks:  # the scale is divided by it
             raise CheckpointError(
                 f"{self.directory / WEIGHTS} has {module} with rank {rank}, but {CONFIG} says "
                 f"{' or '.join(map(str, sorted(ranks)))}; take both from one save."
@@ -178,11 +181,11 @@ class Adapter:
 
     @property
     def base_name(self) -> str | None:
-        """What it was trained on, as it says itself."""
+        """Name of the model that it was trained on, as its config says."""
         return self._config.base_model_name_or_path
 
     def _is_embedding(self, module: str) -> bool:
-        """Whether A is [rank, rows] and B [width, rank], of an embedding [rows, width]."""
+        """Whether the module is an embedding [rows, width]: then A is [rank, rows] and B [width, rank]."""
         return "lora_embedding_A" in self._parts[module, "A"]
 
     def _matrix(self, module: str, part: str) -> FloatArray:
@@ -205,7 +208,7 @@ def _read_config(directory: Path) -> _Config:
     path = directory / CONFIG
     if not path.is_file():
         raise CheckpointError(
-            f"{directory} is no adapter (it has no {CONFIG}); an adapter is the folder that "
+            f"{directory} is not an adapter (it has no {CONFIG}); an adapter is the folder that "
             "PeftModel.save_pretrained writes."
         )
     values = json_file.read(path)
@@ -220,26 +223,25 @@ def _read_config(directory: Path) -> _Config:
             re.compile(pattern)
         except re.error as error:
             raise CheckpointError(
-                f"{path} has {pattern!r} in alpha_pattern, which is no regular expression ({error}); save "
+                f"{path} has {pattern!r} in alpha_pattern, which is not a regular expression ({error}); save "
                 "the adapter again."
             ) from None
-    mend = "merge it with peft itself: PeftModel.merge_and_unload(), then save_pretrained"
+    remedy = "merge it with peft itself: PeftModel.merge_and_unload(), then save_pretrained"
     if config.peft_type != "LORA":
-        raise CheckpointError(f"{path} has peft_type {config.peft_type}; merged here is LORA: {mend}.")
-    begun = str(config.init_lora_weights).lower()
-    if begun.startswith(_CHANGE_BASE):
+        raise CheckpointError(f"{path} has peft_type {config.peft_type}; only LORA is merged here: {remedy}.")
+    if str(config.init_lora_weights).lower().startswith(_CHANGE_BASE):
         raise CheckpointError(
-            f"{path} has init_lora_weights {config.init_lora_weights!r}: training changed the base "
-            "first, so the adapter does not fit the base as it was. Save it again with "
-            "path_initial_model_for_weight_conversion, which makes a plain adapter of it; or, when your base "
-            "is the changed one, set init_lora_weights to true."
+            f"{path} has init_lora_weights {config.init_lora_weights!r}: the training changed the base "
+            "first, so the adapter does not fit the original base. Save it again with "
+            "path_initial_model_for_weight_conversion, which makes a plain adapter; or, if your base is the "
+            "changed one, set init_lora_weights to true."
         )
     for key, what in (
         ("lora_bias", "a bias of its own"),
         ("layer_replication", "layers that the base does not have"),
-        ("alora_invocation_tokens", "a part in some of a prompt's tokens only"),
+        ("alora_invocation_tokens", "an effect on some of a prompt's tokens only"),
         ("use_qalora", "groups of inputs"),
     ):
         if getattr(config, key):
-            raise CheckpointError(f"{path} has {key}, which gives it {what}; {mend}, if that can.")
+            raise CheckpointError(f"{path} has {key}, which gives it {what}; if peft can, {remedy}.")
     return config

@@ -1,4 +1,4 @@
-"""What config.json says a model is, and the tensors that follow from it; read by `checkpoint`."""
+"""The architecture that config.json describes, and the tensors that follow from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LM_HEAD = "lm_head.weight"
 
 
 class _Config(BaseModel):
-    """The keys of config.json that decide about tensors; names and defaults are those of transformers."""
+    """The keys of config.json that decide the tensors; names and defaults are those of transformers."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -43,10 +43,10 @@ class _Config(BaseModel):
 class Architecture:
     """A decoder of the Llama family.
 
-    name: the class in transformers. context: tokens it can attend over, prompt and answer together.
-    sliding_window: set when the model attends over that many tokens only; it bounds `context`, because the
-        engines attend over everything, and up to there both are the same.
-    norm_epsilon: what the norms add to the mean square.
+    name: the class in transformers. context: tokens the model can attend to, prompt and answer together.
+    sliding_window: tokens the model attends to at most, or None. Engines attend to all tokens, which is the
+        same up to the window, so the window bounds `context`.
+    norm_epsilon: what the norms add to the mean square. tied: embedding and lm_head are one matrix.
     qkv_bias: on the q, k and v projections; output_bias: on the o projection; mlp_bias: on gate, up, down.
     """
 
@@ -68,30 +68,23 @@ class Architecture:
     rope: Rope
 
     @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Read `directory`/config.json.
+    def find(cls, checkpoint: Path, config: Path | None) -> Self:
+        """Read `config`, or else the config.json of the folder `checkpoint`; no other file is needed.
+
+        Raises RecipeError when there is none, CheckpointError as `read` does.
+        """
+        path = config or checkpoint / FILE_NAME
+        if config is None and not path.is_file():
+            raise RecipeError(f"{path} is not there; give --config with the model's {FILE_NAME}.")
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a config.json.
 
         Raises CheckpointError when it is missing, names no supported architecture, or describes a model that
         the engines would compute differently.
         """
-        return cls.read_file(directory / FILE_NAME)
-
-    @classmethod
-    def of(cls, checkpoint: Path, config: Path | None) -> Self:
-        """What `config` says, or else the config.json of a checkpoint that is here.
-
-        Raises RecipeError when there is none, and CheckpointError as `read` does.
-        """
-        path = config or checkpoint / FILE_NAME
-        if config is None and not path.is_file():
-            raise RecipeError(
-                f"{path} is not there; give --config with the model's {FILE_NAME}, all that is read."
-            )
-        return cls.read_file(path)
-
-    @classmethod
-    def read_file(cls, path: Path) -> Self:
-        """`read`, of a config.json that lies anywhere."""
         values = json_file.read(path)
         name = _supported_name(values, path)
         try:
@@ -103,7 +96,7 @@ class Architecture:
                 f"{path} is wrong at {key} ({first['msg']}); take config.json from the base model."
             ) from None
         if config.hidden_act != "silu":
-            raise CheckpointError(f"{path} has hidden_act {config.hidden_act!r}; supported is silu.")
+            raise CheckpointError(f"{path} has hidden_act {config.hidden_act!r}; only silu is supported.")
         slides = name == "MistralForCausalLM" or (name == "Qwen2ForCausalLM" and config.use_sliding_window)
         window = config.sliding_window if slides else None
         llama_bias = name == "LlamaForCausalLM" and config.attention_bias
@@ -127,9 +120,9 @@ class Architecture:
         )
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor the checkpoint must have, by name, as transformers saves them.
+        """Shape of every tensor that transformers saves, by name.
 
-        Projections are [out, in]. Tied embeddings have no lm_head.weight of their own.
+        Projections are [out, in]. A model with tied embeddings has no lm_head.weight.
         """
         hidden, inner = self.hidden_size, self.intermediate_size
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
@@ -162,12 +155,12 @@ class Architecture:
 
     @property
     def outer_layers(self) -> int:
-        """Layers at either end that int4 leaves in 8 bits: a sixteenth of all, none in very small models."""
+        """Layers at each end that int4 leaves in 8 bits: a sixteenth of all, none in very small models."""
         return round(self.layers / 16)
 
     @property
     def projection_weights(self) -> int:
-        """Numbers in all matrices that tokens are multiplied with: every projection, and the lm_head."""
+        """Numbers in all matrices that tokens are multiplied by: every projection, and the lm_head."""
         per_layer = self.hidden_size * (
             2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.intermediate_size
         )
@@ -181,11 +174,11 @@ def _supported_name(values: Mapping[str, Any], path: Path) -> str:
         raise CheckpointError(
             f"{path} names the architecture {name or '(none)'}; supported are {', '.join(SUPPORTED)}."
         )
-    quantised = values.get("quantization_config")
-    if quantised:  # null is what some tools leave in a checkpoint that they made whole again
-        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised
+    quantized = values.get("quantization_config")
+    if quantized:  # null is what some tools leave when they dequantize a checkpoint
+        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
         raise CheckpointError(
-            f"{path} says the weights are quantised already ({method}); give the unquantised checkpoint, "
-            "the build quantises it."
+            f"{path} says that the weights are quantized already ({method}); give the unquantized "
+            "checkpoint: the build quantizes it."
         )
     return str(name)

@@ -1,14 +1,12 @@
-"""A merged Hugging Face checkpoint: opened lazily, checked against itself.
-
-Read by `engine`, `convert` and `summary`.
-"""
+"""A merged Hugging Face checkpoint: opened lazily, its files checked against each other."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from build import progress
 from build.checkpoint import architecture, json_file
@@ -39,9 +37,9 @@ class Checkpoint:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """Read all but the numbers, and check it.
+        """Read everything but the numbers, and check it.
 
-        Raises CheckpointError, one sentence with what is wrong and how to mend it.
+        Raises CheckpointError, one sentence that says what is wrong and what to do.
         """
         if not directory.is_dir():
             raise CheckpointError(f"{directory} is not a folder; {_where_to_look(directory)}.")
@@ -51,7 +49,7 @@ class Checkpoint:
                 f"`python -m build merge BASE OUTPUT --adapter {directory}`, or name both in the recipe: "
                 f"checkpoint is the base, and adapters is [{directory}]."
             )
-        model = Architecture.read(directory)
+        model = Architecture.read(directory / architecture.FILE_NAME)
         weights = Weights(directory)
         _check_tensors(model, weights)
         _check_tied(model, weights)
@@ -59,18 +57,17 @@ class Checkpoint:
         _check_vocabulary(model, tokenizer, directory)
         return cls(directory, model, weights, tokenizer, _eos_token_ids(directory, model, tokenizer))
 
-    def check_finite(self) -> Iterator[int]:
-        """Read every number; yields the bytes read in each step.
-
-        Raises CheckpointError at the first NaN or infinity.
-        """
-        for size, bad in self.weights.non_finite():
-            if bad is not None:
-                raise self.not_finite(bad)
-            yield size
+    def check_finite(self) -> None:
+        """Read every number, with a progress bar. Raises CheckpointError at the first NaN or infinity."""
+        with progress.step("Checking for NaN and Inf", self.size, "bytes") as advance:
+            for name in self.weights.tensors:
+                for _, piece in self.weights.pieces(name):
+                    if not np.isfinite(piece).all():
+                        raise self.not_finite(name)
+                    advance(piece.nbytes)
 
     def digests(self) -> dict[str, FileDigest]:
-        """Size and SHA-256 of every file that an engine is made from, by name."""
+        """Size and SHA-256 of every file that decides the engine, by name."""
         paths = {name: self.directory / name for name in self.sources}
         total = sum(path.stat().st_size for path in paths.values())
         found = {}
@@ -81,7 +78,7 @@ class Checkpoint:
         return found
 
     def not_finite(self, name: str) -> CheckpointError:
-        """What to raise when the tensor `name` holds NaN or infinity."""
+        """The error for a tensor `name` that holds NaN or infinity."""
         return CheckpointError(
             f"{self.directory / self.weights.tensors[name].file}: {name} holds NaN or infinity; the training "
             "diverged or the merge overflowed (fp16): go back to an earlier checkpoint, or merge in bfloat16."
@@ -89,7 +86,7 @@ class Checkpoint:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Names of the files an engine is made from."""
+        """Names of the files that decide the engine."""
         configs = (architecture.FILE_NAME, GENERATION)
         present = [name for name in configs if (self.directory / name).is_file()]
         return (*present, *self.tokenizer.sources, *self.weights.files)
@@ -101,17 +98,17 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        """Numbers in all tensors that count; a tied lm_head that was saved all the same does not."""
+        """Numbers in all tensors, without a tied lm_head that was saved."""
         return sum(math.prod(shape) for shape in self.architecture.tensors().values())
 
     def hints(self) -> list[str]:
-        """What is no error but worth knowing, one sentence each."""
+        """What is worth knowing but no error, one sentence each."""
         found = []
         dtypes = Counter(tensor.dtype for tensor in self.weights.tensors.values())
         if dtypes["F32"] > len(self.weights.tensors) // 2:
             found.append(
-                f"The weights are fp32 ({self.size / 1e9:.1f} GB); bf16 would do and halve disk and loading: "
-                "model.to(torch.bfloat16).save_pretrained(…)."
+                f"The weights are fp32 ({self.size / 1e9:.1f} GB); bf16 is enough, and half as large and as "
+                "long to load: model.to(torch.bfloat16).save_pretrained(…)."
             )
         if self.tokenizer.chat_template is None:
             found.append(
@@ -120,15 +117,15 @@ class Checkpoint:
             )
         if self.architecture.sliding_window is not None:
             found.append(
-                f"The model attends over {self.architecture.sliding_window} tokens (sliding_window); engines "
-                "do not slide, so this is the longest context."
+                f"The model attends to {self.architecture.sliding_window} tokens (sliding_window); engines "
+                "have no sliding window, so this is the longest context."
             )
         return found
 
 
 def _where_to_look(directory: Path) -> str:
     if directory.parts[:1] == ("~",):
-        return "~ is replaced by a shell, not in a recipe: write the path out"
+        return "a shell replaces ~, a recipe does not: write the whole path"
     if directory.is_symlink():
         return f"it is a link to {directory.readlink()}, which is not here; in a container, mount that too"
     return "a checkpoint is the folder that save_pretrained writes"
@@ -140,50 +137,51 @@ def _check_tensors(model: Architecture, weights: Weights) -> None:
     for name, shape in expected.items():
         tensor = weights.tensors.get(name)
         if tensor is None:
-            mend = "save or copy the whole model again"
+            remedy = "save or copy the whole model again"
             if name == LM_HEAD:
-                mend = (
+                remedy = (
                     "if the output layer shares the embedding, set tie_word_embeddings to true in config.json"
                 )
             elif name == EMBEDDING and model.tied and LM_HEAD in weights.tensors:
-                mend = (
-                    f"it was saved as {LM_HEAD}, which shares it: load the model with transformers 5 and "
-                    "save it again, AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)"
+                remedy = (
+                    f"it was saved as {LM_HEAD}, which is the same matrix: load the model with transformers "
+                    "5 and save it again, AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)"
                 )
             elif wrapped := next((held for held in weights.tensors if held.endswith(f".{name}")), None):
-                mend = (
-                    f"it has {wrapped}, so it was saved with what training wrapped it in: save the model "
-                    "inside, accelerator.unwrap_model(model).save_pretrained(DIR)"
+                remedy = (
+                    f"it has {wrapped}, so the model was saved inside a wrapper of the training: save it "
+                    "without, accelerator.unwrap_model(model).save_pretrained(DIR)"
                 )
-            raise CheckpointError(f"{weights.directory} has no tensor {name}; {mend}.")
+            raise CheckpointError(f"{weights.directory} has no tensor {name}; {remedy}.")
         if tensor.shape != shape:
-            mend = (
+            remedy = (
                 "set vocab_size to the number of rows"
                 if name in (EMBEDDING, LM_HEAD) and tensor.shape[1:] == shape[1:]
                 else "config.json and weights are from different models: take both from one"
             )
             raise CheckpointError(
                 f"{weights.directory / tensor.file}: {name} has shape {list(tensor.shape)}, but {config} "
-                f"implies {list(shape)}; {mend}."
+                f"implies {list(shape)}; {remedy}."
             )
     for name, tensor in weights.tensors.items():
         if name in expected or name.endswith(_IGNORED) or (name == LM_HEAD and model.tied):
             continue
-        mend = (
+        remedy = (
             "save the adapter alone (PeftModel.save_pretrained) and give it as adapters in the recipe"
             if "lora_" in name or "base_layer" in name
             else f"check num_hidden_layers and the architecture in {architecture.FILE_NAME}"
         )
         raise CheckpointError(
             f"{weights.directory / tensor.file} holds {name}, which a {model.name} of {config} does not "
-            f"have; {mend}."
+            f"have; {remedy}."
         )
 
 
 def _check_tied(model: Architecture, weights: Weights) -> None:
-    """A tied lm_head that was saved all the same must be the embedding: transformers 5 takes it if it is not.
+    """A tied lm_head that was saved must equal the embedding.
 
-    So a model whose lm_head alone was trained, and whose config.json was left as it was, is told from a copy.
+    Where it differs, only the lm_head was trained and config.json was not changed; transformers 5 then uses
+    the lm_head.
     """
     if not model.tied or LM_HEAD not in weights.tensors:
         return
@@ -193,8 +191,8 @@ def _check_tied(model: Architecture, weights: Weights) -> None:
     if not alike or any(one.tobytes() != other.tobytes() for (_, one), (_, other) in pieces):
         raise CheckpointError(
             f"{weights.directory / tensors[1].file}: {LM_HEAD} is not the embedding, but "
-            f"{architecture.FILE_NAME} says that they are one; set tie_word_embeddings to false if the "
-            f"output layer was trained by itself, or take {LM_HEAD} out of the weights if it is a leftover."
+            f"{architecture.FILE_NAME} says that both are one matrix; set tie_word_embeddings to false if "
+            f"the output layer was trained by itself, or remove {LM_HEAD} from the weights if not."
         )
 
 
@@ -209,10 +207,10 @@ def _check_vocabulary(model: Architecture, tokenizer: TokenizerFiles, directory:
 
 
 def _eos_token_ids(directory: Path, model: Architecture, tokenizer: TokenizerFiles) -> tuple[int, ...]:
-    """Those of generation_config.json, else of config.json, and the tokenizer's own end of sequence.
+    """The ids in generation_config.json, else in config.json, and the tokenizer's own end of sequence.
 
-    The last is what a chat model ends its turn with; a fine-tune whose generation_config.json still has the
-    base model's id would never stop.
+    A chat model ends its turn with the tokenizer's. With only the base model's id, which many fine-tunes
+    still have in generation_config.json, answers would never stop.
     """
     ids: list[int] = []
     for name in (GENERATION, architecture.FILE_NAME):

@@ -1,4 +1,4 @@
-"""A JSON object in a checkpoint folder; read by all who open a part of it (`architecture`, `weights`, …)."""
+"""A JSON object in a file of a checkpoint."""
 
 import json
 from pathlib import Path

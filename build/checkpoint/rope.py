@@ -1,4 +1,4 @@
-"""Rotary position embedding as config.json describes it; read by `architecture`, checked by `graph`."""
+"""Rotary position embedding (rope) as config.json describes it."""
 
 import math
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ import numpy.typing as npt
 from slipway.contract.errors import CheckpointError
 
 Kind = Literal["default", "linear", "llama3"]
-_MEND = "take config.json from the base model"
+_REMEDY = "take config.json from the base model"
 
 
 @dataclass(frozen=True, slots=True)
 class Llama3Scaling:
-    """Llama 3.1's stretch: short wavelengths stay, long ones are divided by the factor, those between blend.
+    """Llama 3.1's scaling: high frequencies stay, low ones are divided by the factor, those between blend.
 
-    original_context: positions the model was pre-trained with, before the stretch.
+    original_context: positions the model was pre-trained with, before the scaling.
     """
 
     low_freq_factor: float
@@ -28,7 +28,7 @@ class Llama3Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """theta: the base. factor: how far `linear` and `llama3` stretch the positions; 1 for `default`."""
+    """theta: the base. factor: how far `linear` and `llama3` scale the positions; 1 for `default`."""
 
     kind: Kind
     theta: float
@@ -39,14 +39,14 @@ class Rope:
     def parse(cls, config: Mapping[str, Any], where: str) -> Self:
         """Read either spelling: `rope_theta` with `rope_scaling`, or transformers 5's `rope_parameters`.
 
-        Raises CheckpointError when the base is missing (readers then silently fall back to 10000), a value is
-        no number, or the scaling is of a kind that is not supported.
+        Raises CheckpointError when the base is missing (other programs then assume 10000), a value is not a
+        number, or the kind of scaling is not supported.
         """
         parameters: dict[str, Any] = {}
         for key in ("rope_scaling", "rope_parameters"):
             given = config.get(key) or {}
             if not isinstance(given, Mapping):
-                raise CheckpointError(f"{where} has {key} {given!r}, which is no object; {_MEND}.")
+                raise CheckpointError(f"{where} has {key} {given!r}, which is not an object; {_REMEDY}.")
             parameters |= given
         theta = parameters.get("rope_theta", config.get("rope_theta"))
         if theta is None:
@@ -62,7 +62,7 @@ class Rope:
 
         def number(key: str) -> float:
             if key not in parameters:
-                raise CheckpointError(f"{where} has rope scaling {kind!r} without {key}; {_MEND}.")
+                raise CheckpointError(f"{where} has rope scaling {kind!r} without {key}; {_REMEDY}.")
             return _positive(parameters[key], key, where)
 
         llama3 = None
@@ -71,7 +71,7 @@ class Rope:
             if low >= high:
                 raise CheckpointError(
                     f"{where} has low_freq_factor {low:g}, which must be below high_freq_factor {high:g}; "
-                    f"{_MEND}."
+                    f"{_REMEDY}."
                 )
             llama3 = Llama3Scaling(low, high, int(number("original_max_position_embeddings")))
         factor = 1.0 if kind == "default" else number("factor")
@@ -109,5 +109,5 @@ def _positive(value: Any, key: str, where: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not 0 < number < math.inf:
-        raise CheckpointError(f"{where} has {key} {value!r}, which must be a number above 0; {_MEND}.")
+        raise CheckpointError(f"{where} has {key} {value!r}, which must be a number above 0; {_REMEDY}.")
     return number

@@ -1,7 +1,7 @@
-"""A checkpoint's tokenizer and chat template as files: checked by `checkpoint`, copied by `engine`.
+"""The files of a checkpoint's tokenizer and chat template.
 
-They are copied, not saved anew by transformers: for some classes (Qwen2, in 5.23) that replaces the
-pre-tokenizer the model was trained with by the class's own.
+They are copied as they are. transformers would change some of them: when it saves a Qwen2 tokenizer (5.23),
+it replaces the pre-tokenizer that the model was trained with by its own.
 """
 
 import json
@@ -25,10 +25,10 @@ _SLOW = ("tokenizer.model", "spiece.model", "vocab.json")
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
-    """config: tokenizer_config.json with the roles that only special_tokens_map.json has, without template.
+    """config: tokenizer_config.json without its template, with roles that only special_tokens_map.json has.
 
-    chat_template: Jinja, or None for a base model. tool_template: what some checkpoints have in its place for
-    conversations with tools. sources: the files all this was read from.
+    chat_template: Jinja, or None for a base model. tool_template: the template for conversations with tools,
+    where the checkpoint has one. sources: names of the files that were read.
     """
 
     directory: Path
@@ -42,7 +42,10 @@ class TokenizerFiles:
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Raises CheckpointError when a file is missing or damaged, or the decoder is of an unknown kind."""
+        """Read and check the files.
+
+        Raises CheckpointError when a file is missing or damaged, or the kind of decoder is unknown.
+        """
         _check_present(directory)
         if "model" not in json_file.read(directory / DEFINITION):
             raise CheckpointError(
@@ -79,7 +82,7 @@ class TokenizerFiles:
         )
 
     def special_tokens(self) -> dict[str, str]:
-        """Text of each special token, by role ("bos_token", …)."""
+        """The text of each special token, by role ("bos_token", …)."""
         return {
             role: value if isinstance(value, str) else value["content"]
             for role, value in self.config.items()
@@ -87,7 +90,7 @@ class TokenizerFiles:
         }
 
     def write(self, directory: Path, chat_template: str | None, tool_template: str | None) -> None:
-        """Put tokenizer.json, tokenizer_config.json and the templates that there are into `directory`."""
+        """Write tokenizer.json, tokenizer_config.json and the given templates into `directory`."""
         shutil.copyfile(self.directory / DEFINITION, directory / DEFINITION)
         (directory / CONFIG).write_text(
             json.dumps(self.config, ensure_ascii=False, indent=2), encoding="utf-8"
@@ -133,7 +136,7 @@ def _text(path: Path) -> str:
 
 
 def _inline_templates(inline: Any) -> dict[str, str]:
-    """Templates by name; tokenizer_config.json has one alone, or a list with a `default` among them."""
+    """Templates by name. tokenizer_config.json has a single one, or a list with a `default` in it."""
     if isinstance(inline, list):
         entries = (
             entry for entry in inline if isinstance(entry, dict) and {"name", "template"} <= entry.keys()

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint, memory-mapped, in one safetensors file or many; opened by `checkpoint`."""
+"""The tensors of a checkpoint, in one safetensors file or several."""
 
 import json
 import math
@@ -19,19 +19,16 @@ SINGLE = "model.safetensors"
 INDEX = f"{SINGLE}.index.json"
 _PICKLES = (".bin", ".pth", ".pt")
 DTYPES: dict[str, npt.DTypeLike] = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32}
-# With those of quantised weights, which no checkpoint to build from may have.
+# Also the dtypes of quantized weights, which the checkpoint of a build must not have.
 ALL_DTYPES: dict[str, npt.DTypeLike] = {**DTYPES, "I8": np.int8, "F8_E4M3": ml_dtypes.float8_e4m3fn}
-# Stays in a core's cache between the steps that each piece goes through, and its memory is used again
-# without asking the system: at 16 MiB converting took about twice the processor time.
+# Bytes that stay in a core's cache from one step to the next; with 16 MiB a conversion took about twice the
+# processor time.
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where a tensor is, and what its header says.
-
-    dtype: safetensors' name, one of ALL_DTYPES. start: its first byte in the file.
-    """
+    """The header of one tensor. dtype: safetensors' name, a key of ALL_DTYPES. start: offset in the file."""
 
     file: str
     shape: tuple[int, ...]
@@ -48,10 +45,10 @@ class Weights:
     """tensors: every tensor, by name; opening reads headers only, `read` one tensor at a time."""
 
     def __init__(self, directory: Path, dtypes: Collection[str] = DTYPES, file: str | None = None) -> None:
-        """Open every shard, or `file` alone.
+        """Open every shard, or only `file`.
 
-        dtypes: those that tensors may have, as safetensors names them. Raises CheckpointError for a shard
-        that is missing, cut off, not in the index, or holds others.
+        dtypes: allowed dtypes, as safetensors names them. Raises CheckpointError for a shard that is missing,
+        cut off, not in the index, or has another dtype.
         """
         self.directory = directory
         named = None if file else _index(directory)
@@ -72,10 +69,11 @@ class Weights:
         return array
 
     def pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """One tensor in pieces of whole rows, up to 1 MiB (or one row): yields the first row and the piece.
+        """Yield one tensor in pieces of whole rows, at most 1 MiB or one row: (first row, piece).
 
-        Each is valid until the next is asked for. Read, not mapped: pages of a mapped file count as the
-        process's memory. Raises CheckpointError when the file became shorter since it was opened.
+        The next piece overwrites the one before it. Pieces are read, not mapped, because pages of a mapped
+        file count as the process's memory.
+        Raises CheckpointError when the file became shorter since it was opened.
         """
         tensor = self.tensors[name]
         dtype = np.dtype(ALL_DTYPES[tensor.dtype])
@@ -92,12 +90,6 @@ class Weights:
                         f"{path} became shorter while it was read; copy or download it again."
                     )
                 yield first, piece
-
-    def non_finite(self) -> Iterator[tuple[int, str | None]]:
-        """Read all tensors: yields the bytes read in each step, and the tensor's name if one is bad."""
-        for name in self.tensors:
-            for _, piece in self.pieces(name):
-                yield piece.nbytes, None if np.isfinite(piece).all() else name
 
     def _check_index(self, named: dict[str, str]) -> None:
         for tensor, file in named.items():
@@ -125,8 +117,8 @@ def _index(directory: Path) -> dict[str, str] | None:
     files = {str(tensor): str(file) for tensor, file in named.items()}
     if (directory / SINGLE).is_file() and SINGLE not in files.values():
         raise CheckpointError(
-            f"{directory} has {SINGLE}, which transformers reads, and beside it shards with an {INDEX}: two "
-            "saves in one folder; remove the one that is not meant."
+            f"{directory} has both {SINGLE}, which transformers reads, and shards with an {INDEX}: two saves "
+            "in one folder; remove the one you do not want."
         )
     return files
 
@@ -143,7 +135,7 @@ def _only_file(directory: Path) -> str:
     for path in sorted(directory.iterdir()):
         if path.suffix in _PICKLES:
             raise CheckpointError(
-                f"{path} is a pickle, and loading a pickle runs whatever code is in it; save the model as "
+                f"{path} is a pickle, and loading a pickle runs any code that is in it; save the model as "
                 "safetensors where you trust it: "
                 "AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)."
             )
@@ -169,7 +161,7 @@ def _open(path: Path) -> Any:
 
 
 def _header(path: Path, dtypes: Collection[str]) -> dict[str, Tensor]:
-    """The tensors of a file that safetensors has opened, so that it is known to be well-formed."""
+    """The tensors of a file; safetensors has opened it, so it is well-formed."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         entries = json.loads(stream.read(length))
@@ -178,7 +170,7 @@ def _header(path: Path, dtypes: Collection[str]) -> dict[str, Tensor]:
         if entry["dtype"] not in dtypes:
             raise CheckpointError(
                 f"{path}: {name} is {entry['dtype']}; supported are {', '.join(dtypes)}: give the "
-                "unquantised checkpoint."
+                "unquantized checkpoint."
             )
     return {
         name: Tensor(path.name, tuple(entry["shape"]), entry["dtype"], 8 + length + entry["data_offsets"][0])

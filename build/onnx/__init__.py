@@ -1,1 +1,1 @@
-"""Engines for ONNX Runtime: exported, quantized, read back."""
+"""Engines for ONNX Runtime: exported, quantized, checked."""

@@ -1,4 +1,4 @@
-"""ONNX Runtime GenAI's model builder, run as a child process; called by `engine` for the onnx targets."""
+"""ONNX Runtime GenAI's model builder, run as a child process."""
 
 import re
 import sys
@@ -12,26 +12,26 @@ from slipway.contract.target import Device
 
 # Weights share one scale per block; larger blocks are faster and much worse (docs/design.md).
 BLOCK_SIZE = 32
-# What the builder makes; for the CPU `int8` and `int4` go on from there.
+# The quantization that the builder writes; for the CPU, `int8` and `int4` quantize again from there.
 QUANTIZATIONS: dict[Device, Quantization] = {"cpu": "int8", "dml": "int4", "cuda": "int4"}
-# What the manifest says was done where nobody goes on.
+# The method in the manifest of an engine that keeps the builder's graph.
 METHOD = "symmetric 4 bits rounded by ONNX Runtime GenAI's builder"
-# 4: the kernel quantises activations to int8, the fast road on CPUs; the builder's defaults.
+# 4: the kernel quantizes activations to int8, which is fastest on CPUs; the builder's defaults.
 ACCURACY_LEVELS: dict[Device, int] = {"cpu": 4, "dml": 0, "cuda": 0}
 GRAPH_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
-# q, k and v (in one but for DirectML), o, gate, up, down
+# q, k and v (one matrix except for DirectML), o, gate, up, down
 _MATRICES_PER_LAYER: dict[Device, int] = {"cpu": 5, "dml": 7, "cuda": 5}
-# What the builder prints (onnxruntime_genai 0.18.0, models/builders/base.py) when a part is done.
+# The builder's output after each part (onnxruntime_genai 0.18.0, models/builders/base.py).
 _PART = re.compile(
     rb"^Reading (embedding layer|layer \d+|final norm|LM head)|complete quantization of \S*/MatMul "
 )
 
 
 def export(checkpoint: Checkpoint, device: Device, output: Path, log: Path) -> None:
-    """Quantise `checkpoint` for `device` into the new folder `output`, where GRAPH_FILES are what counts.
+    """Quantize `checkpoint` for `device` into the new folder `output`, which then has GRAPH_FILES.
 
-    log: where the builder's own words go; it is removed when all went well. Raises BuildError with the end
-    of the log otherwise.
+    log: the file for the builder's output, removed when it succeeds. Raises BuildError with the end of the
+    log when it fails.
     """
     command = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
     command += ["-i", str(checkpoint.directory.resolve()), "-o", str(output.resolve())]
@@ -39,12 +39,13 @@ def export(checkpoint: Checkpoint, device: Device, output: Path, log: Path) -> N
     command += ["--extra_options", f"block_size={BLOCK_SIZE}", "prune_lm_head=true"]
     layers = checkpoint.architecture.layers
     parts = layers + 3 + _MATRICES_PER_LAYER[device] * layers + 1
-    with progress.step(f"Quantising to {QUANTIZATIONS[device]}", parts) as advance:
+    with progress.step(f"Quantizing to {QUANTIZATIONS[device]}", parts) as advance:
 
-        def heard(line: bytes) -> None:
+        def count_parts(line: bytes) -> None:
             if _PART.search(line):
                 advance(1)
 
-        program.run("The ONNX Runtime GenAI builder", command, log, heard)
+        program.run("The ONNX Runtime GenAI builder", command, log, count_parts)
+    log.unlink()
     if checkpoint.architecture.rope.kind == "linear":
         graph.write_rotary_tables(output, checkpoint.architecture)

@@ -1,9 +1,9 @@
-"""What a graph needs to check drafts: keys and values written before anyone attends; used by `engine`.
+"""A graph that can verify draft tokens: it writes the keys and values of all rows before any row attends.
 
-The runtime decodes several tokens of one sequence as rows of one batch, over the same memory. Each row then
-reads what the rows before it write, but GroupQueryAttention writes and reads row by row, on all cores at once
-(onnxruntime 1.31, contrib_ops/cpu/bert/gqa_attention_base.h). So each layer gets a second one before its
-own, which is run only when asked for, and whose writing alone counts.
+To verify drafts, the runtime decodes several tokens of one sequence as rows of one batch, over the same KV
+memory. Each row needs the keys and values of the rows before it, but GroupQueryAttention writes and reads row
+by row, on all cores at once (onnxruntime 1.31, contrib_ops/cpu/bert/gqa_attention_base.h). So each layer gets
+a second GroupQueryAttention before its own. It runs only on request, and only what it writes is used.
 """
 
 from pathlib import Path
@@ -14,18 +14,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from build.onnx import graph
 
-# Goes up when what is written here changes, so that engines are built again.
+# A higher number makes a new build of existing engines necessary.
 VERSION = 1
-# Names that runtime/slot_executor.py knows too.
+# The same names are in slipway/runtime/executors/onnxruntime.py.
 SWITCH = "write_first"
 PREFIX = "first_"
 
 
-def prepare(directory: Path) -> None:
-    """Put the writers into `directory`/model.onnx.
+def add_writers(directory: Path) -> None:
+    """Add the writing nodes to `directory`/model.onnx.
 
-    SWITCH is an input, bool [], false where it is not given. Where it is true, the outputs PREFIX + name must
-    be bound to the memory of the key or value output of that name; otherwise they are empty.
+    SWITCH is a new input, bool [], false by default. When it is true, the outputs PREFIX + name must be bound
+    to the memory of the key or value output of that name; otherwise they are empty.
     """
     model = onnx.load(directory / graph.FILE_NAME, load_external_data=False)
     outputs = {output.name: output for output in model.graph.output}

@@ -1,4 +1,4 @@
-"""An engine for ONNX Runtime: exported, quantised, read back and made to generate; called by `engine`."""
+"""An engine for ONNX Runtime: exported, quantized, checked and tried out."""
 
 import subprocess
 import sys
@@ -9,25 +9,24 @@ from pathlib import Path
 from build import progress
 from build.checkout import CHECKOUT
 from build.checkpoint.checkpoint import Checkpoint
-from build.maker import Facts
-from build.onnx import builder as genai
-from build.onnx import drafts, graph, int4, int8
+from build.facts import Facts
+from build.onnx import builder, drafts, graph, int4, int8
 from slipway.contract.errors import BuildError
 from slipway.contract.manifest import Manifest
 from slipway.contract.quantization import Quantization
 from slipway.contract.recipe import Recipe
 
 _BITS: dict[Quantization, int] = {"int8": 8, "int4": 4}
-# For the CPU the builder's graph is where these start from; for GPUs it stays as it is.
-_QUANTISERS = {"int8": int8, "int4": int4}
+# For the CPU these start from the builder's graph; for GPUs it is used as it is.
+_QUANTIZERS = {"int8": int8, "int4": int4}
 _BUILT_WITH = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
 
 
 def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
-    """Builds on any machine, so nothing is refused."""
+    """Any machine can build."""
     on_cpu = recipe.target.device == "cpu"
     return Facts(
-        method=_QUANTISERS[recipe.quantization].METHOD if on_cpu else genai.METHOD,
+        method=_QUANTIZERS[recipe.quantization].METHOD if on_cpu else builder.METHOD,
         versions={package: metadata.version(package) for package in _BUILT_WITH},
         requires=dict(recipe.target.requires),
         device=recipe.target.device,
@@ -38,33 +37,31 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
 def make(
     recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, work: Path, engine: Path, log: Path
 ) -> None:
-    """Export, quantise and read back; see `maker`."""
+    """Export, quantize and check the graph."""
     for hint in checkpoint.hints():
         progress.say(f"Note: {hint}")
-    with progress.step("Checking for NaN and Inf", checkpoint.size, "bytes") as advance:
-        for size in checkpoint.check_finite():
-            advance(size)
+    checkpoint.check_finite()
     exported = work / "export"
-    genai.export(checkpoint, recipe.target.device, exported, log)
-    for name in genai.GRAPH_FILES:
+    builder.export(checkpoint, recipe.target.device, exported, log)
+    for name in builder.GRAPH_FILES:
         (exported / name).rename(engine / name)
     if recipe.target.device == "cpu":
-        _QUANTISERS[recipe.quantization].quantise(engine, checkpoint)
-        drafts.prepare(engine)
+        _QUANTIZERS[recipe.quantization].quantize(engine, checkpoint)
+        drafts.add_writers(engine)
     graph.check(
         engine,
         checkpoint.architecture,
         _BITS[recipe.quantization],
-        _BITS[genai.QUANTIZATIONS[recipe.target.device]],
-        genai.BLOCK_SIZE,
-        genai.ACCURACY_LEVELS[recipe.target.device],
+        _BITS[builder.QUANTIZATIONS[recipe.target.device]],
+        builder.BLOCK_SIZE,
+        builder.ACCURACY_LEVELS[recipe.target.device],
     )
 
 
 def try_out(engine: Path) -> None:
-    """Let the serving path load the engine and generate; some graphs build and then do not run."""
+    """Load the engine as serving does and generate; some graphs build and then do not run."""
     progress.say("Generating a few tokens")
-    # A machine that builds for a GPU need not have it; the graph is the same on the CPU.
+    # --cpu: the machine may lack the GPU that it builds for, and the graph runs on a CPU too.
     command = [sys.executable, "-m", "slipway", "check", str(engine.resolve()), "--cpu"]
     ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if ran.returncode != 0:

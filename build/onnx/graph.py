@@ -1,7 +1,7 @@
-"""The ONNX graph that came out of a build, read back against what was asked for; called by `engine`.
+"""The ONNX graph of an engine, checked against the recipe and the checkpoint.
 
-ONNX Runtime GenAI's builder drops options and rope scalings it does not know without a word, so nothing
-it wrote is believed.
+ONNX Runtime GenAI's builder silently drops options and rope scalings that it does not know, so everything it
+wrote is checked.
 """
 
 import math
@@ -20,19 +20,19 @@ FILE_NAME = "model.onnx"
 DATA_NAME = "model.onnx.data"
 # int8 weights with one scale per output, uint8 activations (onnxruntime, docs/ContribOperators.md).
 INTEGER_PRODUCT = "MatMulIntegerToFloat"
-# What `int8` and `int4` rewrite.
+# The projections that `int8` and `int4` rewrite.
 _REWRITTEN = re.compile(r"/(qkv|q|k|v|o|gate|up)_proj/")
 _TABLES = ("cos_cache", "sin_cache")
-# Single precision is exact enough to this at the positions compared; a wrong base or scaling is far off.
+# In single precision, tables of these positions agree to the tolerance; a wrong base or scaling is far off.
 _POSITIONS = 4096
 _TOLERANCE = 5e-3
 
 
 def write_rotary_tables(directory: Path, architecture: Architecture) -> None:
-    """Put the cosines and sines of the architecture's rope into the graph, as long as they were.
+    """Replace the cosines and sines in the graph by those of the architecture's rope, in the same length.
 
-    For Llama with `linear` scaling (deepseek-coder): the builder's LlamaModel knows `llama3` alone and
-    leaves other scalings out (onnxruntime_genai 0.18.0, models/builders/llama.py, make_rope_init).
+    Needed for Llama with `linear` scaling (deepseek-coder): the builder's LlamaModel knows only `llama3`
+    scaling (onnxruntime_genai 0.18.0, models/builders/llama.py, make_rope_init).
     """
     model = onnx.load(directory / FILE_NAME, load_external_data=False)
     for name, index in zip(_TABLES, (0, 1), strict=True):
@@ -44,7 +44,7 @@ def write_rotary_tables(directory: Path, architecture: Architecture) -> None:
 
 
 def outer_layers(architecture: Architecture) -> re.Pattern[str]:
-    """What the names of the nodes begin with that int4 leaves in 8 bits, by the layer they are in."""
+    """Matches the start of the names of nodes in the outer layers, which int4 leaves in 8 bits."""
     outer = architecture.outer_layers
     layers = [*range(outer), *range(architecture.layers - outer, architecture.layers)]
     return re.compile(f"/model/layers\\.({'|'.join(map(str, layers)) or 'none'})/")
@@ -53,13 +53,11 @@ def outer_layers(architecture: Architecture) -> re.Pattern[str]:
 def check(
     directory: Path, architecture: Architecture, bits: int, kept_bits: int, block_size: int, accuracy: int
 ) -> None:
-    """Compare `directory`/model.onnx with what was asked for.
+    """Check the matrices, the attention and the rotary tables of `directory`/model.onnx.
 
-    Every matrix must be quantised, in blocks of `block_size` and with that accuracy level. The projections
-    that `int8` or `int4` rewrites have `bits`, as integer products with 8; all others have the `kept_bits`
-    that the builder gave them. Every layer must attend with the right heads; the rotary tables must be those
-    of the rope.
-    Raises BuildError that names the node and what it has.
+    bits: of the projections that `int8` or `int4` rewrites; with 8 they are integer products.
+    kept_bits: of all other matrices, as the builder quantized them. block_size, accuracy: of every matrix in
+    blocks. Raises BuildError that names the node and its wrong value.
     """
     model = onnx.load(directory / FILE_NAME, load_external_data=False)
     _check_quantization(model.graph, architecture, bits, kept_bits, block_size, accuracy)
@@ -77,7 +75,7 @@ def _check_quantization(
 ) -> None:
     integers = {t.name: math.prod(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8}
     outer = outer_layers(architecture)
-    quantised = 0
+    quantized = 0
     for node in graph.node:
         if node.op_type == "MatMulNBits":
             rewritten = _REWRITTEN.search(node.name) and not (bits == 4 and outer.match(node.name))
@@ -85,18 +83,18 @@ def _check_quantization(
             _expect(node, {"bits": own, "block_size": block_size, "accuracy_level": accuracy})
             if bits == 8 and rewritten:
                 raise BuildError(
-                    f"{node.name} of the built graph was left as the builder made it, under a name that int8 "
-                    "does not know: install the onnxruntime-genai in requirements."
+                    f"{node.name} of the built graph was not rewritten, because int8 does not know this "
+                    "name: install the onnxruntime-genai in requirements."
                 )
-            quantised += _attribute(node, "K") * _attribute(node, "N")
+            quantized += _attribute(node, "K") * _attribute(node, "N")
         elif node.op_type == INTEGER_PRODUCT and bits == 8:
-            quantised += integers.get(node.input[1], 0)
+            quantized += integers.get(node.input[1], 0)
         elif node.op_type == "GatherBlockQuantized":
             _expect(node, {"bits": kept_bits, "block_size": block_size})
-    if quantised != architecture.projection_weights:
+    if quantized != architecture.projection_weights:
         raise BuildError(
-            f"The builder quantised {quantised} of {architecture.projection_weights} weights; this version "
-            "of onnxruntime-genai does not do what the recipe asks for: install the one in requirements."
+            f"The builder quantized {quantized} of {architecture.projection_weights} weights; this version "
+            "of onnxruntime-genai does not build what the recipe asks for: install the one in requirements."
         )
 
 
@@ -119,8 +117,8 @@ def _check_rotary_tables(model: onnx.ModelProto, directory: Path, architecture: 
         built = numpy_helper.to_array(tensor, str(directory))[:positions]
         if built.shape != table.shape or not np.allclose(built, table, atol=_TOLERANCE):
             raise BuildError(
-                f"{tensor.name} of the built graph is not that of the checkpoint's rope ({architecture.rope})"
-                "; this version of onnxruntime-genai does not know it: install the one in requirements."
+                f"{tensor.name} of the built graph does not fit the checkpoint's rope ({architecture.rope}); "
+                "this version of onnxruntime-genai does not know it: install the one in requirements."
             )
 
 

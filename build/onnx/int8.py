@@ -1,9 +1,9 @@
-"""int8 for CPUs by our own quantiser: integer products of weights and activations; called by `engine`.
+"""int8 for CPUs: integer products of weights and activations.
 
-Starts from the int8 graph that ONNX Runtime GenAI's builder writes (MatMulNBits: int8 weights, one scale for
-each 32) and replaces the projections. Two kinds stay as they are: the lm_head, which decides between tokens,
-and the down projections of the outermost layers and of those with massive activations, which take the
-precision of all others in a row. What that costs and brings is in docs/design.md.
+It starts from the int8 graph of ONNX Runtime GenAI's builder (MatMulNBits: int8 weights, a scale for each 32)
+and replaces the projections. Kept as they are: the lm_head, which decides between tokens, and down
+projections of outer layers and of massive activations, where a row would lose its precision. Costs and gains
+are in docs/quantization.md.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from build.onnx import graph, matrices
 # SmoothQuant's migration strength. 0.5, its authors' choice, lost 0.9 % of perplexity on the sample where
 # 0.6 lost 0.2 %.
 SMOOTHING = 0.6
-# The same in front of down projections, where stronger smoothing lost more.
+# The same for down projections, where stronger smoothing lost more.
 _DOWN_SMOOTHING = 0.5
-# How many times the median of all an activation is that counts as massive. A thousand in the paper that
-# named them (Sun et al. 2024, arXiv 2402.17762), where the outermost layers have some too.
+# An activation is massive from this multiple of the median on. The paper that named them has 1,000 (Sun et
+# al. 2024, arXiv 2402.17762), and finds some in the outermost layers too.
 _MASSIVE = 500
-# What the manifest says was done.
+# The method in the manifest.
 METHOD = (
     f"integer products per row, smoothing {SMOOTHING}, {_DOWN_SMOOTHING} in down projections; "
     "8 bits in blocks in the lm_head and in down projections of outer layers and massive activations"
@@ -37,7 +37,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """What was seen of activations: the largest absolute value of each channel, and the median of all."""
+    """Statistics of activations. peaks: largest absolute value of each channel. median: of all of them."""
 
     peaks: FloatArray
     median: float
@@ -50,81 +50,85 @@ class Activations:
 
     @property
     def massive(self) -> bool:
-        """Whether a few are so large that a row scaled by them keeps little of the others."""
+        """Whether a few are so large that a row scaled by them leaves little precision to the others."""
         return bool(self.peaks.max() > _MASSIVE * self.median)
 
 
-def quantise(directory: Path, checkpoint: Checkpoint) -> None:
-    """Rewrite `directory`/model.onnx and its weights; holds one group's weights in memory at a time."""
+def quantize(directory: Path, checkpoint: Checkpoint) -> None:
+    """Rewrite `directory`/model.onnx and its weights, one group of matrices in memory at a time."""
     model = onnx.load(directory / graph.FILE_NAME, load_external_data=False)
     groups = matrices.groups(model)
-    seen = matrices.watch(directory, model, [group.source for group in groups], checkpoint, Activations.of)
-    outer = graph.outer_layers(checkpoint.architecture)
-    projected = {node.output[0] for group in groups for node in group.nodes}
-
-    def in_blocks(down: matrices.Group) -> bool:
-        # Where a bias comes in between, nothing can be divided in the up projection.
-        smoothable = not projected.isdisjoint(down.maker.input)
-        return bool(outer.match(down.nodes[0].name)) or seen[down.source].massive or not smoothable
-
-    groups = [group for group in groups if not (group.is_down and in_blocks(group))]
-    downs = {
+    seen = matrices.observe(directory, model, [group.source for group in groups], checkpoint, Activations.of)
+    groups = _rewritten(groups, seen, checkpoint)
+    down_scales = {
         group.source: smoothing(seen[group.source].peaks, _weights(group, checkpoint, {}), _DOWN_SMOOTHING)
         for group in groups
         if group.is_down
     }
-    # Before a down projection the up projection's outputs are divided, which multiply what the gate lets by.
-    divided = {name: downs[group.source] for group in groups if group.is_down for name in group.maker.input}
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    made: dict[str, list[onnx.NodeProto]] = {}
-    data = directory / graph.DATA_NAME
-    rewritten = data.with_suffix(".int8")
+    # The input of a down projection is a product with the up projection, whose outputs are divided instead.
+    divisors = {
+        name: down_scales[group.source] for group in groups if group.is_down for name in group.maker.input
+    }
+    norms = {tensor.name: tensor for tensor in model.graph.initializer}
     replaced = {name for group in groups for node in group.nodes for name in node.input[1:]}
     replaced |= {name for group in groups if (name := _norm_weight(group.maker))}
-    with rewritten.open("wb") as sink, progress.step("Quantising per row", len(groups)) as advance:
-        kept = matrices.keep(model, replaced, data, sink)
+    nodes: dict[str, list[onnx.NodeProto]] = {}
+    with (
+        matrices.rewrite(directory, model, replaced) as add,
+        progress.step("Quantizing per row", len(groups)) as advance,
+    ):
         for group in groups:
-            weights = _weights(group, checkpoint, divided)
+            weights = _weights(group, checkpoint, divisors)
             if norm := _norm_weight(group.maker):
                 scales = smoothing(seen[group.source].peaks, weights, SMOOTHING)
-                smoothed = numpy_helper.to_array(tensors[norm], str(directory)) / scales
-                kept.append(numpy_helper.from_array(smoothed, norm))
+                add(norm, numpy_helper.to_array(norms[norm], str(directory)) / scales)
                 weights = [weight * scales for weight in weights]
             elif group.is_down:
-                weights = [weight * downs[group.source] for weight in weights]
-            made[group.nodes[0].name] = activations(group.source)
+                weights = [weight * down_scales[group.source] for weight in weights]
+            nodes[group.nodes[0].name] = activations(group.source)
             for node, weight in zip(group.nodes, weights, strict=True):
-                quantised, scale = per_channel(weight)
-                kept.append(matrices.store(weight_name(node), quantised.T, sink))
-                kept.append(numpy_helper.from_array(scale, scale_name(node)))
-                made.setdefault(node.name, []).extend(product(node, group.source))
+                quantized, scale = per_channel(weight)
+                add(weight_name(node), quantized.T)
+                add(scale_name(node), scale)
+                nodes.setdefault(node.name, []).extend(product(node, group.source))
             advance(1)
-    kept += constants()
-    nodes = [new for node in model.graph.node for new in made.get(node.name, [node])]
-    del model.graph.node[:], model.graph.initializer[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend(kept)
-    onnx.save(model, directory / graph.FILE_NAME)
-    rewritten.replace(data)
+        model.graph.initializer.extend(constants())
+        rewritten = [new for node in model.graph.node for new in nodes.get(node.name, [node])]
+        del model.graph.node[:]
+        model.graph.node.extend(rewritten)
+
+
+def _rewritten(
+    groups: list[matrices.Group], seen: dict[str, Activations], checkpoint: Checkpoint
+) -> list[matrices.Group]:
+    """All groups but the down projections that keep 8 bits in blocks."""
+    outer = graph.outer_layers(checkpoint.architecture)
+    outputs = {node.output[0] for group in groups for node in group.nodes}
+
+    def kept(down: matrices.Group) -> bool:
+        # With a bias in between, the outputs of the up projection cannot be divided.
+        smoothable = not outputs.isdisjoint(down.maker.input)
+        return bool(outer.match(down.nodes[0].name)) or seen[down.source].massive or not smoothable
+
+    return [group for group in groups if not (group.is_down and kept(group))]
 
 
 def _weights(
-    group: matrices.Group, checkpoint: Checkpoint, divided: dict[str, FloatArray]
+    group: matrices.Group, checkpoint: Checkpoint, divisors: dict[str, FloatArray]
 ) -> list[FloatArray]:
-    """The matrices of a group, float32 [out, in]; divided: what the outputs of that name are divided by."""
+    """The matrices of a group, float32 [out, in]; divisors: of the outputs of a node, by their name."""
+    one = np.ones(1, np.float32)
     return [
-        matrices.weight(node, checkpoint) / divided.get(node.output[0], np.ones(1, np.float32))[:, None]
-        for node in group.nodes
+        matrices.weight(node, checkpoint) / divisors.get(node.output[0], one)[:, None] for node in group.nodes
     ]
 
 
 def smoothing(peaks: FloatArray, weights: list[FloatArray], strength: float) -> FloatArray:
-    """What to divide each channel of the activations by, and multiply its weights with, float32 [in].
+    """The scale of each channel, float32 [in]: activations are divided by it, weights multiplied.
 
     peaks: largest absolute activation of each channel. weights: the matrices that read them, [out, in].
-    strength: how much is taken from the activations, 0 to 1. Outliers go from the activations to the weights,
-    where a channel's scale does not harm the others (SmoothQuant, arXiv 2211.10438, equation 4), about a
-    geometric mean of 1.
+    strength: 0 to 1, how much of an outlier moves from the activations to the weights (SmoothQuant, arXiv
+    2211.10438, equation 4). The geometric mean of the scales is 1.
     """
     widest = np.max([np.abs(weight).max(axis=0) for weight in weights], axis=0)
     logs = strength * _log(peaks) - (1 - strength) * _log(widest)
@@ -139,23 +143,25 @@ def per_channel(weight: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
 
 
 def _log(values: FloatArray) -> FloatArray:
-    """Logarithms, of channels that are never used too."""
-    return np.log(np.maximum(values, max(float(values.max()), 1e-30) * 1e-5))
+    """Logarithms; a channel that is never used counts as very small."""
+    smallest = np.float32(max(float(values.max()), 1e-30) * 1e-5)
+    logs: FloatArray = np.log(np.maximum(values, smallest))
+    return logs
 
 
 def _norm_weight(maker: onnx.NodeProto) -> str | None:
-    """The weight of a norm; None for what is none."""
+    """The name of a norm's weight; None for another node."""
     index = matrices.NORMS.get(maker.op_type)
     return None if index is None else str(maker.input[index])
 
 
 def activations(source: str) -> list[onnx.NodeProto]:
-    """Nodes that quantise activations to uint8 with zero point 128 and one scale for each row.
+    """Nodes that quantize activations to uint8 with zero point 128 and one scale for each row.
 
-    A row is divided by its largest absolute value, so that a token's numbers do not depend on its
-    neighbours; the scale 1/127 that is left is a constant.
+    Each row is divided by its largest absolute value, so a token's numbers do not depend on its neighbours.
+    The remaining scale, 1/127, is a constant.
     """
-    peak, unit, quantised = (_of(source, name) for name in ("peak", "unit", "quantised"))
+    peak, unit, quantized = (_of(source, name) for name in ("peak", "unit", "quantized"))
     return [
         helper.make_node("Abs", [source], [_of(source, "abs")], _of(source, "Abs")),
         helper.make_node(
@@ -169,15 +175,15 @@ def activations(source: str) -> list[onnx.NodeProto]:
         helper.make_node(
             "QuantizeLinear",
             [unit, "int8/step", "int8/zero_point"],
-            [quantised],
+            [quantized],
             _of(source, "QuantizeLinear"),
         ),
     ]
 
 
 def product(node: onnx.NodeProto, source: str) -> list[onnx.NodeProto]:
-    """Nodes in the place of `node`: the integer product, times the scales of its outputs and of its rows."""
-    integers = [_of(source, "quantised"), weight_name(node), "int8/step_of_rows", scale_name(node)]
+    """Nodes that replace `node`: the integer product, times the scales of its outputs and of its rows."""
+    integers = [_of(source, "quantized"), weight_name(node), "int8/step_of_rows", scale_name(node)]
     result = f"{node.output[0]}/int8"
     return [
         helper.make_node(
@@ -192,7 +198,7 @@ def product(node: onnx.NodeProto, source: str) -> list[onnx.NodeProto]:
 
 
 def constants() -> list[onnx.TensorProto]:
-    """What the nodes of `activations` and `product` share."""
+    """The constants that the nodes of `activations` and `product` share."""
     step = np.float32(1) / np.float32(127)
     return [
         numpy_helper.from_array(np.array([-1]), "int8/last_axis"),
@@ -208,10 +214,10 @@ def _of(source: str, name: str) -> str:
 
 
 def weight_name(node: onnx.NodeProto) -> str:
-    """What the int8 matrix [in, out] of a projection is called."""
+    """Name of the int8 matrix [in, out] of a projection."""
     return f"{node.name}/weight"
 
 
 def scale_name(node: onnx.NodeProto) -> str:
-    """What the scales [out] of a projection are called."""
+    """Name of the scales [out] of a projection."""
     return f"{node.name}/scale"

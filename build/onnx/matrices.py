@@ -1,11 +1,11 @@
-"""The matrices of a graph that the builder wrote, their data beside it, and what they read.
+"""The matrices of the builder's graph: what they read, and how they are replaced.
 
-Used by `int8` and `int4`, which replace them. The names are those that the builder gives its nodes
-(onnxruntime_genai 0.18.0); what it named otherwise would stay as it is, which `graph.check` finds.
+They are found by the names that the builder gives its nodes (onnxruntime_genai 0.18.0).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo
 
 from build.checkout import CALIBRATION_TEXT
@@ -22,14 +22,13 @@ from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import graph
 from slipway.text.tokenizer import Tokenizer
 
-NORMS = {
-    "SimplifiedLayerNormalization": 1,
-    "SkipSimplifiedLayerNormalization": 2,
-}  # which input is its weight
+# The input of a norm that is its weight.
+NORMS = {"SimplifiedLayerNormalization": 1, "SkipSimplifiedLayerNormalization": 2}
+_CALIBRATION = Path(__file__).with_name("calibration.txt")
 _CALIBRATION_TOKENS = 1024
 _MATRIX = re.compile(r"/model/layers\.(\d+)/(?:attn|mlp)/(qkv|q|k|v|o|gate|up|down)_proj/MatMul")
-_COPIED = 16 << 20
-_ALIGNMENT = 4096
+_COPY_BYTES = 16 << 20
+_PAGE = 4096
 
 FloatArray = npt.NDArray[np.float32]
 Summary = TypeVar("Summary")
@@ -37,10 +36,10 @@ Summary = TypeVar("Summary")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Projections that read the same activations, so that these are quantised once.
+    """Projections that read the same activations, so that these are quantized once.
 
-    source: name of the activations. maker: the node that makes them: a norm, the attention, or in front of a
-    down projection the product with what the up projection gives.
+    source: name of the activations. maker: the node that computes them: a norm, the attention, or for a down
+    projection the product of gate and up.
     """
 
     source: str
@@ -49,12 +48,12 @@ class Group:
 
     @property
     def is_down(self) -> bool:
-        """Whether it is a down projection."""
+        """Whether the group is a down projection."""
         return "/down_proj/" in self.nodes[0].name
 
 
 def groups(model: onnx.ModelProto) -> list[Group]:
-    """The projections of all layers, by what they read, in the order of the graph."""
+    """The projections of all layers, by the activations they read, in the order of the graph."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -63,16 +62,16 @@ def groups(model: onnx.ModelProto) -> list[Group]:
     return [Group(source, tuple(nodes), made_by[source]) for source, nodes in readers.items()]
 
 
-def watch(
+def observe(
     directory: Path,
     model: onnx.ModelProto,
     sources: list[str],
     checkpoint: Checkpoint,
     summary: Callable[[FloatArray], Summary],
 ) -> dict[str, Summary]:
-    """What the graph in `directory` computes under the names `sources` while it reads the calibration text.
+    """Run the graph in `directory` on the calibration text; returns a summary of each tensor in `sources`.
 
-    summary: makes of the values of one, float32 [tokens, channels], what is returned of it.
+    summary: called with the values of one tensor, float32 [tokens, channels].
     """
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
@@ -80,7 +79,7 @@ def watch(
     probe.graph.output.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in sources
     )
-    path = directory / "calibration.onnx"  # beside the weights, which it refers to
+    path = directory / "calibration.onnx"  # beside the file of weights, which it refers to
     onnx.save(probe, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     architecture = checkpoint.architecture
@@ -95,7 +94,7 @@ def watch(
 
 
 def weight(node: onnx.NodeProto, checkpoint: Checkpoint) -> FloatArray:
-    """The matrix of a projection as the checkpoint has it, float32 [out, in]; q, k and v may be one."""
+    """The matrix of a projection from the checkpoint, float32 [out, in]; q, k and v may be one matrix."""
     found = _MATRIX.match(node.name)
     assert found
     layer, kind = found.groups()
@@ -106,17 +105,31 @@ def weight(node: onnx.NodeProto, checkpoint: Checkpoint) -> FloatArray:
     return np.concatenate([checkpoint.weights.read(name).astype(np.float32) for name in names])
 
 
-def keep(model: onnx.ModelProto, replaced: set[str], data: Path, sink: BinaryIO) -> list[onnx.TensorProto]:
-    """Move what is not `replaced` from the old file of weights to the new one; returns those tensors."""
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
-    with data.open("rb") as source:
+@contextmanager
+def rewrite(
+    directory: Path, model: onnx.ModelProto, replaced: set[str]
+) -> Iterator[Callable[[str, npt.NDArray[Any]], None]]:
+    """Replace tensors of the model in `directory`; yields a function that adds a new one.
+
+    replaced: names of the tensors that go. At the end the model and its file of weights are written.
+    """
+    data = directory / graph.DATA_NAME
+    rewritten = data.with_suffix(".new")
+    with data.open("rb") as source, rewritten.open("wb") as sink:
+        kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
         for tensor in kept:
             _copy(tensor, source, sink)
-    return kept
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+        yield lambda name, array: model.graph.initializer.append(_store(name, array, sink))
+    onnx.save(model, directory / graph.FILE_NAME)
+    rewritten.replace(data)
 
 
-def store(name: str, array: npt.NDArray[Any], sink: BinaryIO) -> onnx.TensorProto:
-    """Write a new tensor to the file of weights."""
+def _store(name: str, array: npt.NDArray[Any], sink: BinaryIO) -> onnx.TensorProto:
+    """A new tensor: from a page on in the file of weights, else in the graph itself."""
+    if array.nbytes < _PAGE:
+        return numpy_helper.from_array(array, name)
     kind = helper.np_dtype_to_tensor_dtype(array.dtype)
     tensor = onnx.TensorProto(name=name, data_type=kind, dims=array.shape)
     _refer(tensor, sink, array.nbytes)
@@ -125,8 +138,8 @@ def store(name: str, array: npt.NDArray[Any], sink: BinaryIO) -> onnx.TensorProt
 
 
 def _refer(tensor: onnx.TensorProto, sink: BinaryIO, length: int) -> None:
-    """Let `tensor` mean the next `length` bytes of the file of weights, from a page on."""
-    sink.write(bytes(-sink.tell() % _ALIGNMENT))
+    """Let `tensor` refer to the next `length` bytes of the file of weights, aligned to a page."""
+    sink.write(bytes(-sink.tell() % _PAGE))
     del tensor.external_data[:]
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", graph.DATA_NAME), ("offset", sink.tell()), ("length", length)):
@@ -134,12 +147,12 @@ def _refer(tensor: onnx.TensorProto, sink: BinaryIO, length: int) -> None:
 
 
 def _copy(tensor: onnx.TensorProto, source: BinaryIO, sink: BinaryIO) -> None:
-    """Move the data of `tensor`, if it is in a file, and let the tensor mean its new place."""
+    """Copy the data of `tensor`, if it is in a file, and let the tensor refer to the copy."""
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return
     info = ExternalDataInfo(tensor)
     source.seek(info.offset or 0)
-    left = int(info.length)
+    left = info.length or 0
     _refer(tensor, sink, left)
     while left:
-        left -= sink.write(source.read(min(left, _COPIED)))
+        left -= sink.write(source.read(min(left, _COPY_BYTES)))

@@ -1,18 +1,19 @@
-"""How far an engine's greedy answers are those of its checkpoint, in tokens; computed by `gpu_check`."""
+"""How well the greedy answers of an engine agree with those of its checkpoint, in tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Self
 
 from slipway.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """answers: how many. same: equal from end to end. first: with the same first token.
+    """answers: number of answers. same: equal to the end. first: with the same first token.
 
-    leading: share of the checkpoint's tokens before the first that differs. After it two greedy answers go
-    ways of their own, so tokens behind it are not compared.
+    leading: share of the checkpoint's tokens before the first difference. After it, two greedy answers
+    diverge, so later tokens are not compared.
     """
 
     answers: int
@@ -21,16 +22,15 @@ class Agreement:
     leading: float
 
     @classmethod
-    def of(cls, engine: Sequence[str], checkpoint: Sequence[str], tokenizer: Tokenizer) -> "Agreement":
-        """Both are texts, encoded anew, so that both were decoded and encoded the same way."""
+    def of(cls, engine: Sequence[str], checkpoint: Sequence[str], tokenizer: Tokenizer) -> Self:
+        """Compare the answers as texts, which are encoded again for this."""
         same = first = leading = total = 0
-        for ours, theirs in zip(engine, checkpoint, strict=True):
-            # A BOS in front of both would be a first token that every engine has right.
-            mine, wanted = (tokenizer.encode(text, add_special_tokens=False) for text in (ours, theirs))
-            pairs = zip(mine, wanted, strict=False)
-            equal = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            same += mine == wanted
-            first += mine[:1] == wanted[:1]
-            leading += equal
-            total += len(wanted)
+        for answer, reference in zip(engine, checkpoint, strict=True):
+            # Without BOS, which every engine would have right.
+            ours, theirs = (tokenizer.encode(text, add_special_tokens=False) for text in (answer, reference))
+            pairs = zip(ours, theirs, strict=False)
+            same += ours == theirs
+            first += ours[:1] == theirs[:1]
+            leading += sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            total += len(theirs)
         return cls(len(checkpoint), same, first, leading / max(1, total))

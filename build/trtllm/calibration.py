@@ -1,7 +1,7 @@
-"""What a calibrated quantization starts from: scaling factors and weights of one rank; called by `convert`.
+"""The calibration of a checkpoint: scales, and the quantized weights of one rank.
 
-NVIDIA's modelopt makes them (`nvidia_modelopt`, in an environment of its own). They are kept in a folder that
-is named by all that they depend on, the share of each GPU not among it: other ranks start from the same.
+NVIDIA's modelopt makes them, in an environment of its own (nvidia_modelopt.py). They are kept in a folder
+whose name is a digest of everything they depend on. The number of ranks is not part of it.
 """
 
 import hashlib
@@ -23,54 +23,54 @@ from build.checkpoint.checkpoint import Checkpoint
 from build.checkpoint.weights import ALL_DTYPES, Weights
 from build.destination import Destination
 from build.trtllm.config import rotary_scaling
-from build.trtllm.mapping import Mapping
+from build.trtllm.dtype import STORED
 from build.trtllm.rank_tensors import rank_tensors
 from slipway.contract.errors import BuildError
 from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
-from slipway.contract.recipe import Dtype
+from slipway.contract.recipe import Dtype, Parallel
 from slipway.text.file import read_text
 from slipway.text.tokenizer import Tokenizer
 
 ENVIRONMENT = CACHE / "modelopt"
 KEPT = CACHE / "calibrated"
-DEFAULT_TEXT = CALIBRATION_TEXT
-MOST_SAMPLES = 128
+DEFAULT_TEXT = Path(__file__).with_name("calibration.txt")
+MAX_SAMPLES = 128
 _PROGRAM = Path(__file__).with_name("nvidia_modelopt.py")
 _REQUIREMENTS = CHECKOUT / "requirements" / "modelopt.txt"
 _FILE = "calibrated.safetensors"
-_MADE_FROM = "calibration.json"
+_INPUTS = "calibration.json"
 _TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """Which text a calibration reads.
+class CalibrationText:
+    """The text that a calibration reads.
 
-    samples: pieces of the text, drawn by `seed`; None is as many as it holds, at most MOST_SAMPLES.
-    sample_tokens: length of each.
+    samples: pieces of the text, drawn with `seed`; None means all, at most MAX_SAMPLES. sample_tokens: length
+    of each piece.
     """
 
-    text: Path = DEFAULT_TEXT
+    path: Path = DEFAULT_TEXT
     samples: int | None = None
     sample_tokens: int = 256
     seed: int = 0
 
 
-def needed(form: Quantization, cache: CacheQuantization) -> bool:
-    """Whether this quantization needs a calibration; int8 and int4 do not, trtllm-build makes them."""
-    return form in CALIBRATED or cache != "none"
+def needs_calibration(quantization: Quantization, cache: CacheQuantization) -> bool:
+    """Whether scales are calibrated here; trtllm-build computes those of int8 and int4 itself."""
+    return quantization in CALIBRATED or cache != "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Calibration:
     """One calibration of a checkpoint.
 
-    form: one of CALIBRATED, or none where keys and values alone are calibrated. dtype: of prequant scaling
-    factors. samples: token ids, one sequence each.
+    quantization: one of CALIBRATED, or none when only keys and values are calibrated. dtype: of the prequant
+    scaling factors. samples: token ids, one sequence each.
     """
 
     checkpoint: Checkpoint
-    form: Quantization
+    quantization: Quantization
     cache: CacheQuantization
     dtype: Dtype
     samples: tuple[tuple[int, ...], ...]
@@ -80,62 +80,60 @@ class Run:
     def of(
         cls,
         checkpoint: Checkpoint,
-        form: Quantization,
+        quantization: Quantization,
         cache: CacheQuantization,
         dtype: Dtype,
-        calibration: Calibration,
+        text: CalibrationText,
     ) -> Self:
         """Read the text; nothing is calibrated yet.
 
-        Raises BuildError when the text is too short, with the tokens it needs and has, or a sample is longer
-        than the model's context.
+        Raises BuildError when the text is too short, or a sample longer than the model's context.
         """
-        samples = _samples(checkpoint, calibration)
-        form = form if form in CALIBRATED else "none"
-        return cls(checkpoint, form, cache, dtype, samples, calibration.seed)
+        samples = _samples(checkpoint, text)
+        quantization = quantization if quantization in CALIBRATED else "none"
+        return cls(checkpoint, quantization, cache, dtype, samples, text.seed)
 
     @property
     def directory(self) -> Path:
-        """Where the result is kept; reads the whole checkpoint."""
-        return _place(self._made_from())
+        """The folder of the result. To find it, the whole checkpoint is hashed."""
+        return _folder(self._inputs())
 
     def obtain(self) -> Weights:
-        """The calibrated tensors of the whole model, those of an earlier run if it was the same.
+        """The calibrated tensors of the whole model; the same calibration is run only once.
 
-        Raises BuildError when the environment is missing, modelopt fails, or what it leaves is not what the
-        model needs.
+        Raises BuildError when the environment is missing, modelopt fails, or its tensors do not fit the
+        model.
         """
-        made_from = self._made_from()
-        destination = Destination(_place(made_from))
+        inputs = self._inputs()
+        destination = Destination(_folder(inputs))
         with destination.locked():
             if destination.directory.exists():
                 progress.say(f"Using the calibration of an earlier run, {destination.directory}.")
-                return self._opened(destination.directory)
+                return self._open(destination.directory)
             if not ((ENVIRONMENT / ".ready").is_file() and (ENVIRONMENT / "bin" / "python").exists()):
                 raise BuildError(
                     "A calibration needs NVIDIA's modelopt, which is not installed here; `make "
-                    "setup-modelopt` does it, in an environment of its own. In a container, run `python -m "
-                    "build convert` with the same options outside first: what it calibrates is found."
+                    "setup-modelopt` installs it, in an environment of its own. For a build in a container, "
+                    "run `python -m build convert` with the same options outside first: its calibration is "
+                    "used."
                 )
-            with progress.step("Checking for NaN and Inf", self.checkpoint.size, "bytes") as advance:
-                for size in self.checkpoint.check_finite():
-                    advance(size)
+            self.checkpoint.check_finite()
             with destination.workplace() as work:
                 made = work / "calibrated"
                 made.mkdir()
                 job = work / "job.json"
                 job.write_text(json.dumps(self._job(made / _FILE)), encoding="utf-8")
                 _run(job, destination.log)
-                _check_numbers(self._opened(made))
-                (made / _MADE_FROM).write_text(json.dumps(made_from, indent=2), encoding="utf-8")
+                _check_scales(self._open(made))
+                (made / _INPUTS).write_text(json.dumps(inputs, indent=2), encoding="utf-8")
                 destination.put(made)
-            return self._opened(destination.directory)
+            return self._open(destination.directory)
 
-    def _made_from(self) -> dict[str, Any]:
-        """All that the result depends on."""
+    def _inputs(self) -> dict[str, Any]:
+        """Everything that decides the result."""
         return {
             "checkpoint": {name: digest.sha256 for name, digest in self.checkpoint.digests().items()},
-            "quantization": self.form,
+            "quantization": self.quantization,
             "kv_cache": self.cache,
             "dtype": self.dtype,
             "seed": self.seed,
@@ -147,7 +145,7 @@ class Run:
         }
 
     def _job(self, output: Path) -> dict[str, Any]:
-        """The arguments of nvidia_modelopt's `main`."""
+        """The arguments of nvidia_modelopt.main."""
         directory, files = self.checkpoint.directory.resolve(), self.checkpoint.weights.files
         dtypes = Counter(tensor.dtype for tensor in self.checkpoint.weights.tensors.values())
         return {
@@ -155,69 +153,72 @@ class Run:
             "config": _transformers_config(self.checkpoint.architecture),
             "source_dtype": _TORCH_NAMES[dtypes.most_common(1)[0][0]],
             "dtype": self.dtype,
-            "form": self.form,
+            "quantization": self.quantization,
             "cache": self.cache,
             "samples": self.samples,
             "seed": self.seed,
             "output": str(output),
         }
 
-    def _opened(self, directory: Path) -> Weights:
-        """Open what modelopt left, which must be what the model needs, no more and no less."""
+    def _open(self, directory: Path) -> Weights:
+        """Open modelopt's tensors, which must be exactly those that the model needs."""
         found = Weights(directory, ALL_DTYPES)
-        unquantised = {"bfloat16": "BF16", "float16": "F16"}[self.dtype]
-        held = {name: (tensor.dtype, tensor.shape) for name, tensor in found.tensors.items()}
-        wanted = {
-            tensor.name: (tensor.dtype or unquantised, tensor.shape)
-            for tensor in rank_tensors(self.checkpoint.architecture, Mapping(), 0, self.form, self.cache)
+        present = {name: (tensor.dtype, tensor.shape) for name, tensor in found.tensors.items()}
+        needed = {
+            tensor.name: (tensor.dtype or STORED[self.dtype], tensor.shape)
+            for tensor in rank_tensors(
+                self.checkpoint.architecture, Parallel(), 0, self.quantization, self.cache
+            )
             if tensor.blocks[0].source.startswith("transformer.")
         }
-        if held != wanted:
-            name = min(name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name))
+        if present != needed:
+            name = min(
+                name for name in present.keys() | needed.keys() if present.get(name) != needed.get(name)
+            )
             raise BuildError(
-                f"{directory}: {name} should be {wanted.get(name)} and is {held.get(name)}; remove the "
+                f"{directory}: {name} should be {needed.get(name)} and is {present.get(name)}; remove the "
                 "folder and convert again."
             )
         return found
 
 
-def _place(made_from: dict[str, Any]) -> Path:
-    return KEPT / hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+def _folder(inputs: dict[str, Any]) -> Path:
+    return KEPT / hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _samples(checkpoint: Checkpoint, calibration: Calibration) -> tuple[tuple[int, ...], ...]:
-    """Token ids of pieces of the text; each begins as the tokenizer begins a text."""
+def _samples(checkpoint: Checkpoint, text: CalibrationText) -> tuple[tuple[int, ...], ...]:
+    """Token ids of pieces of the text; each starts with BOS if the tokenizer adds one."""
     context = checkpoint.architecture.context
-    if calibration.sample_tokens > context:
+    if text.sample_tokens > context:
         raise BuildError(
-            f"--sample-tokens {calibration.sample_tokens} is more than the model's context of {context} "
+            f"--sample-tokens {text.sample_tokens} is more than the model's context of {context} "
             "tokens; give no more than that."
         )
     tokenizer = Tokenizer.load(checkpoint.directory)
-    first, ids = _beginning(tokenizer), tokenizer.encode(read_text(calibration.text))
-    ids = ids[len(first) :]
-    length = calibration.sample_tokens - len(first)
-    held = len(ids) // length
-    samples = calibration.samples or max(1, min(held, MOST_SAMPLES))
-    if held < samples:
+    bos, ids = _bos(tokenizer), tokenizer.encode(read_text(text.path))
+    ids = ids[len(bos) :]
+    length = text.sample_tokens - len(bos)
+    available = len(ids) // length
+    samples = text.samples or max(1, min(available, MAX_SAMPLES))
+    if available < samples:
         count = "1 sample" if samples == 1 else f"{samples} samples"
         raise BuildError(
-            f"{calibration.text} is too short: {count} of {calibration.sample_tokens} tokens need "
+            f"{text.path} is too short: {count} of {text.sample_tokens} tokens need "
             f"{samples * length:,} tokens and it has {len(ids):,}; give a longer text (--calibration), fewer "
             "--samples or --sample-tokens."
         )
-    chosen = sorted(random.Random(calibration.seed).sample(range(held), samples))
-    return tuple((*first, *ids[index * length : (index + 1) * length]) for index in chosen)
+    chosen = sorted(random.Random(text.seed).sample(range(available), samples))
+    return tuple((*bos, *ids[index * length : (index + 1) * length]) for index in chosen)
 
 
-def _beginning(tokenizer: Tokenizer) -> list[int]:
-    """BOS, if the tokenizer puts one in front of a text."""
+def _bos(tokenizer: Tokenizer) -> list[int]:
+    """BOS, if the tokenizer puts it in front of a text."""
     bos = None if tokenizer.bos_token is None else tokenizer.encoder.token_to_id(tokenizer.bos_token)
     return [bos] if bos is not None and tokenizer.encode("")[:1] == [bos] else []
 
 
 def _transformers_config(model: Architecture) -> dict[str, Any]:
-    """config.json as transformers 4 understands it, whichever version wrote the checkpoint's."""
+    """config.json for transformers 4, whichever version wrote the checkpoint's."""
     values = {
         "architectures": [model.name],
         "hidden_size": model.hidden_size,
@@ -236,37 +237,38 @@ def _transformers_config(model: Architecture) -> dict[str, Any]:
     if model.name == "LlamaForCausalLM":
         values |= {"attention_bias": model.output_bias, "mlp_bias": model.mlp_bias}
     if model.name == "MistralForCausalLM":
-        values["sliding_window"] = None  # no sample is longer than it
+        values["sliding_window"] = None  # samples are not longer than the window
     return values
 
 
 def _run(job: Path, log: Path) -> None:
-    """Run the program, with a bar for each step it tells of."""
-    # -I: nothing of Slipway, whose `build` has modules of common names, is on its path.
+    """Run the program, with a progress bar for each step that it reports."""
+    # -I: nothing of the checkout is on its path.
     command = [str(ENVIRONMENT / "bin" / "python"), "-I", str(_PROGRAM), str(job)]
     advance: Callable[[float], None]
     with ExitStack() as shown:
 
-        def heard(line: bytes) -> None:
+        def on_line(line: bytes) -> None:
             nonlocal advance
             if not line.startswith((b'{"step"', b'{"advance"')):
                 return
-            told = json.loads(line)
-            if "step" in told:
+            report = json.loads(line)
+            if "step" in report:
                 shown.close()
-                advance = shown.enter_context(progress.step(told["step"], told["total"]))
+                advance = shown.enter_context(progress.step(report["step"], report["total"]))
             else:
-                advance(told["advance"])
+                advance(report["advance"])
 
-        program.run("modelopt", command, log, heard)
+        program.run("modelopt", command, log, on_line)
+    log.unlink()
 
 
-def _check_numbers(weights: Weights) -> None:
+def _check_scales(weights: Weights) -> None:
     for name, tensor in weights.tensors.items():
         if name.endswith("scaling_factor"):
             values = np.concatenate([piece.astype(np.float32).ravel() for _, piece in weights.pieces(name)])
             if not (np.isfinite(values).all() and (values > 0).all()):
                 raise BuildError(
-                    f"The calibration left {name} ({tensor.dtype}) with numbers that are infinite, NaN or "
-                    "not positive; give --dtype bfloat16, or a text more like what the model will read."
+                    f"The calibration gave {name} ({tensor.dtype}) numbers that are infinite, NaN or not "
+                    "positive; give --dtype bfloat16, or a text more like what the model will read."
                 )

@@ -1,4 +1,4 @@
-"""config.json of a TensorRT-LLM checkpoint, as trtllm-build 1.2.1 reads it; called by `convert`.
+"""config.json of a TensorRT-LLM checkpoint, as trtllm-build 1.2.1 reads it.
 
 Keys and defaults: tensorrt_llm/models/modeling_utils.py, models/llama/config.py, models/qwen/config.py.
 """
@@ -7,13 +7,13 @@ from typing import Any
 
 from build.checkpoint.architecture import Architecture
 from build.checkpoint.rope import Rope
-from build.trtllm.mapping import Mapping
 from build.trtllm.rank_tensors import GROUP_SIZE
 from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
+from slipway.contract.recipe import Parallel
 
 FILE_NAME = "config.json"
-# With int8 and int4 weights stay unquantised in the file: trtllm-build quantises them for the GPU it runs on.
-_ALGORITHMS: dict[Quantization, str | None] = {
+# For int8 and int4 the file holds unquantized weights: trtllm-build quantizes them for the GPU it runs on.
+ALGORITHMS: dict[Quantization, str | None] = {
     "none": None,
     "int8": "W8A16",
     "int4": "W4A16",
@@ -25,20 +25,19 @@ _CACHE_ALGORITHMS: dict[CacheQuantization, str | None] = {"none": None, "int8": 
 
 
 def config(
-    model: Architecture, mapping: Mapping, form: Quantization, cache: CacheQuantization, dtype: str
+    model: Architecture, parallel: Parallel, quantization: Quantization, cache: CacheQuantization, dtype: str
 ) -> dict[str, Any]:
-    """What config.json says.
+    """The values of config.json.
 
-    form: of the projections. cache: of keys and values. dtype: of the other weights, as TensorRT-LLM names
-    it.
-    max_position_embeddings is the model's context, so that an engine of which nobody gave the length does
-    not outgrow a sliding window, which engines do not have.
+    quantization: of the projections. cache: of keys and values. dtype: of all other weights, as TensorRT-LLM
+    names it. max_position_embeddings is the model's context, so that an engine without a given length stays
+    within a sliding window, which engines do not have.
     """
     values: dict[str, Any] = {
         "producer": {"name": "slipway"},
         "architecture": model.name,
         "dtype": dtype,
-        # As NVIDIA's exporter has it: logits are no more exact than the weights, and half as large.
+        # As in NVIDIA's exporter: logits are no more exact than the weights, and half as large as in fp32.
         "logits_dtype": "float16",
         "vocab_size": model.vocab_size,
         "hidden_size": model.hidden_size,
@@ -58,35 +57,37 @@ def config(
         "attn_bias": model.qkv_bias,
         "mlp_bias": model.mlp_bias,
         "mapping": {
-            "world_size": mapping.world_size,
-            "tp_size": mapping.tensor,
-            "pp_size": mapping.pipeline,
+            "world_size": parallel.world_size,
+            "tp_size": parallel.tensor,
+            "pp_size": parallel.pipeline,
         },
-        "quantization": _quantization(form, cache),
+        "quantization": _quantization(quantization, cache),
     }
     if model.name == "Qwen2ForCausalLM":
-        # seq_length belongs to the first Qwen's attention, which Qwen2 does not use; the key must be there.
+        # The key must be there; only the first Qwen's attention uses seq_length.
         values |= {"qwen_type": "qwen2", "seq_length": 8192}
     return values
 
 
-def _quantization(form: Quantization, cache: CacheQuantization) -> dict[str, Any]:
-    """As NVIDIA's exporter has it (process_layer_quant_config in modelopt/torch/export/quant_utils.py)."""
+def _quantization(quantization: Quantization, cache: CacheQuantization) -> dict[str, Any]:
+    """As in NVIDIA's exporter (process_layer_quant_config in modelopt/torch/export/quant_utils.py)."""
     values: dict[str, Any] = {
-        "quant_algo": _ALGORITHMS[form],
+        "quant_algo": ALGORITHMS[quantization],
         "kv_cache_quant_algo": _CACHE_ALGORITHMS[cache],
     }
-    if form == "int4-awq":
+    if quantization == "int4-awq":
         values |= {"group_size": GROUP_SIZE, "has_zero_point": False, "pre_quant_scale": True}
-    if form in CALIBRATED:  # of the others trtllm-build leaves the embedding and the lm_head by itself
+    if (
+        quantization in CALIBRATED
+    ):  # trtllm-build leaves embedding and lm_head of the others unquantized itself
         values["exclude_modules"] = ["lm_head"]
     return values
 
 
 def rotary_scaling(rope: Rope) -> dict[str, Any] | None:
-    """The stretch of the positions, as transformers 4 and TensorRT-LLM have it."""
+    """The scaling of the positions, in the words of transformers 4 and TensorRT-LLM."""
     if rope.kind == "default":
-        return None  # TensorRT-LLM knows no kind of that name
+        return None  # TensorRT-LLM does not know the kind `default`
     values: dict[str, Any] = {"rope_type": rope.kind, "factor": rope.factor}
     if rope.llama3 is not None:
         values |= {

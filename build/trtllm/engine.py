@@ -1,13 +1,12 @@
-"""An engine for TensorRT-LLM: converted, compiled by trtllm-build, read back; called by `engine`.
+"""An engine for TensorRT-LLM: converted, compiled by trtllm-build, and checked.
 
-trtllm-build is in NVIDIA's container and compiles for the GPU it runs on, so all of this runs there:
+trtllm-build is in NVIDIA's container and compiles for the GPU it runs on, so the build runs there:
 `docker compose run build`.
 """
 
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,16 @@ from build import progress
 from build.checkpoint import json_file
 from build.checkpoint.architecture import Architecture
 from build.checkpoint.checkpoint import Checkpoint
-from build.destination import check_room
-from build.maker import Facts
-from build.trtllm import container, convert, plan
-from build.trtllm import memory as trtllm_memory
-from build.trtllm import run as trtllm_run
-from build.trtllm.calibration import DEFAULT_TEXT, Calibration
-from build.trtllm.compile_commands import IMAGE, PROGRAM, TrtllmBuild
+from build.destination import check_disk_space
+from build.facts import Facts
+from build.trtllm import compiler, container, memory, plan
+from build.trtllm.calibration import DEFAULT_TEXT, CalibrationText
+from build.trtllm.config import ALGORITHMS
+from build.trtllm.convert import convert
 from build.trtllm.gpu import Gpu
-from build.trtllm.mapping import Mapping
-from slipway.contract import gpus
+from build.trtllm.options import IMAGE, PROGRAM, TrtllmBuild
+from slipway.contract import devices
+from slipway.contract.devices import Device
 from slipway.contract.errors import BuildError, CheckpointError
 from slipway.contract.gpus import InstalledGpu
 from slipway.contract.manifest import FileDigest, Manifest, open_engine
@@ -37,31 +36,25 @@ from slipway.text import template, tokenizer_info
 from slipway.text.tokenizer import Tokenizer
 
 LIBRARY = "tensorrt_llm"
-# Of the checkpoints that `convert` writes.
+# The versions that read the checkpoints of `convert`.
 _VERSIONS = SpecifierSet("==1.2.*")
 _CONFIG = "config.json"
-_METHODS: dict[Quantization, str] = {
-    "none": "unquantised",
-    "int8": "W8A16 by trtllm-build",
-    "int4": "W4A16 by trtllm-build",
-    "int4-awq": "W4A16_AWQ by modelopt",
-    "int8-sq": "W8A8_SQ_PER_CHANNEL by modelopt",
-    "fp8": "FP8 by modelopt",
-}
 
 
 def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
-    """Raises SlipwayError unless the program, its library and a GPU that suits the recipe are here."""
+    """Raises SlipwayError unless trtllm-build, its library and a GPU that suits the recipe are here."""
     _check_program(recipe, words)
     version = _version()
     device = _device()
     obstacle = _gpu(device).obstacle(recipe.quantization, recipe.kv_cache.quantization)
     if obstacle:
         raise BuildError(f"{obstacle}; take another GPU, or another quantization for it.")
+    algorithm = ALGORITHMS[recipe.quantization]
+    quantizer = "modelopt" if recipe.quantization in CALIBRATED else PROGRAM
     return Facts(
-        method=_METHODS[recipe.quantization],
+        method=f"{algorithm} by {quantizer}" if algorithm else "unquantized",
         versions={LIBRARY: version},
-        # An engine runs with the version that compiled it, and no other.
+        # An engine runs only with the version that compiled it.
         requires={LIBRARY: f"=={version}"},
         device=recipe.target.device,
         compute_capability=device.capability,
@@ -70,10 +63,10 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """What decides how the engine turns out beside what every target has; with it changes the digest."""
+    """What decides how the engine turns out, beside the settings that every target has."""
     text = recipe.calibration or DEFAULT_TEXT
     return {
-        # Which GPUs an engine takes can change without compiling it.
+        # parallel.gpus is left out: the GPUs that serve can change without a new build.
         **recipe.model_dump(mode="json", include={"dtype": True, "parallel": {"tensor", "pipeline"}}),
         "kv_cache_quantization": recipe.kv_cache.quantization,
         "calibration": FileDigest.of(text).sha256 if recipe.calibrated else None,
@@ -83,40 +76,38 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 def make(
     recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, work: Path, engine: Path, log: Path
 ) -> None:
-    """Convert, compile and read back; see `maker`."""
+    """Convert, compile and check."""
     if not (engine / template.FILE_NAME).is_file():
         raise CheckpointError(
             f"{checkpoint.directory} has no chat template, and the engine would have none; give a Jinja file "
             "as chat.template in the recipe (the model it was trained from has one in tokenizer_config.json)."
         )
-    options = TrtllmBuild.of(recipe, checkpoint.architecture, work.resolve())
-    options = replace(
-        options, checkpoint_dir=work.resolve() / "checkpoint", output_dir=work.resolve() / "compiled"
-    )
+    converted, compiled = work.resolve() / "checkpoint", work.resolve() / "compiled"
+    options = TrtllmBuild.of(recipe, checkpoint.architecture, converted, compiled)
     _warn(recipe, checkpoint.architecture)
-    mapping = Mapping(recipe.parallel.tensor, recipe.parallel.pipeline)
-    check_room(work, _room(recipe, checkpoint.architecture, mapping), "engine with its converted checkpoint")
-    convert.convert(
+    size = _disk_bytes(recipe, checkpoint.architecture)
+    check_disk_space(work, size, "engine with its converted checkpoint")
+    convert(
         checkpoint.directory,
-        options.checkpoint_dir,
+        converted,
         recipe.quantization,
         recipe.dtype,
-        mapping,
+        recipe.parallel,
         recipe.kv_cache.quantization,
-        Calibration(recipe.calibration or DEFAULT_TEXT),
+        CalibrationText(recipe.calibration or DEFAULT_TEXT),
     )
-    # The timing cache of trtllm-build lands in the folder it runs in.
-    trtllm_run.run(options.command(), work, log, mapping.world_size)
-    _read_back(options.output_dir, planned)
-    for path in options.output_dir.iterdir():
+    # It runs in `work`, because trtllm-build leaves its timing cache in the current folder.
+    compiler.run(options.command(), work, log, recipe.parallel.world_size)
+    _check_compiled(compiled, planned)
+    for path in compiled.iterdir():
         path.rename(engine / path.name)
     info = tokenizer_info.tokenizer_info(Tokenizer.load(engine), planned.eos_token_ids)
     (engine / tokenizer_info.FILE_NAME).write_text(info, encoding="utf-8")
 
 
 def try_out(engine: Path) -> None:
-    """What serving would refuse is refused now. That it generates, `make gpu-check` shows."""
-    open_engine(engine, ())  # the digests are a moment old
+    """Open the engine as serving would, without generating: `make gpu-check` does that."""
+    open_engine(engine, ())  # without hashing the files again
 
 
 def _check_program(recipe: Recipe, words: Sequence[str]) -> None:
@@ -136,8 +127,8 @@ def _version() -> str:
         version = metadata.version(LIBRARY)
     except metadata.PackageNotFoundError:
         raise BuildError(
-            f"{PROGRAM} is here, but this Python does not see {LIBRARY}, so the engine could not say which "
-            f"version it is for; run this in the container of docker/triton.Dockerfile ({IMAGE})."
+            f"{PROGRAM} is here, but this Python does not find {LIBRARY}, so the version of the engine would "
+            f"be unknown; run this in the container of docker/triton.Dockerfile ({IMAGE})."
         ) from None
     if not _VERSIONS.contains(version, prereleases=True):
         raise BuildError(
@@ -147,9 +138,9 @@ def _version() -> str:
     return version
 
 
-def _device() -> InstalledGpu:
-    """One of the GPUs, which have to be alike: an engine is compiled for one compute capability."""
-    found = gpus.installed()
+def _device() -> Device:
+    """One of the GPUs, which must be alike: an engine is compiled for one compute capability."""
+    found = devices.installed()
     if len({device.capability for device in found}) > 1:
         raise BuildError(
             f"The GPUs here differ in compute capability: {', '.join(map(str, found))}; choose those that "
@@ -163,27 +154,28 @@ def _gpu(device: InstalledGpu) -> Gpu:
     return Gpu(device.name, device.memory, (int(major), int(minor)))
 
 
-def _room(recipe: Recipe, model: Architecture, mapping: Mapping) -> int:
-    """Bytes of all ranks before trtllm-build and after it, which writes them last."""
+def _disk_bytes(recipe: Recipe, model: Architecture) -> int:
+    """Bytes of all ranks, converted and compiled; the compiled ones are written last."""
     converted: Quantization = recipe.quantization if recipe.quantization in CALIBRATED else "none"
-    forms = converted, recipe.quantization
-    return mapping.world_size * sum(trtllm_memory.weight_bytes(model, form, mapping) for form in forms)
+    both = converted, recipe.quantization
+    per_rank = sum(memory.weight_bytes(model, quantization, recipe.parallel) for quantization in both)
+    return recipe.parallel.world_size * per_rank
 
 
 def _warn(recipe: Recipe, model: Architecture) -> None:
-    """The planner estimates, so what it says ends no build."""
+    """Print what the plan says; it is an estimate, so it stops no build."""
     refusal = plan.make(recipe, model, _gpu(_device())).refusal
     if refusal:
-        progress.say(f"Note: by its plan the engine will not do: {refusal}")
+        progress.say(f"Note: by its plan, {refusal}")
 
 
-def _read_back(compiled: Path, planned: Manifest) -> None:
-    """Hold what was compiled against what was asked: trtllm-build corrects limits with a mere warning."""
+def _check_compiled(compiled: Path, planned: Manifest) -> None:
+    """Compare the result with the recipe: trtllm-build changes limits and only warns."""
     expected = {_CONFIG, *(f"rank{rank}.engine" for rank in range(planned.parallel.world_size))}
     made = {path.name for path in compiled.iterdir() if path.stat().st_size}
     if not expected <= made:
         raise BuildError(
-            f"trtllm-build ended well but left no {' and no '.join(sorted(expected - made))}; build again."
+            f"trtllm-build succeeded but left no {' and no '.join(sorted(expected - made))}; build again."
         )
     config = json_file.read(compiled / _CONFIG)
     built: dict[str, Any] = config["build_config"]

@@ -1,9 +1,8 @@
-"""GPUs by name (gpus.yaml), and what TensorRT-LLM does on them; read by `plan`."""
+"""GPUs by name (gpus.yaml), and the quantizations that TensorRT-LLM has for them."""
 
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import yaml
 
@@ -12,30 +11,31 @@ from slipway.contract.quantization import CacheQuantization, Quantization
 
 MIB = 1 << 20
 _FILE = Path(__file__).with_name("gpus.yaml")
-# Words that people and nvidia-smi put around a name and that no name differs in.
+# Words around a name, as people and nvidia-smi write them, that distinguish no GPU from another.
 _NOISE = {
     *("nvidia", "geforce", "tesla", "gpu", "mobile", "tensor", "core", "generation"),
     *("pcie", "sxm", "sxm2", "sxm4", "sxm5", "hbm2", "hbm2e", "hbm3", "hbm3e"),
     *("blackwell", "workstation", "server", "edition"),
 }
 _SIZE = re.compile(r"([\d.]+)\s*(MiB|MB|GiB|GB|M|G)?", re.IGNORECASE)
-# CUDA has less than nvidia-smi shows: 79.10 GiB of 81,559 MiB on an H100 (docs/source/reference/memory.md of
-# TensorRT-LLM), 23.65 GiB of 24,564 MiB on an RTX 4090 (PyTorch's message when it is out of memory).
+# CUDA has less memory than nvidia-smi shows: 79.10 GiB of 81,559 MiB on an H100
+# (docs/source/reference/memory.md of TensorRT-LLM), 23.65 GiB of 24,564 MiB on an RTX 4090 (PyTorch's
+# out-of-memory message).
 _CUDA_SHARE = 0.985
 
-OLDEST = (8, 0)
-# First and last generation with kernels for each: docs/source/features/quantization.md ("Hardware Support
-# Matrix") of TensorRT-LLM 1.2 and docs/source/reference/support-matrix.md of 0.18 for plain INT8 and INT4.
+_OLDEST = (8, 0)
+# First and last generation with kernels: docs/source/features/quantization.md ("Hardware Support Matrix") of
+# TensorRT-LLM 1.2; docs/source/reference/support-matrix.md of 0.18 for plain INT8 and INT4.
 _FIRST: dict[Quantization, tuple[int, int]] = {"fp8": (8, 9)}
 _LAST: dict[Quantization, int] = {"int8": 9, "int4": 9, "int4-awq": 9, "int8-sq": 9}
-# "INT8/INT4 quantization is not supported on SM>=100" and below 120, nor keys and values in int8 (build() in
-# tensorrt_llm/builder.py).
+# "INT8/INT4 quantization is not supported on SM>=100" and below 120; the same holds for a KV cache in int8
+# (build() in tensorrt_llm/builder.py).
 _WITHOUT_INTEGERS = range(10, 12)
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """memory: bytes, as nvidia-smi reports them. capability: of compute, (major, minor); None is unknown."""
+    """memory: bytes, as nvidia-smi shows. capability: compute capability (major, minor), None if unknown."""
 
     name: str
     memory: int
@@ -43,34 +43,30 @@ class Gpu:
 
     @property
     def visible(self) -> int:
-        """Bytes that CUDA can give out (an estimate, see _CUDA_SHARE)."""
+        """Bytes that CUDA can use, an estimate."""
         return int(self.memory * _CUDA_SHARE)
 
     def obstacle(self, quantization: Quantization, cache: CacheQuantization = "none") -> str | None:
-        """Why the GPU cannot run an engine so quantised, keys and values as `cache` says, or None."""
+        """Why the GPU cannot run an engine with this quantization of weights and KV cache, or None."""
         if self.capability is None:
             return None
         if self.capability[0] in _WITHOUT_INTEGERS and (quantization in _LAST or cache == "int8"):
-            form = quantization if quantization in _LAST else "KV cache in int8"
-            return f"TensorRT-LLM 1.2.1 has no {form} for compute capability {self.capability_text}"
-        first = _FIRST.get(quantization, OLDEST)
+            missing = quantization if quantization in _LAST else "KV cache in int8"
+            return f"TensorRT-LLM 1.2.1 has no {missing} for compute capability {self.capability_text}"
+        first = _FIRST.get(quantization, _OLDEST)
         if self.capability >= first:
             return None
         needs = f"compute capability {first[0]}.{first[1]} or newer, and {self} has {self.capability_text}"
-        return f"TensorRT-LLM 1.2.1 needs {needs}" if first == OLDEST else f"{quantization} needs {needs}"
+        return f"TensorRT-LLM 1.2.1 needs {needs}" if first == _OLDEST else f"{quantization} needs {needs}"
 
-    def listed(self, quantization: Quantization) -> bool:
-        """Whether NVIDIA lists kernels for `quantization` on a GPU as new as this."""
+    def has_kernels(self, quantization: Quantization) -> bool:
+        """Whether NVIDIA lists kernels for `quantization` on a GPU of this generation."""
         return self.capability is None or self.capability[0] <= _LAST.get(quantization, self.capability[0])
 
     @property
     def capability_text(self) -> str:
-        """As NVIDIA writes it: 8.9."""
+        """The compute capability as NVIDIA writes it: 8.9."""
         return ".".join(map(str, self.capability)) if self.capability else "unknown"
-
-    def with_memory(self, memory: int) -> Self:
-        """The same GPU with `memory` bytes, say because other programs hold the rest."""
-        return replace(self, memory=memory)
 
     def __str__(self) -> str:
         return self.name
@@ -79,16 +75,18 @@ class Gpu:
 def known() -> list[Gpu]:
     """Every GPU of gpus.yaml, in its order."""
     rows = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
-    return [
-        Gpu(row["name"], row["memory"] * MIB, tuple(map(int, row["capability"].split(".")))) for row in rows
-    ]
+    gpus = []
+    for row in rows:
+        major, minor = row["capability"].split(".")
+        gpus.append(Gpu(row["name"], row["memory"] * MIB, (int(major), int(minor))))
+    return gpus
 
 
 def find(query: str) -> Gpu:
-    """The GPU that `query` means: "4050", "RTX 4050 Laptop" and "rtx4050 6gb" are one.
+    """Find a GPU by a free spelling: "4050", "RTX 4050 Laptop" and "rtx4050 6gb" are the same.
 
-    Among several, the one whose name has the fewest words besides the query's.
-    Raises RecipeError that lists the names when there is none, or more than one.
+    Of several matches, the name with the fewest words wins.
+    Raises RecipeError that lists the names when there is no match, or no single best one.
     """
     words = set(_words(query)) - _NOISE
     gpus = known()
@@ -108,22 +106,22 @@ def find(query: str) -> Gpu:
 
 
 def chosen(name: str | None, memory: str | None) -> Gpu:
-    """The GPU that --gpu and --gpu-memory mean together: of a known one, the memory may be less.
+    """The GPU of the options --gpu and --gpu-memory; with both, a known GPU of which less is free.
 
-    Raises RecipeError when neither is given, or one cannot be made out.
+    Raises RecipeError when neither is given, or one is unknown.
     """
     if name:
         found = find(name)
-        return found.with_memory(memory_size(memory)) if memory else found
+        return replace(found, memory=memory_size(memory)) if memory else found
     if memory:
         return Gpu(f"a GPU of {memory}", memory_size(memory), None)
     raise RecipeError("Which GPU? Give --gpu with its name, such as 4050 or H200, or --gpu-memory 6GB.")
 
 
 def memory_size(text: str) -> int:
-    """Bytes of "6GB" or "5.5 GiB", as GPUs are sold: a GB has 1,024 MiB.
+    """Bytes of "6GB" or "5.5 GiB"; as in the names of GPUs, a GB has 1,024 MiB.
 
-    Raises RecipeError when it is no size.
+    Raises RecipeError when the text is not a size.
     """
     matched = _SIZE.fullmatch(text.strip())
     try:

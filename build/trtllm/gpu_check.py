@@ -1,7 +1,7 @@
-"""TensorRT-LLM engines on a real GPU: built, served, compared and measured; called by the command.
+"""A check of TensorRT-LLM engines on a real GPU: build, serve, compare, measure, report.
 
-All of it is commands that a person can type: `docker compose run build`, `docker compose up triton`,
-`python -m bench run`. What is done here is to hold the answers against transformers and to write it down.
+It runs the commands that a person would type: `docker compose run build`, `docker compose up triton`,
+`python -m bench run`. It compares the answers with those of transformers and writes a report.
 """
 
 import json
@@ -22,9 +22,10 @@ from typing import Any
 
 import httpx
 
-from build import progress, sample
+from build import progress
 from build.checkout import CHECKOUT
-from build.trtllm import container, greedy
+from build.checkpoint import reference, sample
+from build.trtllm import container
 from build.trtllm.agreement import Agreement
 from slipway.contract import gpus
 from slipway.contract.errors import BuildError, NoGpu, RecipeError
@@ -34,7 +35,7 @@ from slipway.contract.recipe_file import read_recipe
 from slipway.text.template import ChatTemplate
 from slipway.text.tokenizer import Tokenizer
 
-RECIPES = tuple(Path(f"engines/smollm2-135m-trtllm-{form}.yaml") for form in ("bf16", "int8", "int4"))
+RECIPES = tuple(Path(f"engines/smollm2-135m-trtllm-{name}.yaml") for name in ("bf16", "int8", "int4"))
 SAMPLE = Path("checkpoints/smollm2-135m-instruct")
 QUESTIONS = (
     "What is the capital of France?",
@@ -46,17 +47,18 @@ QUESTIONS = (
     "What is the opposite of cold?",
     "Translate 'good morning' into Spanish.",
 )
-# Unquantised weights answer as the checkpoint does at least to begin with; 16 bits round differently than 32.
-_SAME_FIRST = 0.75
+# The share of answers of an unquantized engine that must start with the checkpoint's token. It is not 1,
+# because 16 bits round differently than 32.
+_MIN_SAME_FIRST = 0.75
 _SERVE = ("docker", "compose", "-f", "compose.yaml", "-f", "compose.gpu.yaml")
 _POLL_S = 0.5
 _ANSWER_TIMEOUT_S = 120.0
-_END_S = 60.0
+_SHUTDOWN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """One engine and what came out. measured: the summary of `python -m bench run`."""
+class Result:
+    """The results of one engine. measured: the summary of `python -m bench run`."""
 
     manifest: Manifest
     agreement: Agreement
@@ -66,24 +68,24 @@ class Checked:
 def check(
     recipes: Sequence[Path], max_tokens: int, duration: float, url: str, ready_within: float, report: Path
 ) -> str:
-    """Build, serve, compare, measure, and write `report`; says where it is.
+    """Build, serve, compare and measure the engines, and write `report`; returns a message for the user.
 
-    Raises SlipwayError when there is no GPU or no Docker, a step fails, or an unquantised engine does not
-    even begin as its checkpoint does. No report is written then.
+    Raises SlipwayError, and writes no report, when there is no GPU or no Docker, a step fails, or the answers
+    of an unquantized engine start differently from those of its checkpoint.
     """
     try:
         device = gpus.installed()[0]
     except NoGpu as error:
         raise BuildError(
-            f"The check needs an NVIDIA GPU, and here is none. {error} What needs none, `make test` shows."
+            f"The check needs an NVIDIA GPU, and here is none. {error} Without one, run `make test`."
         ) from None
     _check_docker()
     wanted = [read_recipe(path) for path in recipes]
     for path, recipe in zip(recipes, wanted, strict=True):
         if recipe.adapters:
             raise RecipeError(
-                f"{path} has adapters, and the answers are held against its checkpoint, which has none; "
-                "merge them with `python -m build merge`, and give what comes out as the checkpoint."
+                f"{path} has adapters, but the answers are compared with its checkpoint, which has none; "
+                "merge them with `python -m build merge`, and give the result as the checkpoint."
             )
     if any(recipe.checkpoint == SAMPLE for recipe in wanted):
         progress.say(sample.write(SAMPLE))
@@ -91,26 +93,31 @@ def check(
         user = f"{os.getuid()}:{os.getgid()}"
         build = container.arguments(recipe, [str(path)])
         _run("docker", "compose", "run", "--rm", "--user", user, *build)
-    # Before anything is served, which would share the cores. Engines of one checkpoint share its answers.
-    theirs: dict[tuple[Path, tuple[str, ...]], list[str]] = {}
-    for recipe in wanted:
-        asked = recipe.checkpoint, _prompts(recipe)
-        if asked not in theirs:
-            with progress.step(f"Asking transformers with {recipe.checkpoint}", len(asked[1])) as advance:
-                theirs[asked] = greedy.answers(*asked, max_tokens, advance)
+    references = _reference_answers(wanted, max_tokens)  # before the servers take the cores
     with _served(url, [recipe.name for recipe in wanted], ready_within):
-        checked = [
-            _checked(recipe, theirs[recipe.checkpoint, _prompts(recipe)], max_tokens, duration, url)
-            for recipe in wanted
+        results = [
+            _check_engine(recipe, answers, max_tokens, duration, url)
+            for recipe, answers in zip(wanted, references, strict=True)
         ]
-    for recipe, result in zip(wanted, checked, strict=True):
-        if recipe.quantization == "none" and result.agreement.first < _SAME_FIRST * len(QUESTIONS):
+    for recipe, result in zip(wanted, results, strict=True):
+        if recipe.quantization == "none" and result.agreement.first < _MIN_SAME_FIRST * len(QUESTIONS):
             raise BuildError(
-                f"{recipe.name} is not quantised and yet begins only {result.agreement.first} of "
-                f"{len(QUESTIONS)} answers as its checkpoint does; what was built is not the model."
+                f"{recipe.name} is not quantized, and yet only {result.agreement.first} of {len(QUESTIONS)} "
+                "answers start as those of its checkpoint; the engine is not the model."
             )
-    report.write_text(_page(str(device), checked, max_tokens, duration), encoding="utf-8")
-    return f"{report} has what was measured."
+    report.write_text(_page(str(device), results, max_tokens, duration), encoding="utf-8")
+    return f"{report} has the results."
+
+
+def _reference_answers(recipes: Sequence[Recipe], max_tokens: int) -> list[list[str]]:
+    """The checkpoint's answers for each recipe; recipes with the same checkpoint and prompts share them."""
+    known: dict[tuple[Path, tuple[str, ...]], list[str]] = {}
+    for recipe in recipes:
+        key = checkpoint, prompts = recipe.checkpoint, _prompts(recipe)
+        if key not in known:
+            with progress.step(f"Asking transformers with {checkpoint}", len(prompts)) as advance:
+                known[key] = reference.greedy_answers(checkpoint, prompts, max_tokens, advance)
+    return [known[recipe.checkpoint, _prompts(recipe)] for recipe in recipes]
 
 
 def _check_docker() -> None:
@@ -125,16 +132,16 @@ def _check_docker() -> None:
 
 
 def _run(*command: str) -> None:
-    """A step whose own words a person sees."""
+    """Run a step with its output on the screen."""
     progress.say(f"$ {shlex.join(command)}")
     status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode
     if status:
-        raise BuildError(f"{shlex.join(command)} ended with {status}; what it says stands above.")
+        raise BuildError(f"{shlex.join(command)} ended with {status}; its output is above.")
 
 
 @contextmanager
 def _served(url: str, names: Sequence[str], ready_within: float) -> Iterator[None]:
-    """Triton and the gateway in their containers, until all engines answer; ended afterwards."""
+    """Run Triton and the gateway in their containers; enter when all engines answer."""
     log = CHECKOUT / ".cache" / "logs" / "gpu-check.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     progress.say(f"$ {shlex.join([*_SERVE, 'up', 'triton'])} (log: {log.relative_to(CHECKOUT)})")
@@ -164,7 +171,7 @@ def _wait(
     missing = set(names)
     while missing:
         if server.poll() is not None:
-            raise BuildError(f"The servers ended by themselves; {log} says why.")
+            raise BuildError(f"The servers ended unexpectedly; {log} says why.")
         if time.monotonic() > deadline:
             raise BuildError(
                 f"{', '.join(sorted(missing))}: not served after {ready_within:.0f} s; {log} says why."
@@ -178,7 +185,7 @@ def _wait(
 def _end(server: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError, subprocess.TimeoutExpired):
         os.killpg(server.pid, signal.SIGINT)
-        server.wait(_END_S)
+        server.wait(_SHUTDOWN_S)
     with suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
 
@@ -193,21 +200,23 @@ def _prompts(recipe: Recipe) -> tuple[str, ...]:
     return tuple(template.render([{"role": "user", "content": question}]) for question in QUESTIONS)
 
 
-def _checked(recipe: Recipe, theirs: list[str], max_tokens: int, duration: float, url: str) -> Checked:
+def _check_engine(
+    recipe: Recipe, reference_answers: list[str], max_tokens: int, duration: float, url: str
+) -> Result:
     engine = _engine(recipe)
     prompts = _prompts(recipe)
     with progress.step(f"Asking {recipe.name}", len(prompts)) as advance:
-        ours = []
+        answers = []
         for prompt in prompts:
-            ours.append(_answer(url, recipe.name, prompt, max_tokens))
+            answers.append(_answer(url, recipe.name, prompt, max_tokens))
             advance(1)
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder) / "run.json"
         load = ("--model", recipe.name, "--duration", str(duration), "--json", str(measured))
         _run(sys.executable, "-m", "bench", "run", "--url", url, *load)
         summary = json.loads(measured.read_text(encoding="utf-8"))["summary"]
-    agreement = Agreement.of(ours, theirs, Tokenizer.load(engine))
-    return Checked(Manifest.read(engine), agreement, summary)
+    agreement = Agreement.of(answers, reference_answers, Tokenizer.load(engine))
+    return Result(Manifest.read(engine), agreement, summary)
 
 
 def _answer(url: str, model: str, prompt: str, max_tokens: int) -> str:
@@ -218,15 +227,15 @@ def _answer(url: str, model: str, prompt: str, max_tokens: int) -> str:
     return str(reply.json()["choices"][0]["text"])
 
 
-def _page(device: str, checked: Sequence[Checked], max_tokens: int, duration: float) -> str:
-    first = checked[0].manifest
+def _page(device: str, results: Sequence[Result], max_tokens: int, duration: float) -> str:
+    first = results[0].manifest
     versions = ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items()))
     rows = [
-        "| engine | weights | MB | same first token | same answers | tokens before they part | tokens/s | "
-        "TTFT p50 | TPOT p50 |",
+        "| engine | weights | MB | same first token | same answers | tokens before the first difference | "
+        "tokens/s | TTFT p50 | TPOT p50 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for result in checked:
+    for result in results:
         agreed, summary = result.agreement, result.measured
         size = sum(file.size for file in result.manifest.files.values()) / 1e6
         rows.append(
@@ -237,16 +246,16 @@ def _page(device: str, checked: Sequence[Checked], max_tokens: int, duration: fl
         )
     return "\n".join(
         [
-            "# What a GPU made of it",
+            "# Engines on a GPU",
             "",
             f"Written by `make gpu-check` on {datetime.now(UTC):%Y-%m-%d}, on {device}: {versions}.",
             "",
             *rows,
             "",
             f"Greedy answers of up to {max_tokens} tokens to {len(QUESTIONS)} questions, over the gateway "
-            "and Triton, against transformers in fp32 with the checkpoint. Where two greedy answers part, "
-            "they go ways of their own, so what follows is not compared. Speed: `python -m bench run "
-            f"--duration {duration:g}`, whose other settings are its defaults.",
+            "and Triton, compared with transformers in fp32 with the checkpoint. After the first difference "
+            "two greedy answers diverge, so later tokens are not compared. Speed: `python -m bench run "
+            f"--duration {duration:g}`, with the other settings at their defaults.",
             "",
         ]
     )

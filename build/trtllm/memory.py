@@ -1,8 +1,8 @@
-"""What a TensorRT-LLM engine takes of a GPU's memory, by formula; read by `plan`.
+"""The memory that a TensorRT-LLM engine takes on a GPU, by formula.
 
-Bytes are those of the fullest rank. Weights and KV cache follow from the format; the other figures are
-estimates, because TensorRT decides them when it builds ("there is no general formula", NVIDIA in issue 210 of
-NVIDIA/TensorRT-LLM). They are set so that they come out at or above what public logs show:
+All figures are bytes of the fullest rank. Weights and KV cache follow from the format. The others are
+estimates, because TensorRT decides when it builds ("there is no general formula", NVIDIA in issue 210 of
+NVIDIA/TensorRT-LLM). The estimates are at or above the figures of public logs:
 
 - docs/source/reference/memory.md of TensorRT-LLM: Llama 2 7B in fp8, 80 GB GPU.
 - issue 1188: Qwen2.5-Coder 0.5B in int8, RTX A4000, with 2048 sequences and with one.
@@ -10,9 +10,10 @@ NVIDIA/TensorRT-LLM). They are set so that they come out at or above what public
 """
 
 from build.checkpoint.architecture import Architecture
-from build.trtllm.mapping import Mapping
+from build.trtllm.parallel import layers_of
 from build.trtllm.rank_tensors import GROUP_SIZE
 from slipway.contract.quantization import CacheQuantization, Quantization
+from slipway.contract.recipe import Parallel
 
 MIB = 1 << 20
 TOKENS_PER_BLOCK = 32  # trtllm-build --tokens_per_block (tensorrt_llm/plugin/plugin.py)
@@ -26,11 +27,11 @@ _BITS: dict[Quantization, int] = {
     "fp8": 8,
 }
 _CACHE_BYTES: dict[CacheQuantization, int] = {"none": _ITEM, "int8": 1, "fp8": 1}
-# Dimensions of a head that the attention of generation has kernels for (MMHA_SUPPORTED_HEAD_SIZES in
-# cpp/tensorrt_llm/kernels/decoderMaskedMultiheadAttention.cu); the plugin refuses others at the build.
+# Head sizes with attention kernels (MMHA_SUPPORTED_HEAD_SIZES in
+# cpp/tensorrt_llm/kernels/decoderMaskedMultiheadAttention.cu); with another one the build fails.
 HEAD_SIZES = (32, 48, 64, 80, 96, 104, 112, 128, 144, 160, 192, 224, 256)
-# What outputs and inputs of every matrix of a rank must be multiples of: the tiles of the weight-only kernels
-# (cpp/tensorrt_llm/kernels/cutlass_kernels/cutlass_preprocessors.cpp), and the group of int4-awq.
+# Outputs and inputs of every matrix of a rank must be multiples of these: the tiles of the weight-only
+# kernels (cpp/tensorrt_llm/kernels/cutlass_kernels/cutlass_preprocessors.cpp), and the group of int4-awq.
 TILES: dict[Quantization, tuple[int, int]] = {
     "int8": (64, 64),
     "int4": (64, 64),
@@ -38,18 +39,18 @@ TILES: dict[Quantization, tuple[int, int]] = {
 }
 
 
-def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mapping) -> int:
+def weight_bytes(model: Architecture, quantization: Quantization, parallel: Parallel) -> int:
     """Bytes of the weights.
 
-    The matrices of the layers are quantised; embedding, lm_head (its rows padded to a multiple of the ranks),
-    norms and biases stay in 16 bits (exclude_modules in tensorrt_llm/models/modeling_utils.py; ModelOpt's
-    exporter leaves the same out). An lm_head that equals the embedding is held once, because our command
-    leaves the GEMM plugin out for it (`trtllm_build`). Scales: one of 2 bytes per output for int8 and int4,
-    of 4 bytes for int8-sq, one of 2 bytes per 128 inputs for int4-awq, whose inputs have one more each. And
-    the cosines and sines of all positions (embed_positions_for_gpt_attention in tensorrt_llm/layers/
-    attention.py), in 4 bytes: of a context of 131,072 tokens 64 MiB, which the log of issue 3636 shows.
+    Quantized: the matrices of the layers. In 16 bits: embedding, lm_head (its rows padded to a multiple of
+    the ranks), norms and biases (exclude_modules in tensorrt_llm/models/modeling_utils.py; ModelOpt's
+    exporter does the same). A tied lm_head is stored once, without the GEMM plugin. Scales: 2 bytes per
+    output for int8 and int4; 4 bytes per output and 2 per input for int8-sq; 2 bytes per 128 inputs and 2 per
+    input for int4-awq. Cosines and sines of all positions take 4 bytes each
+    (embed_positions_for_gpt_attention in tensorrt_llm/layers/attention.py): 64 MiB for a context of 131,072
+    tokens, as in the log of issue 3636.
     """
-    tensor = mapping.tensor
+    tensor = parallel.tensor
     layer = 2 * model.hidden_size * _ITEM
     for outputs, inputs in matrices(model, tensor):
         layer += outputs * inputs * _BITS[quantization] // 8
@@ -66,62 +67,62 @@ def weight_bytes(model: Architecture, quantization: Quantization, mapping: Mappi
     if model.mlp_bias:
         layer += (2 * model.intermediate_size // tensor + model.hidden_size) * _ITEM
     table = -(-model.vocab_size // tensor) * model.hidden_size * _ITEM
-    tables = table if model.tied or mapping.pipeline > 1 else 2 * table
+    tables = table if model.tied or parallel.pipeline > 1 else 2 * table
     positions = model.context * model.head_dim * 4
-    return len(mapping.layers(model, 0)) * layer + tables + model.hidden_size * _ITEM + positions
+    return len(layers_of(parallel, model, 0)) * layer + tables + model.hidden_size * _ITEM + positions
 
 
-def kv_bytes_per_token(model: Architecture, cache: CacheQuantization, mapping: Mapping) -> int:
-    """Bytes that one token of one sequence takes in the KV cache.
+def kv_bytes_per_token(model: Architecture, cache: CacheQuantization, parallel: Parallel) -> int:
+    """Bytes of KV cache for one token of one sequence.
 
     2 (key and value) x layers x KV heads of the rank x head_dim x bytes of a number. With more ranks than KV
-    heads each rank has one, so some are held more than once (tensorrt_llm/layers/attention.py).
+    heads, each rank has one head, so some are stored several times (tensorrt_llm/layers/attention.py).
     """
-    heads = -(-model.kv_heads // mapping.tensor)
-    return 2 * len(mapping.layers(model, 0)) * heads * model.head_dim * _CACHE_BYTES[cache]
+    heads = -(-model.kv_heads // parallel.tensor)
+    return 2 * len(layers_of(parallel, model, 0)) * heads * model.head_dim * _CACHE_BYTES[cache]
 
 
-def activation_bytes(model: Architecture, max_num_tokens: int, mapping: Mapping) -> int:
-    """Bytes of the activations (an estimate): TensorRT's execution context, one block's for all layers.
+def activation_bytes(model: Architecture, max_num_tokens: int, parallel: Parallel) -> int:
+    """Bytes of the activations (an estimate): TensorRT's execution context, which all layers share.
 
-    memory.md: "close to max number of input tokens * some constant factor". Here that is three times the
-    widest moment of a block, the MLP's: residual and its norm [tokens, hidden], gate, up and their product
-    [tokens, intermediate / tensor]; and the queries that fused context attention keeps [tokens, heads of the
-    rank * head_dim] (AttentionOp::getWorkspaceSizeForContext in cpp/tensorrt_llm/common/attentionOp.cpp).
-    Public logs: 99 % and 98 % of this in issues 1188 and 3636; 57 % in memory.md, if its engine has the
-    default of 8192 tokens.
+    memory.md: "close to max number of input tokens * some constant factor". The factor here is three times
+    the widest point of a layer, in the MLP: residual and its norm [tokens, hidden], gate, up and their
+    product [tokens, intermediate / tensor]; plus the queries that fused context attention keeps [tokens,
+    heads of the rank * head_dim] (AttentionOp::getWorkspaceSizeForContext in
+    cpp/tensorrt_llm/common/attentionOp.cpp). Public logs show 99 % and 98 % of this in issues 1188 and 3636,
+    and 57 % in memory.md if its engine has the default of 8192 tokens.
     """
-    widest = 2 * model.hidden_size + 3 * model.intermediate_size // mapping.tensor
-    queries = model.heads // mapping.tensor * model.head_dim
+    widest = 2 * model.hidden_size + 3 * model.intermediate_size // parallel.tensor
+    queries = model.heads // parallel.tensor * model.head_dim
     return (3 * widest + queries) * _ITEM * max_num_tokens
 
 
 def buffer_bytes(model: Architecture, max_batch_size: int, max_seq_len: int) -> int:
     """Bytes of the runtime's and the decoder's buffers (an estimate).
 
-    "Allocated based on runtime max_batch_size and max_seq_len" (memory.md). For each sequence the runtime
-    holds a row of logits and six numbers per position, the decoder six rows of logits, each number 4 bytes;
-    issue 1188 shows 88 % of that for 2048 sequences of 32,768 tokens over a vocabulary of 151,936.
+    "Allocated based on runtime max_batch_size and max_seq_len" (memory.md). For each sequence the runtime has
+    a row of logits and six numbers per position, the decoder six rows of logits, 4 bytes a number. Issue 1188
+    shows 88 % of that, for 2048 sequences of 32,768 tokens and a vocabulary of 151,936.
     """
     return max_batch_size * 4 * (7 * model.vocab_size + 6 * max_seq_len)
 
 
-def communication_bytes(mapping: Mapping) -> int:
+def communication_bytes(parallel: Parallel) -> int:
     """Bytes of the all-reduce workspace of a tensor parallel rank.
 
     Five buffers, each with a part for every rank (CustomAllReduceHelper.allocate_workspace and
     max_workspace_size_auto in tensorrt_llm/plugin/plugin.py).
     """
-    if mapping.tensor == 1:
+    if parallel.tensor == 1:
         return 0
-    return 5 * mapping.tensor * (16_000_000 if mapping.tensor == 2 else 8_000_000)
+    return 5 * parallel.tensor * (16_000_000 if parallel.tensor == 2 else 8_000_000)
 
 
 def context_bytes(gpu_memory: int) -> int:
     """Bytes of the CUDA context and the libraries' own memory (an estimate).
 
-    What is left of the logs when all that they name is subtracted: 775 MiB on the 80 GB GPU of memory.md and
-    250 MiB on the 16 GB of issue 1188. It grows with the multiprocessors; so by memory in between.
+    The logs leave 775 MiB unexplained on the 80 GB GPU of memory.md and 250 MiB on the 16 GB GPU of issue
+    1188. It grows with the multiprocessors; between these two it is interpolated by memory.
     """
     small, large = (16 << 30, 250 * MIB), (80 << 30, 775 * MIB)
     share = (gpu_memory - small[0]) / (large[0] - small[0])

@@ -1,4 +1,4 @@
-"""What `python -m build plan` prints: a plan on one screen, or as JSON."""
+"""A plan on one screen, as `python -m build plan` prints it, or as JSON."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,27 +7,28 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from build.trtllm.calibration import needed
-from build.trtllm.plan import Budget, Plan, gib, mapping_of
+from build.trtllm.budget import Budget, gib
+from build.trtllm.calibration import needs_calibration
+from build.trtllm.plan import Plan
 from slipway.contract.recipe import Recipe
 
 _SHORT = 1024
-ESTIMATED = ("visible", "activations", "buffers", "communication", "context")
+_ESTIMATES = ("visible", "activations", "buffers", "communication", "context")
 
 
 def show(plan: Plan, console: Console) -> None:
-    """Print where the memory goes, what each quantization leaves, and, when needed, a recipe that fits."""
+    """Print where the memory goes, what each quantization leaves, and, if needed, a recipe that fits."""
     console.print(f"[bold]{plan.recipe.name}[/bold] on [bold]{plan.gpu}[/bold]", highlight=False)
     console.print(_facts(plan), _quantizations(plan), sep="\n")
-    for note in notes(plan):
+    for note in _notes(plan):
         console.print(f"Note: {note}", highlight=False, markup=False)
     if plan.suggestion:
         console.print("\n[bold]a recipe that fits[/bold]")
-        console.print(as_yaml(plan.suggestion), end="", highlight=False, markup=False, soft_wrap=True)
+        console.print(_as_yaml(plan.suggestion), end="", highlight=False, markup=False, soft_wrap=True)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """Everything the page shows, in bytes and tokens."""
+    """The content of the page, in bytes and tokens."""
     return {
         "name": plan.recipe.name,
         "fits": plan.refusal is None,
@@ -36,7 +37,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "name": plan.gpu.name,
             "memory": plan.gpu.memory,
             "capability": plan.gpu.capability_text,
-            "count": mapping_of(plan.recipe).world_size,
+            "count": plan.recipe.parallel.world_size,
         },
         "quantization": plan.recipe.quantization,
         "limits": plan.limits.model_dump(),
@@ -46,28 +47,29 @@ def as_json(plan: Plan) -> dict[str, Any]:
                 "free": budget.free,
                 "kv_tokens": budget.kv_tokens,
                 "sequences": {length: budget.sequences(length) for length in _lengths(plan)},
-                "needs_calibration": needed(budget.quantization, plan.recipe.kv_cache.quantization),
+                "needs_calibration": needs_calibration(
+                    budget.quantization, plan.recipe.kv_cache.quantization
+                ),
             }
             for budget in plan.budgets
         ],
-        "estimated": ESTIMATED,
-        "notes": notes(plan),
+        "estimated": _ESTIMATES,
+        "notes": _notes(plan),
         "suggestion": plan.suggestion and plan.suggestion.model_dump(mode="json", exclude_unset=True),
     }
 
 
-def as_yaml(recipe: Recipe) -> str:
-    """A recipe file with what was given, not the defaults."""
+def _as_yaml(recipe: Recipe) -> str:
+    """A recipe file without defaults."""
     values = recipe.model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def notes(plan: Plan) -> list[str]:
-    """What to know about the figures, one sentence each."""
+def _notes(plan: Plan) -> list[str]:
+    """What to know about the figures, one sentence or two each."""
     found = [
-        "about: an estimate; TensorRT decides when it builds. Formulas and their sources: "
-        "build/trtllm_memory.py. What other programs hold (a desktop: up to 1 GB) is not counted; give "
-        "--gpu-memory for what is free."
+        "about: an estimate; TensorRT decides when it builds. Formulas and sources: build/trtllm/memory.py. "
+        "Memory of other programs (a desktop: up to 1 GB) is not counted; give --gpu-memory for what is free."
     ]
     batch, count = plan.limits.max_batch_size, plan.chosen.sequences(plan.limits.max_seq_len)
     if plan.refusal is None and count < batch:
@@ -75,23 +77,23 @@ def notes(plan: Plan) -> list[str]:
             f"max_batch_size is {batch}, and {count} sequences of {plan.limits.max_seq_len:,} tokens fit; "
             "more run when they are shorter, or wait."
         )
-    if not plan.gpu.listed(plan.recipe.quantization):
+    if not plan.gpu.has_kernels(plan.recipe.quantization):
         found.append(
             f"NVIDIA lists no {plan.recipe.quantization} kernels for compute capability "
-            f"{plan.gpu.capability_text} (features/quantization.md of TensorRT-LLM); try the build before "
-            "you count on it, or give fp8 or none."
+            f"{plan.gpu.capability_text} (features/quantization.md of TensorRT-LLM); try the build first, or "
+            "give fp8 or none."
         )
     if plan.recipe.calibrated:
         found.append(
             "It is calibrated before it is built: `make setup-modelopt` once; then `python -m build convert` "
-            "holds the whole model in memory and reads a text with it, faster where there is a GPU."
+            "holds the whole model in memory and reads a text with it, faster with a GPU."
         )
     return found
 
 
 def _facts(plan: Plan) -> Table:
     model, limits, budget = plan.model, plan.limits, plan.chosen
-    world_size = mapping_of(plan.recipe).world_size
+    world_size = plan.recipe.parallel.world_size
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
@@ -99,7 +101,10 @@ def _facts(plan: Plan) -> Table:
     share = f"{budget.memory_share:.0%}".replace("%", " %")
     cache = plan.recipe.kv_cache.quantization
     for name, value in (
-        ("model", f"{model.layers} layers of {model.hidden_size:,}, {model.vocab_size:,} tokens known"),
+        (
+            "model",
+            f"{model.layers} layers of {model.hidden_size:,}, vocabulary of {model.vocab_size:,} tokens",
+        ),
         ("GPU", f"{cards}{gib(plan.gpu.memory)}, about {gib(budget.visible)} of it for CUDA"),
         ("compute capability", plan.gpu.capability_text),
         ("activations", f"about {gib(budget.activations)} for max_num_tokens {limits.max_num_tokens:,}"),
@@ -112,7 +117,7 @@ def _facts(plan: Plan) -> Table:
         (
             "KV cache",
             f"{budget.kv_per_token / 1024:,.0f} KiB a token "
-            f"({(plan.recipe.dtype or '16 bits') if cache == 'none' else cache}), {share} of what is left",
+            f"({(plan.recipe.dtype or '16 bits') if cache == 'none' else cache}), {share} of the free memory",
         ),
     ):
         table.add_row(name, value)
@@ -120,7 +125,7 @@ def _facts(plan: Plan) -> Table:
 
 
 def _quantizations(plan: Plan) -> Table:
-    table = Table(title="per GPU" if mapping_of(plan.recipe).world_size > 1 else None, title_justify="left")
+    table = Table(title="per GPU" if plan.recipe.parallel.world_size > 1 else None, title_justify="left")
     table.add_column("quantization", style="cyan", no_wrap=True)
     table.add_column("weights", justify="right")
     table.add_column("KV cache", justify="right")
@@ -128,7 +133,7 @@ def _quantizations(plan: Plan) -> Table:
     for length in _lengths(plan):
         table.add_column(f"sequences\nof {length:,}", justify="right")
     for budget in plan.budgets:
-        chosen = budget is plan.chosen
+        chosen = budget.quantization == plan.recipe.quantization
         name = f"{budget.quantization} (recipe)" if chosen else budget.quantization
         table.add_row(name, gib(budget.weights), *_room(plan, budget), style="bold" if chosen else None)
     return table
@@ -136,10 +141,8 @@ def _quantizations(plan: Plan) -> Table:
 
 def _room(plan: Plan, budget: Budget) -> list[str]:
     lengths = _lengths(plan)
-    if budget.obstacle:
-        return ["no kernels", *[""] * (1 + len(lengths))]
-    if not budget.kv_tokens:
-        return ["no room", *[""] * (1 + len(lengths))]
+    if budget.obstacle or not budget.kv_tokens:
+        return ["no kernels" if budget.obstacle else "no room", *[""] * (1 + len(lengths))]
     counts = [f"{budget.sequences(length):,}" for length in lengths]
     return [gib(budget.free * budget.memory_share), f"{budget.kv_tokens:,}", *counts]
 

@@ -20,10 +20,10 @@ from build.checkpoint.checkpoint import Checkpoint
 from build.checkpoint.weights import ALL_DTYPES
 from build.engine import build
 from build.trtllm import calibration
-from build.trtllm.calibration import Calibration, Run
+from build.trtllm.calibration import Calibration, CalibrationText
 from build.trtllm.convert import convert
-from build.trtllm.mapping import Mapping
 from slipway.contract.manifest import Manifest
+from slipway.contract.recipe import Parallel
 
 FOLDER = GOLDEN / "modelopt_calibrated"
 EXPORTS = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in CALIBRATED}
@@ -33,23 +33,23 @@ SPLITS = [(name, split) for name, exports in EXPORTS.items() for split in export
 
 def _calibrated(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A checkpoint in `folder`/checkpoint that was calibrated before; returns its tensors."""
-    config, form, cache = CALIBRATED[name]
+    config, quantization, cache = CALIBRATED[name]
     monkeypatch.setattr(calibration, "KEPT", folder / "kept")
     monkeypatch.setattr(calibration, "ENVIRONMENT", folder / "not-there")
     tensors = converted.write_checkpoint(folder / "checkpoint", config, values=coarse_numbers)
     checkpoint = Checkpoint.open(folder / "checkpoint")
-    kept = Run.of(checkpoint, form, cache, "bfloat16", Calibration()).directory  # type: ignore[arg-type]
+    kept = Calibration.of(checkpoint, quantization, cache, "bfloat16", CalibrationText()).directory  # type: ignore[arg-type]
     kept.mkdir(parents=True)
     packed = (FOLDER / f"{name}.safetensors.xz").read_bytes()
     (kept / "calibrated.safetensors").write_bytes(lzma.decompress(packed))
     return tensors
 
 
-def _convert(name: str, mapping: Mapping, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def _convert(name: str, parallel: Parallel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Returns the checkpoint's tensors, fp32; the converted ones are in `folder`/output."""
-    _, form, cache = CALIBRATED[name]
+    _, quantization, cache = CALIBRATED[name]
     tensors = _calibrated(name, folder, monkeypatch)
-    convert(folder / "checkpoint", folder / "output", form, None, mapping, cache)  # type: ignore[arg-type]
+    convert(folder / "checkpoint", folder / "output", quantization, None, parallel, cache)  # type: ignore[arg-type]
     return {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
 
 
@@ -77,7 +77,7 @@ def test_every_rank_is_the_one_that_nvidias_exporter_writes(
     name: str, split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported = EXPORTS[name][split]
-    _convert(name, Mapping(int(split[2]), int(split[-1])), tmp_path, monkeypatch)
+    _convert(name, Parallel(tensor=int(split[2]), pipeline=int(split[-1])), tmp_path, monkeypatch)
     output = tmp_path / "output"
     assert len(exported["ranks"]) == len(list(output.glob("rank*.safetensors")))
     for rank, tensors in enumerate(exported["ranks"]):
@@ -121,8 +121,8 @@ def _sources(config: dict[str, Any], rank: int) -> dict[str, list[tuple[str, sli
 def test_each_rank_unpacked_and_rescaled_is_its_part_of_the_checkpoint(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, form, _ = CALIBRATED[name]
-    tensors = _convert(name, Mapping(2), tmp_path, monkeypatch)
+    config, quantization, _ = CALIBRATED[name]
+    tensors = _convert(name, Parallel(tensor=2), tmp_path, monkeypatch)
     for rank in range(2):
         held = {key: array for key, (_, array) in _read(tmp_path / f"output/rank{rank}.safetensors").items()}
         for target, parts in _sources(config, rank).items():
@@ -131,16 +131,16 @@ def test_each_rank_unpacked_and_rescaled_is_its_part_of_the_checkpoint(
                 [tensors[f"model.layers.0.{source}.weight"][rows, columns] for source, rows, columns in parts]
             )
             weight, scale = held[f"{prefix}weight"], held[f"{prefix}weights_scaling_factor"]
-            if form == "int4-awq":
+            if quantization == "int4-awq":
                 low, high = (weight << 4) >> 4, weight >> 4  # of signed bytes, so the sign spreads
                 weight = np.stack([low, high], axis=1).reshape(-1, weight.shape[1])
                 scale = np.repeat(scale, 128, axis=1)
-            elif form == "int8-sq":
+            elif quantization == "int8-sq":
                 scale = scale[:, None]
             smoothing = held.get(f"{prefix}prequant_scaling_factor", np.ones(1)).astype(np.float32)
             error = np.abs(weight.astype(np.float32) * scale * smoothing - original)
             # Half a step, of fp8 a sixteenth of the number; bfloat16 rounded what was smoothed before.
-            step = np.abs(original) / 8 + scale if form == "fp8" else scale * smoothing
+            step = np.abs(original) / 8 + scale if quantization == "fp8" else scale * smoothing
             assert (error <= 0.6 * step + np.abs(original) / 64).all(), f"{name} {target}"
             assert error.mean() < 0.3 * np.abs(original).mean(), f"{name} {target}"
 
@@ -149,7 +149,7 @@ def test_heads_that_several_ranks_need_are_repeated_with_their_scales(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # NVIDIA's exporter refuses it for int8-sq; 2 heads of 16 for keys and values, 4 ranks.
-    _convert("llama-3.2-int8-sq", Mapping(4), tmp_path, monkeypatch)
+    _convert("llama-3.2-int8-sq", Parallel(tensor=4), tmp_path, monkeypatch)
     ranks = [_read(tmp_path / f"output/rank{rank}.safetensors") for rank in range(4)]
     for what in ("weight", "weights_scaling_factor"):
         rows = [tensors[f"transformer.layers.1.attention.qkv.{what}"][1] for tensors in ranks]
@@ -164,7 +164,7 @@ def test_an_lm_head_that_is_the_embedding_is_not_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # SmoothQuant once scaled one of both (issue 2677 of NVIDIA/TensorRT-LLM).
-    tensors = _convert("llama-3.2-int8-sq", Mapping(), tmp_path, monkeypatch)
+    tensors = _convert("llama-3.2-int8-sq", Parallel(), tmp_path, monkeypatch)
     held = _read(tmp_path / "output/rank0.safetensors")
     for name in ("lm_head.weight", "transformer.vocab_embedding.weight"):
         assert held[name][1].dtype == ml_dtypes.bfloat16

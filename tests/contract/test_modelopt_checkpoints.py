@@ -11,7 +11,7 @@ from support.architectures import CONFIGS
 from support.paths import GOLDEN
 
 from build.trtllm.convert import convert
-from build.trtllm.mapping import Mapping
+from slipway.contract.recipe import Parallel
 
 EXPORTED = GOLDEN / "modelopt"
 
@@ -29,7 +29,13 @@ def test_every_rank_is_the_one_that_nvidias_exporter_writes(kind: str, split: st
     exported = json.loads((EXPORTED / f"{kind}.json").read_text())[split]
     converted.write_checkpoint(tmp_path / "checkpoint", CONFIGS[kind])
     output = tmp_path / "output"
-    convert(tmp_path / "checkpoint", output, "none", "bfloat16", Mapping(int(split[2]), int(split[-1])))
+    convert(
+        tmp_path / "checkpoint",
+        output,
+        "none",
+        "bfloat16",
+        Parallel(tensor=int(split[2]), pipeline=int(split[-1])),
+    )
     assert len(exported["ranks"]) == len(list(output.glob("rank*.safetensors")))
     for rank, tensors in enumerate(exported["ranks"]):
         assert _described(output / f"rank{rank}.safetensors") == tensors

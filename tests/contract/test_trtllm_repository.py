@@ -14,7 +14,6 @@ from tritonclient.grpc import model_config_pb2
 
 from build.checkpoint.architecture import Architecture
 from build.trtllm import config as trtllm_config
-from build.trtllm.mapping import Mapping
 from slipway.contract.recipe import KVCache, Parallel
 from slipway.text.tokenizer import Tokenizer
 from slipway.text.tokenizer_info import FILE_NAME, tokenizer_info
@@ -78,8 +77,8 @@ def test_the_logits_have_the_type_that_the_engine_gives_them(engine_dir: Path, t
         if tensor.name.endswith("_logits") and not tensor.name.startswith("return_")
     }
     assert types == dict.fromkeys(("draft_logits", "context_logits", "generation_logits"), "TYPE_FP16")
-    model = Architecture.read_file(ROOT / "tests" / "configs" / "llama-3.2-1b.json")
-    made = trtllm_config.config(model, Mapping(), "none", "none", "bfloat16")
+    model = Architecture.read(ROOT / "tests" / "configs" / "llama-3.2-1b.json")
+    made = trtllm_config.config(model, Parallel(), "none", "none", "bfloat16")
     assert made["logits_dtype"] == "float16"
 
 

@@ -1,9 +1,9 @@
 """Calibrate the tiny models of tests/architectures.py by NVIDIA's modelopt, into golden/modelopt_calibrated/.
 
 Run it from the checkout with PYTHONPATH=.:tests by the Python of `make setup-modelopt`. For each model there
-is NAME.safetensors.xz, what build/nvidia_modelopt.py leaves for one GPU; and NAME.json: of every split that
-NVIDIA's exporter made itself of the same calibrated model, config.json, and 12 digits of the SHA-256 of each
-tensor of each rank with its shape and dtype.
+is NAME.safetensors.xz, what build/trtllm/nvidia_modelopt.py writes for one GPU; and NAME.json: of every split
+that NVIDIA's exporter made itself of the same calibrated model, config.json, and 12 digits of the SHA-256 of
+each tensor of each rank with its shape and dtype.
 """
 
 import hashlib
@@ -38,9 +38,9 @@ def model_of(config: dict[str, Any]) -> Any:
     return model
 
 
-def calibrated(config: dict[str, Any], form: str, cache: str) -> Any:
+def calibrated(config: dict[str, Any], quantization: str, cache: str) -> Any:
     model = model_of(config)
-    nvidia_modelopt.calibrate(model, form, cache, SAMPLES, lambda: None)
+    nvidia_modelopt.calibrate(model, quantization, cache, SAMPLES, lambda: None)
     return model
 
 
@@ -95,18 +95,18 @@ if __name__ == "__main__":
     model_config_export.check_weight_shape_valid = lambda *_: None
     write_config = model_config_export.convert_to_tensorrt_llm_config
     GOLDEN.mkdir(exist_ok=True)
-    for name, (config, form, cache) in CALIBRATED.items():
+    for name, (config, quantization, cache) in CALIBRATED.items():
         splits = [(1, 1), (2, 1), *([(1, 2)] if config["num_hidden_layers"] > 1 else [])]
         # The exporter changes what it is given, so each export has a model calibrated anew.
         exports = {
-            f"tp{tensor}-pp{pipeline}": export(calibrated(config, form, cache), tensor, pipeline)
+            f"tp{tensor}-pp{pipeline}": export(calibrated(config, quantization, cache), tensor, pipeline)
             for tensor, pipeline in splits
         }
         (GOLDEN / f"{name}.json").write_text(json.dumps(exports, indent=0) + "\n")
-        tensors = nvidia_modelopt.exported(calibrated(config, form, cache), "bfloat16")
+        tensors = nvidia_modelopt.export(calibrated(config, quantization, cache), "bfloat16")
         model_config_export.convert_to_tensorrt_llm_config = write_config
         packed = lzma.compress(
-            save(nvidia_modelopt.calibrated(tensors, form)), preset=9 | lzma.PRESET_EXTREME
+            save(nvidia_modelopt.select(tensors, quantization)), preset=9 | lzma.PRESET_EXTREME
         )
         (GOLDEN / f"{name}.safetensors.xz").write_bytes(packed)
         print(name, len(packed))

@@ -12,8 +12,7 @@ import pytest
 from support import tiny_checkpoints as tiny
 
 from build.checkpoint.checkpoint import Checkpoint
-from build.onnx import builder as genai
-from build.onnx import graph, int4, int8
+from build.onnx import builder, graph, int4, int8
 
 os.environ["TQDM_DISABLE"] = "1"
 import torch
@@ -51,7 +50,7 @@ KINDS = {
     "qwen2": ("Qwen2", {"tie_word_embeddings": False}),
     "mistral": ("Mistral", {"tie_word_embeddings": False, "head_dim": 32, "sliding_window": 128}),
 }
-ACCURACY = genai.ACCURACY_LEVELS["cpu"]
+ACCURACY = builder.ACCURACY_LEVELS["onnx-cpu"]
 IDS = np.random.default_rng(1).integers(0, 256, size=(1, 48))
 
 
@@ -78,7 +77,7 @@ def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
 
 
 def _export(place: Path) -> None:
-    genai.export(Checkpoint.open(place / "checkpoint"), "cpu", place / "engine", place / "log")
+    builder.export(Checkpoint.open(place / "checkpoint"), "onnx-cpu", place / "engine", place / "log")
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +103,8 @@ def test_the_graphs_compute_what_transformers_computes(
     checkpoint = Checkpoint.open(place / "checkpoint")
     engine, log = place / "engine", place / "log"
     shutil.copytree(engine, place / "int4")
-    for quantiser, bits, directory, closeness in ((int8, 8, engine, 0.99), (int4, 4, place / "int4", 0.5)):
-        quantiser.quantise(directory, checkpoint)
-        graph.check(directory, checkpoint.architecture, bits, 8, genai.BLOCK_SIZE, ACCURACY)
+    for quantizer, bits, directory, closeness in ((int8, 8, engine, 0.99), (int4, 4, place / "int4", 0.5)):
+        quantizer.quantize(directory, checkpoint)
+        graph.check(directory, checkpoint.architecture, bits, 8, builder.BLOCK_SIZE, ACCURACY)
         assert np.corrcoef(_logits_of(directory, checkpoint), logits)[0, 1] > closeness
     assert not log.exists()

@@ -185,7 +185,7 @@ def test_a_killed_build_leaves_no_engine_and_the_next_says_so(bench: Bench) -> N
     ) as killed:
         assert killed.stderr is not None
         for line in killed.stderr:
-            if line.startswith("Quantising"):
+            if line.startswith("Quantizing"):
                 break
         assert "is being built by another process" in bench.build(status=1)
         killed.kill()

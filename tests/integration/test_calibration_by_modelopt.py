@@ -10,9 +10,9 @@ from support import converted
 from support.architectures import CONFIGS
 
 from build.trtllm import calibration
-from build.trtllm.calibration import Calibration
+from build.trtllm.calibration import CalibrationText
 from build.trtllm.convert import convert
-from build.trtllm.mapping import Mapping
+from slipway.contract.recipe import Parallel
 
 pytestmark = pytest.mark.skipif(
     not (calibration.ENVIRONMENT / ".ready").is_file(),
@@ -29,8 +29,8 @@ def test_a_model_is_calibrated_once_for_every_split(
     newer = {key: value for key, value in config.items() if key != "rope_theta"}
     newer["rope_parameters"] = {"rope_type": "default", "rope_theta": config["rope_theta"]}
     tensors = converted.write_checkpoint(source, newer, values=_small)
-    text = Calibration(samples=2, sample_tokens=64)
-    said = convert(source, output, "int8-sq", None, Mapping(2), "int8", text)
+    text = CalibrationText(samples=2, sample_tokens=64)
+    said = convert(source, output, "int8-sq", None, Parallel(tensor=2), "int8", text)
     assert "W8A8_SQ_PER_CHANNEL, the rest bfloat16, in 2 ranks, with scales for a KV cache in int8" in said
     shown = capfd.readouterr()
     assert shown.out == ""  # what modelopt prints is for its log
@@ -39,7 +39,7 @@ def test_a_model_is_calibrated_once_for_every_split(
         "Checking for NaN and Inf",
         "Loading the model",
         "Calibrating",
-        "Quantising the weights",
+        "Quantizing the weights",
         "Converting",
     ]
     rank = load_file(output / "rank1.safetensors")
@@ -52,7 +52,7 @@ def test_a_model_is_calibrated_once_for_every_split(
     assert json.loads((output / "config.json").read_text())["quantization"]["kv_cache_quant_algo"] == "INT8"
 
     whole = tmp_path / "whole"
-    convert(source, whole, "int8-sq", None, Mapping(), "int8", text)
+    convert(source, whole, "int8-sq", None, Parallel(), "int8", text)
     assert "Using the calibration of an earlier run" in capfd.readouterr().err
     assert np.array_equal(
         load_file(whole / "rank0.safetensors")[f"{prefix}weight"][48:], rank[f"{prefix}weight"]

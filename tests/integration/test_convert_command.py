@@ -34,7 +34,7 @@ def test_the_sample_is_converted_for_three_gpus_in_little_memory(
     assert done.returncode == 0, done.stderr
     said, resident = done.stdout.splitlines()
     assert said == (
-        f"{output} is ready: 326 MB of bfloat16 in 3 ranks, which trtllm-build will quantise (W8A16)."
+        f"{output} is ready: 326 MB of bfloat16 in 3 ranks, which trtllm-build will quantize (W8A16)."
     )
     assert int(resident) < 200_000  # kB, Python and its packages included; the checkpoint has 269 MB
     config = json.loads((output / "config.json").read_text())
@@ -53,7 +53,7 @@ def test_what_cannot_be_done_is_one_sentence(checkpoint_dir: Path, tmp_path: Pat
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        "A tensor parallelism of 2 does not suit the model: 9 attention heads cannot be dealt out evenly to "
+        "A tensor parallelism of 2 does not suit the model: 9 attention heads cannot be divided evenly among "
         "2 ranks; give 1 or 3.\n"
     )
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ from support import trtllm_stand_in
 from support.paths import ROOT
 from support.servers import free_port
 
-from build.trtllm import container, greedy
+from build.checkpoint import reference
+from build.trtllm import container
 from slipway.contract.recipe_file import read_recipe
 
 COMMAND = (sys.executable, "-m", "build", "gpu-check")
@@ -83,7 +84,9 @@ def test_transformers_is_asked_without_the_penalties_of_the_checkpoint(tmp_path:
     penalties = {"repetition_penalty": 5.0, "eos_token_id": 257, "do_sample": True}
     (penal / "generation_config.json").write_text(json.dumps(penalties))
     asked = ["The sea", "One, two, three"]
-    assert greedy.answers(penal, asked, 12, print) == greedy.answers(plain, asked, 12, print)
+    assert reference.greedy_answers(penal, asked, 12, print) == reference.greedy_answers(
+        plain, asked, 12, print
+    )
 
 
 def test_the_report_holds_the_answers_against_the_checkpoint_and_the_speed(

@@ -24,7 +24,7 @@ def write_checkpoint(
     """A checkpoint of `config`, filled with computed numbers; returns its tensors."""
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(config))
-    shapes = Architecture.read(directory).tensors()
+    shapes = Architecture.read(directory / "config.json").tensors()
     tensors = {name: values(name, shape).astype(dtype) for name, shape in shapes.items()}
     tiny.write_weights(directory, tensors, shards=2)
     tiny.write_tokenizer(directory)

@@ -1,7 +1,7 @@
 """What stands in for NVIDIA's container: trtllm-build, nvidia-smi and the installed library, each as a file.
 
 The trtllm-build takes upstream's options alone (golden/trtllm_build_options.json), reads the checkpoint, says
-what 1.2 says (see build/trtllm_run.py for the sources) and writes what upstream writes.
+what 1.2 says (sources in build/trtllm/compiler.py) and writes what upstream writes.
 """
 
 import os

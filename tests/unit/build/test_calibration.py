@@ -11,11 +11,11 @@ from support.paths import GOLDEN
 
 from build.checkpoint.checkpoint import Checkpoint
 from build.trtllm import calibration
-from build.trtllm.calibration import Calibration, Run
+from build.trtllm.calibration import Calibration, CalibrationText
 from build.trtllm.convert import convert
-from build.trtllm.mapping import Mapping
 from slipway.contract.errors import BuildError
 from slipway.contract.quantization import CacheQuantization, Quantization
+from slipway.contract.recipe import Parallel
 
 LLAMA = CONFIGS["llama-3.1"]  # a context of 256; its tokenizer has a token for each byte, and adds no BOS
 
@@ -47,21 +47,21 @@ def _checkpoint(tmp_path: Path, **changes: Any) -> Checkpoint:
     return Checkpoint.open(tmp_path / "checkpoint")
 
 
-def _run(checkpoint: Checkpoint, text: Path, **options: Any) -> Run:
-    return Run.of(checkpoint, "fp8", "none", "bfloat16", Calibration(text, **options))
+def _run(checkpoint: Checkpoint, text: Path, **options: Any) -> Calibration:
+    return Calibration.of(checkpoint, "fp8", "none", "bfloat16", CalibrationText(text, **options))
 
 
 def _refused(
     tmp_path: Path,
-    form: Quantization,
+    quantization: Quantization,
     cache: CacheQuantization = "none",
-    mapping: Mapping | None = None,
+    parallel: Parallel | None = None,
     **options: Any,
 ) -> str:
     source, output = tmp_path / "checkpoint", tmp_path / "output"
-    calibrated = Calibration(**options)
+    calibrated = CalibrationText(**options)
     with pytest.raises(BuildError) as refused:
-        convert(source, output, form, None, mapping or Mapping(), cache, calibrated)
+        convert(source, output, quantization, None, parallel or Parallel(), cache, calibrated)
     assert not output.exists()
     return str(refused.value)
 
@@ -79,9 +79,9 @@ def test_a_text_that_is_too_short_says_what_it_needs_and_has(tmp_path: Path) -> 
     _checkpoint(tmp_path)
     text = tmp_path / "short.txt"
     text.write_text("a" * 90)
-    message = _refused(tmp_path, "fp8", text=text, samples=4, sample_tokens=32)
+    message = _refused(tmp_path, "fp8", path=text, samples=4, sample_tokens=32)
     assert "short.txt is too short: 4 samples of 32 tokens need 128 tokens and it has 90" in message
-    assert "1 sample of 256 tokens need 256 tokens and it has 90" in _refused(tmp_path, "fp8", text=text)
+    assert "1 sample of 256 tokens need 256 tokens and it has 90" in _refused(tmp_path, "fp8", path=text)
     assert "more than the model's context of 256" in _refused(tmp_path, "fp8", sample_tokens=257)
 
 
@@ -130,26 +130,26 @@ def test_what_groups_cannot_divide_is_refused_before_the_calibration(
     changes: dict[str, Any], parts: int, words: str, tmp_path: Path
 ) -> None:
     _checkpoint(tmp_path, **{"head_dim": 64, "intermediate_size": 256, **changes})
-    message = _refused(tmp_path, "int4-awq", mapping=Mapping(parts))
+    message = _refused(tmp_path, "int4-awq", parallel=Parallel(tensor=parts))
     assert words in message
     assert "outputs in multiples of 64 and inputs in multiples of 128" in message
     assert "--quantization int8-sq, fp8 or none" in message
     assert not (tmp_path / "kept").exists()
 
 
-@pytest.mark.parametrize(("form", "cache"), [("fp8", "none"), ("none", "int8")])
+@pytest.mark.parametrize(("quantization", "cache"), [("fp8", "none"), ("none", "int8")])
 def test_without_the_environment_the_error_says_how_to_make_it(
-    form: Quantization, cache: CacheQuantization, tmp_path: Path
+    quantization: Quantization, cache: CacheQuantization, tmp_path: Path
 ) -> None:
     _checkpoint(tmp_path)
-    assert "`make setup-modelopt`" in _refused(tmp_path, form, cache)
+    assert "`make setup-modelopt`" in _refused(tmp_path, quantization, cache)
 
 
 def test_a_calibration_that_fails_shows_the_end_of_its_words_and_keeps_nothing(tmp_path: Path) -> None:
     _checkpoint(tmp_path)
     _environment(tmp_path, 'echo \'{"step": "Calibrating", "total": 2}\'; echo no room left; exit 3')
     message = _refused(tmp_path, "fp8")
-    assert "modelopt ended with 3" in message
+    assert "modelopt ended with exit status 3" in message
     assert message.endswith("no room left")
     assert not [path for path in (tmp_path / "kept").iterdir() if path.is_dir()]
 
@@ -172,8 +172,13 @@ def test_other_ranks_start_from_the_same_and_other_options_do_not(
     source = tmp_path / "checkpoint"
     converted.write_checkpoint(source, CALIBRATED["llama-fp8"][0])
     _environment(tmp_path, f"echo run >> {tmp_path}/runs; {_leaves_fp8(tmp_path)}")
-    for mapping, seed in ((Mapping(), 0), (Mapping(2), 0), (Mapping(1, 2), 0), (Mapping(), 1)):
-        convert(source, tmp_path / "output", "fp8", None, mapping, "fp8", Calibration(seed=seed))
+    for parallel, seed in (
+        (Parallel(), 0),
+        (Parallel(tensor=2), 0),
+        (Parallel(tensor=1, pipeline=2), 0),
+        (Parallel(), 1),
+    ):
+        convert(source, tmp_path / "output", "fp8", None, parallel, "fp8", CalibrationText(seed=seed))
     assert (tmp_path / "runs").read_text() == "run\n" * 2
     assert capsys.readouterr().err.count("Using the calibration of an earlier run") == 2
 
@@ -182,7 +187,7 @@ def test_a_calibration_that_was_killed_is_started_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = _checkpoint(tmp_path)
-    left = Run.of(checkpoint, "fp8", "none", "bfloat16", Calibration()).directory
+    left = Calibration.of(checkpoint, "fp8", "none", "bfloat16", CalibrationText()).directory
     half = left.parent / f".{left.name}.building" / "tmp1" / "calibrated"
     half.mkdir(parents=True)
     (half / "calibrated.safetensors").write_bytes(b"half")

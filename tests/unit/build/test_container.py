@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from support import tiny_checkpoints as tiny
 
+from build.checkout import CHECKOUT
 from build.trtllm import container
 from slipway.contract.recipe import Recipe
-from slipway.triton.repository import CHECKOUT
 
 
 def _arguments(words: list[str], **fields: Any) -> list[str]:
@@ -39,10 +39,8 @@ def test_what_lies_elsewhere_is_mounted_where_the_recipe_says(tmp_path: Path) ->
 
 def test_a_path_out_of_the_checkout_ends_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
-    beside = CHECKOUT.parent / "nobody-has-this"
-    assert _mounted(["engines/mine.yaml"], checkpoint="../nobody-has-this") == [
-        f"{beside}:/nobody-has-this:ro"
-    ]
+    beside = CHECKOUT.parent / "no-such-folder"
+    assert _mounted(["engines/mine.yaml"], checkpoint="../no-such-folder") == [f"{beside}:/no-such-folder:ro"]
 
 
 def test_the_links_of_a_hubs_cache_lead_to_what_they_lead_to_here(tmp_path: Path) -> None:

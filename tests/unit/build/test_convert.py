@@ -13,20 +13,19 @@ from support import tiny_checkpoints as tiny
 from support.architectures import CONFIGS
 
 from build.trtllm.convert import convert
-from build.trtllm.mapping import Mapping
 from slipway.contract.errors import BuildError, CheckpointError, SlipwayError
 from slipway.contract.quantization import Quantization
-from slipway.contract.recipe import Dtype
+from slipway.contract.recipe import Dtype, Parallel
 
 LLAMA = CONFIGS["llama-3.1"]
-ONE = Mapping()
+ONE = Parallel()
 
 
-@pytest.mark.parametrize("mapping", [ONE, Mapping(2, 1), Mapping(4, 2)])
+@pytest.mark.parametrize("parallel", [ONE, Parallel(tensor=2, pipeline=1), Parallel(tensor=4, pipeline=2)])
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_a_converted_checkpoint_reads_back_bit_by_bit(kind: str, mapping: Mapping, tmp_path: Path) -> None:
+def test_a_converted_checkpoint_reads_back_bit_by_bit(kind: str, parallel: Parallel, tmp_path: Path) -> None:
     tensors = converted.write_checkpoint(tmp_path / "checkpoint", CONFIGS[kind])
-    convert(tmp_path / "checkpoint", tmp_path / "output", "none", None, mapping)
+    convert(tmp_path / "checkpoint", tmp_path / "output", "none", None, parallel)
     tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
     back = converted.read_back(tmp_path / "output")
     assert back.keys() == tensors.keys()
@@ -76,7 +75,7 @@ def test_an_engine_cannot_outgrow_a_sliding_window(
     converted.write_checkpoint(tmp_path / "checkpoint", CONFIGS["mistral"] | {"sliding_window": 128})
     convert(tmp_path / "checkpoint", tmp_path / "output", "none", None, ONE)
     assert _config(tmp_path / "output")["max_position_embeddings"] == 128
-    assert "attends over 128 tokens" in capsys.readouterr().err
+    assert "attends to 128 tokens" in capsys.readouterr().err
 
 
 # --- quantization ---
@@ -84,14 +83,14 @@ def test_an_engine_cannot_outgrow_a_sliding_window(
 WIDE = LLAMA | {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}
 
 
-@pytest.mark.parametrize(("form", "algorithm"), [("int8", "W8A16"), ("int4", "W4A16")])
+@pytest.mark.parametrize(("quantization", "algorithm"), [("int8", "W8A16"), ("int4", "W4A16")])
 def test_quantization_is_left_to_the_gpu_that_runs_it(
-    form: Quantization, algorithm: str, tmp_path: Path
+    quantization: Quantization, algorithm: str, tmp_path: Path
 ) -> None:
     converted.write_checkpoint(tmp_path / "checkpoint", WIDE)
     plain, output = tmp_path / "none", tmp_path / "output"
-    convert(tmp_path / "checkpoint", plain, "none", None, Mapping(2))
-    said = convert(tmp_path / "checkpoint", output, form, None, Mapping(2))
+    convert(tmp_path / "checkpoint", plain, "none", None, Parallel(tensor=2))
+    said = convert(tmp_path / "checkpoint", output, quantization, None, Parallel(tensor=2))
     assert algorithm in said
     assert _config(output)["quantization"] == {"quant_algo": algorithm, "kv_cache_quant_algo": None}
     for rank in ("rank0.safetensors", "rank1.safetensors"):
@@ -109,27 +108,27 @@ def test_what_weight_only_kernels_cannot_take_is_refused(
     intermediate_size: int, parts: int, words: str, tmp_path: Path
 ) -> None:
     converted.write_checkpoint(tmp_path / "checkpoint", WIDE | {"intermediate_size": intermediate_size})
-    message = _refused(tmp_path, "int8", Mapping(parts))
+    message = _refused(tmp_path, "int8", Parallel(tensor=parts))
     assert words in message
     assert "multiples of 64" in message
     assert "--quantization none" in message
 
 
-def test_a_split_that_leaves_whole_tiles_is_quantised(tmp_path: Path) -> None:
+def test_a_split_that_leaves_whole_tiles_is_quantized(tmp_path: Path) -> None:
     # qkv [192, 256], dense [256, 64], fc [128, 256]; the norms and the vocabulary do not count.
     converted.write_checkpoint(tmp_path / "checkpoint", WIDE)
-    assert "W4A16" in convert(tmp_path / "checkpoint", tmp_path / "output", "int4", None, Mapping(4))
+    assert "W4A16" in convert(tmp_path / "checkpoint", tmp_path / "output", "int4", None, Parallel(tensor=4))
 
 
 # --- sharing ---
 
 
 def _refused(
-    tmp_path: Path, form: Quantization = "none", mapping: Mapping = ONE, dtype: Dtype | None = None
+    tmp_path: Path, quantization: Quantization = "none", parallel: Parallel = ONE, dtype: Dtype | None = None
 ) -> str:
     """The sentence, after a look that not even the folder to write in was made."""
     with pytest.raises(SlipwayError) as refused:
-        convert(tmp_path / "checkpoint", tmp_path / "new" / "output", form, dtype, mapping)
+        convert(tmp_path / "checkpoint", tmp_path / "new" / "output", quantization, dtype, parallel)
     assert not (tmp_path / "new").exists()
     message = str(refused.value)
     assert message.endswith("."), message
@@ -138,24 +137,32 @@ def _refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "mapping", "words"),
+    ("changes", "parallel", "words"),
     [
-        ({}, Mapping(3), ["tensor parallelism of 3", "4 attention heads", "3 ranks", "give 1, 2 or 4."]),
+        (
+            {},
+            Parallel(tensor=3),
+            ["tensor parallelism of 3", "4 attention heads", "3 ranks", "give 1, 2 or 4."],
+        ),
         (
             {"num_attention_heads": 12, "num_key_value_heads": 3, "head_dim": 16},
-            Mapping(2),
+            Parallel(tensor=2),
             ["3 heads for keys and values", "2 ranks", "give 1, 3, 6 or 12."],
         ),
-        ({"intermediate_size": 98}, Mapping(4), ["intermediate_size 98", "4 parts", "give 1 or 2."]),
-        ({}, Mapping(1, 3), ["pipeline parallelism of 3", "2 layers", "give 1 or 2."]),
-        ({"num_attention_heads": 1, "num_key_value_heads": 1}, Mapping(2), ["1 attention heads", "give 1."]),
+        ({"intermediate_size": 98}, Parallel(tensor=4), ["intermediate_size 98", "4 parts", "give 1 or 2."]),
+        ({}, Parallel(tensor=1, pipeline=3), ["pipeline parallelism of 3", "2 layers", "give 1 or 2."]),
+        (
+            {"num_attention_heads": 1, "num_key_value_heads": 1},
+            Parallel(tensor=2),
+            ["1 attention heads", "give 1."],
+        ),
     ],
 )
 def test_what_cannot_be_shared_is_refused_with_the_numbers(
-    changes: dict[str, Any], mapping: Mapping, words: list[str], tmp_path: Path
+    changes: dict[str, Any], parallel: Parallel, words: list[str], tmp_path: Path
 ) -> None:
     converted.write_checkpoint(tmp_path / "checkpoint", LLAMA | changes)
-    message = _refused(tmp_path, mapping=mapping)
+    message = _refused(tmp_path, parallel=parallel)
     assert all(word in message for word in words), message
 
 
@@ -226,10 +233,10 @@ def test_a_number_at_the_end_of_fp32_rounds_to_infinity_and_is_refused(tmp_path:
 def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path) -> None:
     source = tmp_path / "checkpoint"
     converted.write_checkpoint(source, LLAMA)
-    with pytest.raises(BuildError, match=r"holds config\.json, so it is no converted checkpoint"):
+    with pytest.raises(BuildError, match=r"holds config\.json, so it is not a converted checkpoint"):
         convert(source, source, "none", None, ONE)
     output = tmp_path / "output"
-    convert(source, output, "none", None, Mapping(2))
+    convert(source, output, "none", None, Parallel(tensor=2))
     convert(source, output, "none", None, ONE)
     assert sorted(path.name for path in output.iterdir()) == ["config.json", "rank0.safetensors"]
     (output / "notes.txt").write_text("mine")
@@ -253,7 +260,7 @@ def test_memory_depends_neither_on_the_model_nor_on_its_largest_tensor(tmp_path:
     converted.write_checkpoint(tmp_path / "checkpoint", config, np.float16, lambda _, shape: np.zeros(shape))
     tracemalloc.start()
     try:
-        convert(tmp_path / "checkpoint", tmp_path / "output", "none", None, Mapping(2))
+        convert(tmp_path / "checkpoint", tmp_path / "output", "none", None, Parallel(tensor=2))
         held = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

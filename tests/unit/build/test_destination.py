@@ -90,7 +90,7 @@ def test_an_engine_moved_aside_by_a_killed_build_comes_back(
     place.directory.rename(place.directory.parent / ".tiny.old")
     with place.locked():
         assert (place.directory / "file").read_text() == "first"
-    assert "what was there before is back" in capsys.readouterr().err
+    assert "the previous folder is back" in capsys.readouterr().err
 
 
 def test_an_old_engine_that_was_already_replaced_is_removed(place: Destination) -> None:

@@ -58,7 +58,7 @@ def test_fp8_begins_with_ada() -> None:
     assert gpu.find("A100 80GB").obstacle("int4") is None
     assert "1.2.1 has no int8 for compute capability 10.0" in (gpu.find("B200").obstacle("int8") or "")
     assert gpu.find("RTX 5090").obstacle("int8") is None
-    assert not gpu.find("RTX 5090").listed("int8")
+    assert not gpu.find("RTX 5090").has_kernels("int8")
     assert "1.2.1 needs compute capability 8.0" in (gpu.find("T4").obstacle("none") or "")
 
 

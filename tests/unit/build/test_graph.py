@@ -17,7 +17,7 @@ DOMAIN = "com.microsoft"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Architecture:
-    return Architecture.read(tiny.write(tmp_path_factory.mktemp("model")))
+    return Architecture.read(tiny.write(tmp_path_factory.mktemp("model")) / "config.json")
 
 
 def _matmul(name: str, columns: int, rows: int, **changes: int) -> onnx.NodeProto:
@@ -67,7 +67,7 @@ def test_an_option_that_the_builder_dropped_is_found(
         _check(tmp_path, model)
 
 
-def test_an_embedding_quantised_otherwise_is_found(tmp_path: Path, model: Architecture) -> None:
+def test_an_embedding_quantized_otherwise_is_found(tmp_path: Path, model: Architecture) -> None:
     embedding = helper.make_node(
         "GatherBlockQuantized", ["x"], ["y"], "/embed", domain=DOMAIN, bits=4, block_size=32
     )
@@ -76,13 +76,13 @@ def test_an_embedding_quantised_otherwise_is_found(tmp_path: Path, model: Archit
         _check(tmp_path, model)
 
 
-def test_a_matrix_that_was_left_unquantised_is_found(tmp_path: Path, model: Architecture) -> None:
+def test_a_matrix_that_was_left_unquantized_is_found(tmp_path: Path, model: Architecture) -> None:
     _write(tmp_path, replace(model, layers=1), [], model.rope)
-    with pytest.raises(BuildError, match=r"quantised \d+ of \d+ weights"):
+    with pytest.raises(BuildError, match=r"quantized \d+ of \d+ weights"):
         _check(tmp_path, model)
 
 
-def test_a_projection_that_the_int4_quantiser_passed_over_is_found(
+def test_a_projection_that_the_int4_quantizer_passed_over_is_found(
     tmp_path: Path, model: Architecture
 ) -> None:
     _write(tmp_path, model, [_matmul("/model/layers.1/attn/o_proj/MatMul_Q8", 64, 64)], model.rope)
@@ -101,7 +101,7 @@ def test_the_outer_layers_of_a_taller_model_keep_eight_bits(tmp_path: Path, mode
 
 
 def _eight_bits(name: str) -> list[onnx.NodeProto]:
-    """A matrix of 64 x 264 as the int8 quantiser leaves it, and another node of that many bits."""
+    """A matrix of 64 x 264 as the int8 quantizer leaves it, and another node of that many bits."""
     integers = helper.make_node(graph.INTEGER_PRODUCT, ["x", "weight"], ["y"], "/integers", domain=DOMAIN)
     return [integers, _matmul(name, 64, 264, bits=8)]
 
@@ -118,19 +118,19 @@ def _check_eight_bits(directory: Path, model: Architecture, nodes: list[onnx.Nod
     graph.check(directory, model, bits=8, kept_bits=8, block_size=32, accuracy=4)
 
 
-def test_integer_products_count_as_quantised_to_eight_bits(tmp_path: Path, model: Architecture) -> None:
+def test_integer_products_count_as_quantized_to_eight_bits(tmp_path: Path, model: Architecture) -> None:
     _check_eight_bits(tmp_path, model, _eight_bits("/model/layers.0/mlp/down_proj/MatMul_Q8"), np.int8)
 
 
 def test_an_integer_product_of_something_else_than_int8_is_found(tmp_path: Path, model: Architecture) -> None:
-    with pytest.raises(BuildError, match=r"quantised \d+ of \d+ weights"):
+    with pytest.raises(BuildError, match=r"quantized \d+ of \d+ weights"):
         _check_eight_bits(tmp_path, model, _eight_bits("/lm_head/MatMul_Q8"), np.float32)
 
 
-def test_a_projection_that_the_int8_quantiser_passed_over_is_found(
+def test_a_projection_that_the_int8_quantizer_passed_over_is_found(
     tmp_path: Path, model: Architecture
 ) -> None:
-    with pytest.raises(BuildError, match="gate_proj/MatMul_Q8 of the built graph was left as the builder"):
+    with pytest.raises(BuildError, match="gate_proj/MatMul_Q8 of the built graph was not rewritten"):
         _check_eight_bits(tmp_path, model, _eight_bits("/model/layers.1/mlp/gate_proj/MatMul_Q8"), np.int8)
 
 
@@ -161,7 +161,7 @@ def test_attention_with_other_heads_is_found(tmp_path: Path, model: Architecture
 )
 def test_another_rope_than_the_checkpoints_is_found(tmp_path: Path, model: Architecture, built: Rope) -> None:
     _write(tmp_path, model, [], built)
-    with pytest.raises(BuildError, match="is not that of the checkpoint's rope"):
+    with pytest.raises(BuildError, match="does not fit the checkpoint's rope"):
         _check(tmp_path, model)
 
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from support import tiny_checkpoints as tiny
 from support.command import called
 
+from build import summary
 from build.__main__ import app
-from build.checkpoint import summary
 from build.checkpoint.architecture import Architecture
 from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import memory
@@ -28,19 +28,19 @@ LLAMA3_8B = {
 @pytest.fixture
 def llama3_8b(tmp_path: Path) -> Architecture:
     tiny.write_config(tmp_path, **LLAMA3_8B)
-    return Architecture.read(tmp_path)
+    return Architecture.read(tmp_path / "config.json")
 
 
 def test_the_formulas_give_what_is_known_of_llama_3_8b(llama3_8b: Architecture) -> None:
     parameters = 8_030_261_248
     assert memory.weight_bytes(llama3_8b, "none") == pytest.approx(2 * parameters, rel=1e-3)
     table = 4 * 128256 * 4096
-    quantised = parameters - 128256 * 4096
+    quantized = parameters - 128256 * 4096
     kept = 32 * 4096 * 14336 + 128256 * 4096
     assert memory.weight_bytes(llama3_8b, "int4") == pytest.approx(
-        quantised * 0.625 + kept * 0.5 + (quantised - kept) * 4 / 32 * 0.5 + table, rel=1e-3
+        quantized * 0.625 + kept * 0.5 + (quantized - kept) * 4 / 32 * 0.5 + table, rel=1e-3
     )
-    assert memory.weight_bytes(llama3_8b, "int8") == pytest.approx(quantised + kept / 8 + table, rel=1e-3)
+    assert memory.weight_bytes(llama3_8b, "int8") == pytest.approx(quantized + kept / 8 + table, rel=1e-3)
     assert memory.kv_bytes_per_token(llama3_8b, 2) == 128 * 1024
 
 

@@ -1,4 +1,4 @@
-"""The int4 quantiser: what it stores is what onnxruntime computes, and it errs least where it counts."""
+"""The int4 quantizer: what it stores is what onnxruntime computes, and it errs least where it counts."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,8 @@ def _random(*shape: int, seed: int = 0) -> FloatArray:
 
 
 def _restored(weight: FloatArray, power: FloatArray) -> FloatArray:
-    quantised, scales = int4.blocks(weight, power)
-    restored = (quantised.astype(np.float32) - 8) * scales[..., None]
+    quantized, scales = int4.blocks(weight, power)
+    restored = (quantized.astype(np.float32) - 8) * scales[..., None]
     return restored.reshape(len(weight), -1)[:, : weight.shape[1]]
 
 
@@ -33,7 +33,7 @@ def _to_nearest(weight: FloatArray) -> FloatArray:
 @pytest.mark.parametrize(("inputs", "outputs"), [(64, 96), (576, 192), (1536, 33), (80, 24)])
 def test_onnxruntime_computes_with_the_weights_that_were_stored(inputs: int, outputs: int) -> None:
     weight, power = _random(outputs, inputs), np.square(_random(inputs, seed=1))
-    quantised, scales = int4.blocks(weight, power)
+    quantized, scales = int4.blocks(weight, power)
     node = helper.make_node(
         "MatMulNBits",
         ["x", "weight", "scale"],
@@ -51,7 +51,7 @@ def test_onnxruntime_computes_with_the_weights_that_were_stored(inputs: int, out
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", inputs])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", outputs])],
         [
-            numpy_helper.from_array(int4.packed(quantised), "weight"),
+            numpy_helper.from_array(int4.pack(quantized), "weight"),
             numpy_helper.from_array(scales, "scale"),
         ],
     )

@@ -1,4 +1,4 @@
-"""The arithmetic of the int8 quantiser against NumPy, and that a row's numbers are its own."""
+"""The arithmetic of the int8 quantizer against NumPy, and that a row's numbers are its own."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ FloatArray = npt.NDArray[np.float32]
 SHAPES = [(1, 8), (64, 96), (576, 192), (1000, 33), (4096, 64)]
 
 
-def _quantised(weight: FloatArray) -> Callable[[FloatArray], FloatArray]:
+def _quantized(weight: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """The nodes that take the place of one matrix [out, in], run by onnxruntime."""
     outputs, inputs = weight.shape
     node = helper.make_node("MatMulNBits", ["x"], ["y"], "/layer/o_proj/MatMul_Q8")
-    quantised, scale = int8.per_channel(weight)
+    quantized, scale = int8.per_channel(weight)
     made = helper.make_graph(
         [*int8.activations("x"), *int8.product(node, "x")],
         "one matrix",
@@ -28,7 +28,7 @@ def _quantised(weight: FloatArray) -> Callable[[FloatArray], FloatArray]:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "new", outputs])],
         [
             *int8.constants(),
-            numpy_helper.from_array(np.ascontiguousarray(quantised.T), int8.weight_name(node)),
+            numpy_helper.from_array(np.ascontiguousarray(quantized.T), int8.weight_name(node)),
             numpy_helper.from_array(scale, int8.scale_name(node)),
         ],
     )
@@ -44,10 +44,10 @@ def _quantised(weight: FloatArray) -> Callable[[FloatArray], FloatArray]:
 
 def _expected(x: FloatArray, weight: FloatArray) -> FloatArray:
     """As the field describes it: absmax per row and per output, integers, both scales."""
-    quantised, scale = int8.per_channel(weight)
+    quantized, scale = int8.per_channel(weight)
     peak = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.finfo(np.float32).tiny)
     integers = np.rint(x / peak / (np.float32(1) / np.float32(127))).astype(np.int64)
-    return (integers @ quantised.T.astype(np.int64)) * (scale / np.float32(127)) * peak
+    return (integers @ quantized.T.astype(np.int64)) * (scale / np.float32(127)) * peak
 
 
 def _random(*shape: int) -> FloatArray:
@@ -57,19 +57,19 @@ def _random(*shape: int) -> FloatArray:
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
 def test_the_graph_computes_the_integers_that_numpy_does(inputs: int, outputs: int) -> None:
     weight, x = _random(outputs, inputs), _random(2, 3, inputs)
-    np.testing.assert_allclose(_quantised(weight)(x), _expected(x, weight), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(_quantized(weight)(x), _expected(x, weight), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
 def test_the_largest_numbers_do_not_overflow(inputs: int, outputs: int) -> None:
     # All activations and weights at their extremes: kernels that add pairs in 16 bits would saturate.
     weight, x = np.ones((outputs, inputs), np.float32), np.full((1, 2, inputs), 1000, np.float32)
-    np.testing.assert_allclose(_quantised(weight)(x), np.full((1, 2, outputs), 1000 * inputs), rtol=1e-5)
+    np.testing.assert_allclose(_quantized(weight)(x), np.full((1, 2, outputs), 1000 * inputs), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
 def test_a_row_has_the_same_bits_alone_and_among_others(inputs: int, outputs: int) -> None:
-    matrix, rows = _quantised(_random(outputs, inputs)), _random(16, 1, inputs)
+    matrix, rows = _quantized(_random(outputs, inputs)), _random(16, 1, inputs)
     rows[5] *= 1e4  # a neighbour with other magnitudes
     together = matrix(rows)
     for count in (1, 2, 3, 7):
@@ -82,7 +82,7 @@ def test_a_row_has_the_same_bits_alone_and_among_others(inputs: int, outputs: in
 def test_a_row_of_zeros_stays_zeros() -> None:
     x = np.zeros((2, 1, 64), np.float32)
     x[1] = 1
-    y = _quantised(_random(96, 64))(x)
+    y = _quantized(_random(96, 64))(x)
     assert not y[0].any()
     assert np.isfinite(y).all()
 
@@ -92,9 +92,9 @@ def test_a_weight_is_at_most_half_a_step_off(seed: int) -> None:
     random = np.random.default_rng(seed)
     weight = (random.standard_cauchy((9, 31)) * 10 ** random.uniform(-6, 3, (9, 1))).astype(np.float32)
     weight[4] = 0
-    quantised, scale = int8.per_channel(weight)
-    assert np.abs(quantised.astype(int)).max() == 127
-    assert (np.abs(quantised * scale[:, None] - weight) <= scale[:, None] * 0.50001).all()
+    quantized, scale = int8.per_channel(weight)
+    assert np.abs(quantized.astype(int)).max() == 127
+    assert (np.abs(quantized * scale[:, None] - weight) <= scale[:, None] * 0.50001).all()
 
 
 def test_smoothing_changes_nothing_but_where_the_outliers_are() -> None:
@@ -113,8 +113,8 @@ def test_smoothing_wins_back_what_outliers_cost() -> None:
     x[..., 11] *= 200
     exact = x @ weight.T
     scales = int8.smoothing(np.abs(x[0]).max(axis=0), [weight], int8.SMOOTHING)
-    plain = np.abs(_quantised(weight)(x) - exact).mean()
-    smoothed = np.abs(_quantised(weight * scales)(x / scales) - exact).mean()
+    plain = np.abs(_quantized(weight)(x) - exact).mean()
+    smoothed = np.abs(_quantized(weight * scales)(x / scales) - exact).mean()
     assert smoothed < plain / 3
 
 

@@ -125,14 +125,14 @@ def _set(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], None
 @pytest.mark.parametrize(
     ("config", "change", "words"),
     [
-        ({"peft_type": "IA3"}, None, "peft_type IA3; merged here is LORA"),
+        ({"peft_type": "IA3"}, None, "peft_type IA3; only LORA is merged here"),
         ({"init_lora_weights": "pissa_niter_16"}, None, "training changed the base first"),
         ({"lora_bias": True}, None, "lora_bias"),
         ({"lora_alpha": "much"}, None, "wrong at lora_alpha"),
         (
             {"alpha_pattern": {"q_proj(": 4}},
             None,
-            "'q_proj(' in alpha_pattern, which is no regular expression",
+            "'q_proj(' in alpha_pattern, which is not a regular expression",
         ),
         ({"r": 16}, None, "with rank 2, but adapter_config.json says 16; take both from one save"),
         ({"use_dora": True}, None, f"has no lora_magnitude_vector of {Q}"),
@@ -140,7 +140,7 @@ def _set(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], None
         (
             {},
             _set(f"base_model.model.{Q}.lora_A.weight", np.zeros(0, np.float32)),
-            "are [(0,), (64, 2)], no matrices",
+            "are [(0,), (64, 2)], not matrices",
         ),
         ({}, _drop(f"base_model.model.{Q}.lora_B.weight"), f"has no lora_B of {Q}"),
         (
@@ -156,7 +156,7 @@ def _set(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray]], None
         (
             {},
             _set("base_model.model.model.layers.9.mlp.gate.weight", np.zeros((2, 2), np.float32)),
-            "layers.9.mlp.gate.weight, and the base has nothing that it belongs to",
+            "layers.9.mlp.gate.weight, and the base has no tensor for it",
         ),
         (
             {},
@@ -201,11 +201,13 @@ def test_a_base_of_another_name_than_the_adapter_was_trained_on_is_said(
     base = tiny.write(tmp_path / folder)
     tuned = adapter(tmp_path / "tuned", {Q: (64, 64)}, base_model_name_or_path=trained_on)
     merge(base, [tuned], tmp_path / "merged")
-    assert (f"was trained on {trained_on}; that {base} is this model" in capsys.readouterr().err) == noted
+    assert (
+        f"was trained on {trained_on}, and no file says that {base} is this model" in capsys.readouterr().err
+    ) == noted
 
 
 def test_what_is_no_adapter_or_a_pickle_is_refused(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is no adapter"):
+    with pytest.raises(CheckpointError, match="is not an adapter"):
         Merge.open(base, [base])
     tuned = adapter(tmp_path / "tuned", {Q: (64, 64)})
     (tuned / "adapter_model.safetensors").rename(tuned / "adapter_model.bin")

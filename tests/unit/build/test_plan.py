@@ -20,7 +20,7 @@ from slipway.contract.recipe import Recipe
 from slipway.contract.recipe_file import read_recipe
 
 CONFIGS = ROOT / "tests" / "configs"
-MODELS = {path.stem: Architecture.read_file(path) for path in CONFIGS.glob("*.json")}
+MODELS = {path.stem: Architecture.read(path) for path in CONFIGS.glob("*.json")}
 CASES = [
     ("llama-3.2-1b", "llama-3.2-1b", "4050", 8192, 10),
     ("llama-3.2-3b-int4", "llama-3.2-3b", "4050", 8192, 3),
@@ -138,7 +138,7 @@ def test_heads_that_no_kernel_has_are_refused_whatever_the_gpu() -> None:
 
 
 def test_a_model_that_cannot_be_shared_so_is_refused() -> None:
-    with pytest.raises(BuildError, match="32 attention heads cannot be dealt out evenly to 3 ranks"):
+    with pytest.raises(BuildError, match="32 attention heads cannot be divided evenly among 3 ranks"):
         plan.make(recipe(parallel={"tensor": 3}), MODELS["llama-3-8b"], gpu.find("H200"))
 
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from build.checkpoint.architecture import Architecture
 from build.checkpoint.rope import Rope
-from build.trtllm.mapping import Mapping
+from build.trtllm.parallel import check_parallel
 from build.trtllm.rank_tensors import RankTensor, rank_tensors
 from slipway.contract.errors import BuildError
+from slipway.contract.recipe import Parallel
 
 MODEL = Architecture(
     name="LlamaForCausalLM",
@@ -33,8 +34,8 @@ MODEL = Architecture(
 
 
 @st.composite
-def shared_models(draw: st.DrawFn) -> tuple[Architecture, Mapping]:
-    """Any model and any mapping that suits it."""
+def shared_models(draw: st.DrawFn) -> tuple[Architecture, Parallel]:
+    """Any model and any parallel that suits it."""
     parts, stages = draw(st.sampled_from([1, 2, 3, 4, 6, 8])), draw(st.integers(1, 3))
     kv_heads = draw(
         st.sampled_from([n for n in range(1, parts + 1) if parts % n == 0] + [parts * 2, parts * 3])
@@ -54,7 +55,7 @@ def shared_models(draw: st.DrawFn) -> tuple[Architecture, Mapping]:
         output_bias=draw(st.booleans()),
         mlp_bias=draw(st.booleans()),
     )
-    return model, Mapping(parts, stages)
+    return model, Parallel(tensor=parts, pipeline=stages)
 
 
 @cache
@@ -77,24 +78,24 @@ def _filled(shapes: dict[str, tuple[int, ...]], tensor: RankTensor) -> np.ndarra
 
 
 @given(shared_models())
-def test_nothing_is_lost_and_only_what_all_need_is_repeated(shared: tuple[Architecture, Mapping]) -> None:
-    model, mapping = shared
-    mapping.check(model)
+def test_nothing_is_lost_and_only_what_all_need_is_repeated(shared: tuple[Architecture, Parallel]) -> None:
+    model, parallel = shared
+    check_parallel(parallel, model)
     seen = {name: np.zeros(shape, int) for name, shape in model.tensors().items()}
-    for rank in range(mapping.world_size):
-        for tensor in rank_tensors(model, mapping, rank):
+    for rank in range(parallel.world_size):
+        for tensor in rank_tensors(model, parallel, rank):
             for block in tensor.blocks:
                 part = seen[block.source][block.rows.start : block.rows.stop]
                 if block.columns is not None:
                     part = part[:, block.columns.start : block.columns.stop]
                 part += 1
-    copies = max(1, mapping.tensor // model.kv_heads)
+    copies = max(1, parallel.tensor // model.kv_heads)
     for name, counts in seen.items():
         expected = 1
         if "k_proj" in name or "v_proj" in name:
             expected = copies
         elif "norm" in name or name.endswith(("o_proj.bias", "down_proj.bias")):
-            expected = mapping.tensor
+            expected = parallel.tensor
         elif name == "model.embed_tokens.weight" and model.tied:
             expected = 2
         assert (counts == expected).all(), name
@@ -102,17 +103,17 @@ def test_nothing_is_lost_and_only_what_all_need_is_repeated(shared: tuple[Archit
 
 @given(shared_models())
 def test_each_query_head_stands_beside_the_keys_it_was_trained_with(
-    shared: tuple[Architecture, Mapping],
+    shared: tuple[Architecture, Parallel],
 ) -> None:
     """The attention of a rank lets its local queries share its local keys evenly, in order."""
-    model, mapping = shared
+    model, parallel = shared
     size, shapes = model.head_dim, model.tensors()
-    local_heads, local_keys = model.heads // mapping.tensor, max(1, model.kv_heads // mapping.tensor)
+    local_heads, local_keys = model.heads // parallel.tensor, max(1, model.kv_heads // parallel.tensor)
     queries, keys, values = (
         _cells(shapes[f"model.layers.0.self_attn.{letter}_proj.weight"]) for letter in "qkv"
     )
-    for part in range(mapping.tensor):
-        tensors = {tensor.name: tensor for tensor in rank_tensors(model, mapping, part)}
+    for part in range(parallel.tensor):
+        tensors = {tensor.name: tensor for tensor in rank_tensors(model, parallel, part)}
         held = _filled(shapes, tensors["transformer.layers.0.attention.qkv.weight"])
         heads = held.reshape(-1, size, model.hidden_size)
         assert len(heads) == local_heads + 2 * local_keys
@@ -130,34 +131,34 @@ def test_each_query_head_stands_beside_the_keys_it_was_trained_with(
 
 @given(shared_models())
 def test_the_vocabulary_is_shared_in_equal_parts_with_zeros_at_the_end(
-    shared: tuple[Architecture, Mapping],
+    shared: tuple[Architecture, Parallel],
 ) -> None:
-    model, mapping = shared
-    for name, stage in (("transformer.vocab_embedding.weight", 0), ("lm_head.weight", mapping.pipeline - 1)):
+    model, parallel = shared
+    for name, stage in (("transformer.vocab_embedding.weight", 0), ("lm_head.weight", parallel.pipeline - 1)):
         parts = []
-        for part in range(mapping.tensor):
-            rank = stage * mapping.tensor + part
-            tensors = {tensor.name: tensor for tensor in rank_tensors(model, mapping, rank)}
+        for part in range(parallel.tensor):
+            rank = stage * parallel.tensor + part
+            tensors = {tensor.name: tensor for tensor in rank_tensors(model, parallel, rank)}
             parts.append(_filled(model.tensors(), tensors[name]))
         assert len({part.shape for part in parts}) == 1
         whole = np.concatenate(parts)
-        assert 0 <= len(whole) - model.vocab_size < mapping.tensor
+        assert 0 <= len(whole) - model.vocab_size < parallel.tensor
         assert np.array_equal(whole[: model.vocab_size], _cells((model.vocab_size, model.hidden_size)))
         assert not whole[model.vocab_size :].any()
 
 
 @given(shared_models())
 def test_all_stages_have_as_many_layers_and_only_the_ends_a_vocabulary(
-    shared: tuple[Architecture, Mapping],
+    shared: tuple[Architecture, Parallel],
 ) -> None:
-    model, mapping = shared
-    for rank in range(mapping.world_size):
-        names = {tensor.name for tensor in rank_tensors(model, mapping, rank)}
-        stage = rank // mapping.tensor
+    model, parallel = shared
+    for rank in range(parallel.world_size):
+        names = {tensor.name for tensor in rank_tensors(model, parallel, rank)}
+        stage = rank // parallel.tensor
         numbers = {int(name.split(".")[2]) for name in names if name.startswith("transformer.layers.")}
-        assert numbers == set(range(model.layers // mapping.pipeline))
+        assert numbers == set(range(model.layers // parallel.pipeline))
         assert ("transformer.vocab_embedding.weight" in names) == (stage == 0)
-        last = stage == mapping.pipeline - 1
+        last = stage == parallel.pipeline - 1
         assert ("lm_head.weight" in names) == ("transformer.ln_f.weight" in names) == last
 
 
@@ -167,18 +168,19 @@ def test_what_passes_the_check_can_be_laid_out_and_what_is_advised_passes(
 ) -> None:
     model = replace(MODEL, heads=kv_heads * group, kv_heads=kv_heads, intermediate_size=48, layers=12)
     try:
-        Mapping(parts, stages).check(model)
+        check_parallel(Parallel(tensor=parts, pipeline=stages), model)
     except BuildError as error:
         advised = str(error).rsplit("give ", 1)[1].rstrip(".").replace(" or ", ", ").split(", ")
         for number in map(int, advised):
-            (Mapping(number) if "A tensor" in str(error) else Mapping(1, number)).check(model)
+            by_tensor = "A tensor" in str(error)
+            check_parallel(Parallel(tensor=number) if by_tensor else Parallel(pipeline=number), model)
     else:
         shapes = model.tensors()
         for rank in range(parts * stages):
-            for tensor in rank_tensors(model, Mapping(parts, stages), rank):
+            for tensor in rank_tensors(model, Parallel(tensor=parts, pipeline=stages), rank):
                 _filled(shapes, tensor)
 
 
 def test_the_advice_leaves_no_number_out() -> None:
     with pytest.raises(BuildError, match=r"8 attention heads .* give 1, 2, 4 or 8\."):
-        Mapping(5).check(MODEL)
+        check_parallel(Parallel(tensor=5), MODEL)

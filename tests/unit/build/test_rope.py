@@ -57,7 +57,7 @@ def test_half_a_scaling_is_refused(missing: str) -> None:
     [
         ({"rope_theta": "high"}, "rope_theta 'high', which must be a number above 0"),
         ({"rope_theta": 0}, "rope_theta 0, which"),
-        ({"rope_scaling": "linear"}, "rope_scaling 'linear', which is no object"),
+        ({"rope_scaling": "linear"}, "rope_scaling 'linear', which is not an object"),
         ({"rope_scaling": {"type": "linear", "factor": None}}, "factor None, which"),
         ({"rope_scaling": {**LLAMA3, "low_freq_factor": 4.0}}, "low_freq_factor 4, which must be below"),
     ],

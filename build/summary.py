@@ -1,4 +1,4 @@
-"""What `python -m build inspect` prints: a checkpoint on one screen."""
+"""A checkpoint on one screen, as `python -m build inspect` prints it."""
 
 from collections import Counter
 
@@ -7,10 +7,11 @@ from rich.table import Table
 
 from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import memory
+from slipway.contract.quantization import Quantization
 
 
 def show(checkpoint: Checkpoint, console: Console) -> None:
-    """Print what the checkpoint is, what it will take in memory, and what is worth knowing about it."""
+    """Print what the checkpoint is, how much memory it takes, and what is worth knowing about it."""
     console.print(f"[bold]{checkpoint.directory}[/bold]", highlight=False)
     console.print(_facts(checkpoint), _memory(checkpoint), sep="\n")
     for hint in checkpoint.hints():
@@ -49,11 +50,13 @@ def _memory(checkpoint: Checkpoint) -> Table:
     table.add_column("weights", justify="right")
     table.add_column("KV cache per token", justify="right")
     table.add_column(f"one sequence of {model.context:,}", justify="right")
-    form: memory.Form
-    for form, item_size in (("none", 2), ("int8", 4), ("int4", 4)):
-        weights = memory.weight_bytes(model, form)
+    quantization: Quantization
+    for quantization, item_size in (("none", 2), ("int8", 4), ("int4", 4)):
+        weights = memory.weight_bytes(model, quantization)
         per_token = memory.kv_bytes_per_token(model, item_size)
-        table.add_row(form, _size(weights), _size(per_token), _size(weights + per_token * model.context))
+        table.add_row(
+            quantization, _size(weights), _size(per_token), _size(weights + per_token * model.context)
+        )
     table.caption = "none: bf16 weights and KV cache; int8, int4: as onnx-cpu has them, fp32 KV cache"
     table.caption_justify = "left"
     return table

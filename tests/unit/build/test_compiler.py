@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from build.trtllm.run import STEPS, Reached, run
+from build.trtllm.compiler import STEPS, StepCount, run
 from slipway.contract.errors import BuildError
 
 # As TensorRT-LLM, TensorRT, PyTorch and CUDA print them, with the lines that follow in a real log.
@@ -45,9 +45,9 @@ MEANS = {
     "host, several ranks": "machine's own memory ran out .*terminated abruptly.*each rank",
     "SM 100": r"no kernels .*not supported on SM>=100\).*another quantization",
     "SM 75": "no kernels .*do not support bfloat16.*dtype",
-    "architecture": "do not fit each other .*Qwen2ForCausalLM.* written for 1.2",
-    "tensors": "do not fit each other .*mlp.fc.weight",
-    "option": "do not fit each other .*unrecognized arguments",
+    "architecture": "does not fit .*Qwen2ForCausalLM.* written for 1.2",
+    "tensors": "does not fit .*mlp.fc.weight",
+    "option": "does not fit .*unrecognized arguments",
     "plugin": "plugin of TensorRT-LLM .*Head size 60 .*another dtype",
     "no driver": "finds no GPU .*start the container with GPUs",
     "no GPU": "finds no GPU",
@@ -81,7 +81,7 @@ def test_an_unknown_failure_shows_the_end_of_the_log(tmp_path: Path) -> None:
 
 
 def test_a_program_that_the_system_kills_ran_out_of_memory(tmp_path: Path) -> None:
-    assert "killed, as a system does that runs out of memory" in _failing(tmp_path, "", "kill -9 $$")
+    assert "killed, as the system does when memory runs out" in _failing(tmp_path, "", "kill -9 $$")
 
 
 def test_warnings_of_a_build_that_ends_well_are_no_failure(tmp_path: Path) -> None:
@@ -120,16 +120,16 @@ def test_the_bar_ends_at_its_end_whatever_the_order_of_ranks() -> None:
     mixed = _lines(*sorted([*range(count), *range(count)]))
     without_some = _lines(0, count - 1, 3, count - 1)
     for lines in (one_by_one, mixed, without_some):
-        reached = Reached(ranks=2)
-        counted = [reached.count(line) for line in lines]
+        steps = StepCount(ranks=2)
+        counted = [steps.add(line) for line in lines]
         assert sum(counted) == 2 * count
         assert min(counted) >= 0
 
 
 def test_lines_of_several_profiles_do_not_run_past_the_end() -> None:
-    reached = Reached(ranks=1)
-    assert sum(reached.count(line) for line in _lines(0, 4, 4, 4, 4, 7, 7)) == len(STEPS)
+    steps = StepCount(ranks=1)
+    assert sum(steps.add(line) for line in _lines(0, 4, 4, 4, 4, 7, 7)) == len(STEPS)
 
 
 def test_other_lines_do_not_move_the_bar() -> None:
-    assert Reached(ranks=1).count(f"{TIME} [TRT] [I] Total Activation Memory: 503420928 bytes") == 0
+    assert StepCount(ranks=1).add(f"{TIME} [TRT] [I] Total Activation Memory: 503420928 bytes") == 0

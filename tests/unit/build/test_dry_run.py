@@ -18,14 +18,15 @@ from support.paths import ROOT
 from build.__main__ import app
 from build.checkpoint.architecture import Architecture
 from build.trtllm import engine as trtllm_engine
-from build.trtllm.compile_commands import IMAGE, TrtllmBuild, commands
+from build.trtllm.dry_run import script
+from build.trtllm.options import IMAGE, TrtllmBuild
 from slipway.contract.errors import BuildError, RecipeError
 from slipway.contract.recipe import Recipe
 from slipway.contract.recipe_file import read_recipe
 
 GOLDEN = ROOT / "tests" / "golden"
 OPTIONS: dict[str, dict[str, Any]] = json.loads((GOLDEN / "trtllm_build_options.json").read_text())
-MODELS = {path.stem: Architecture.read_file(path) for path in (ROOT / "tests" / "configs").glob("*.json")}
+MODELS = {path.stem: Architecture.read(path) for path in (ROOT / "tests" / "configs").glob("*.json")}
 RECIPES = {
     "llama-3.2-1b": "llama-3.2-1b",
     "llama-3.2-3b-int4": "llama-3.2-3b",
@@ -37,7 +38,7 @@ RECIPES = {
 
 def _script(name: str) -> str:
     recipe = read_recipe(ROOT / "engines" / f"{name}.yaml")
-    return commands(recipe, MODELS[RECIPES[name]], recipe.checkpoint, Path("engines"))
+    return script(recipe, MODELS[RECIPES[name]], recipe.checkpoint, Path("engines"))
 
 
 def _recipe(**fields: Any) -> Recipe:
@@ -46,7 +47,7 @@ def _recipe(**fields: Any) -> Recipe:
 
 
 def _made(model: str = "llama-3-8b", **fields: Any) -> TrtllmBuild:
-    return TrtllmBuild.of(_recipe(**fields), MODELS[model], ROOT)
+    return TrtllmBuild.of(_recipe(**fields), MODELS[model], ROOT, ROOT)
 
 
 def _upstream() -> argparse.ArgumentParser:
@@ -102,9 +103,9 @@ def test_what_needs_a_calibration_reaches_the_convert_command(quantization: str,
     limits = {"max_input_len": 4000, "max_num_tokens": 4096}
     values |= {"kv_cache": {"quantization": cache}, "limits": limits, "calibration": "my chats.txt"}
     recipe = Recipe.model_validate(values)
-    script = commands(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT)
-    assert "make setup-modelopt" in script.splitlines()[0]
-    words = shlex.split(script.splitlines()[1])[4:]
+    text = script(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT)
+    assert "make setup-modelopt" in text.splitlines()[0]
+    words = shlex.split(text.splitlines()[1])[4:]
     context = typer.main.get_command(app).commands["convert"].make_context("convert", words)
     assert (context.params["quantization"], context.params["kv_cache"]) == (quantization, cache)
     assert context.params["text"] == Path("my chats.txt")
@@ -137,9 +138,9 @@ def test_names_with_blanks_are_quoted() -> None:
     recipe = Recipe.model_validate(
         {"name": "a", "checkpoint": "my models/a", "target": "tensorrt-llm", "quantization": "none"}
     )
-    script = commands(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT / "my engines")
-    assert "convert 'my models/a' trtllm/a " in script
-    assert f"--output_dir '{ROOT}/my engines/a'" in script
+    text = script(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT / "my engines")
+    assert "convert 'my models/a' trtllm/a " in text
+    assert f"--output_dir '{ROOT}/my engines/a'" in text
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_what_no_command_makes_is_refused(fields: dict[str, Any], words: str) ->
     values = {"name": "a", "checkpoint": "c", "target": "tensorrt-llm", "quantization": "none"}
     recipe = Recipe.model_validate(values | fields)
     with pytest.raises((RecipeError, BuildError), match=words):
-        commands(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT)
+        script(recipe, MODELS["llama-3-8b"], recipe.checkpoint, ROOT)
 
 
 def test_the_command_prints_them_and_touches_nothing() -> None:

@@ -1,7 +1,6 @@
-"""An engine for TensorRT-LLM's PyTorch backend: the checkpoint, checked and whole; called by `engine`.
+"""An engine for TensorRT-LLM's PyTorch backend: the checkpoint itself, checked and copied.
 
-`tensorrt_llm.LLM` loads it as it is: nothing is converted or compiled, so any machine builds it. What serves
-it is `ensemble.llmapi`.
+`tensorrt_llm.LLM` loads it directly. Nothing is converted or compiled, so any machine can build it.
 """
 
 import json
@@ -12,18 +11,18 @@ from pathlib import Path
 from build import progress
 from build.checkpoint import architecture, json_file
 from build.checkpoint.checkpoint import GENERATION, Checkpoint
-from build.maker import Facts
-from build.trtllm import config as trtllm_config
-from build.trtllm import convert
-from build.trtllm.mapping import Mapping
+from build.facts import Facts
+from build.trtllm.config import rotary_scaling
+from build.trtllm.dtype import cast, dtype_of
+from build.trtllm.parallel import check_parallel
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Dtype, Recipe
 
 
 def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
-    """Builds on any machine, so nothing is refused."""
+    """Any machine can build."""
     return Facts(
-        method="unquantised",
+        method="unquantized",
         versions={},
         requires=dict(recipe.target.requires),
         device=recipe.target.device,
@@ -37,19 +36,19 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
 def make(
     recipe: Recipe, checkpoint: Checkpoint, planned: Manifest, work: Path, engine: Path, log: Path
 ) -> None:
-    """Check every number, and copy what LLM reads; see `maker`.
+    """Check every number, and copy the files that LLM reads.
 
-    Copied, not linked: the next training run may write into the same files.
+    They are not linked: the next training run may write into the same files.
     """
-    Mapping(recipe.parallel.tensor, recipe.parallel.pipeline).check(checkpoint.architecture)
+    check_parallel(recipe.parallel, checkpoint.architecture)
     for hint in checkpoint.hints():
         progress.say(f"Note: {hint}")
-    dtype = recipe.dtype or convert.native(checkpoint)
+    dtype = recipe.dtype or dtype_of(checkpoint)
     weights = checkpoint.weights
     with progress.step("Checking for NaN and Inf", checkpoint.size, "bytes") as advance:
         for name in weights.tensors:
             for _, piece in weights.pieces(name):
-                convert.cast(piece, dtype, checkpoint, name)
+                cast(piece, dtype, checkpoint, name)
                 advance(piece.nbytes)
     sizes = {name: (checkpoint.directory / name).stat().st_size for name in weights.files}
     with progress.step("Copying the weights", sum(sizes.values()), "bytes") as advance:
@@ -62,22 +61,22 @@ def make(
 
 
 def try_out(engine: Path) -> None:
-    """The folder is a checkpoint of its own. That it generates, only a machine with a GPU shows."""
+    """Check that the folder is a checkpoint. Only a machine with a GPU can generate with it."""
     Checkpoint.open(engine)
 
 
 def _write_config(checkpoint: Checkpoint, dtype: Dtype, engine: Path) -> None:
-    """config.json as transformers 4 has it, which TensorRT-LLM 1.2 brings.
+    """Write config.json for transformers 4, which TensorRT-LLM 1.2 uses.
 
-    Read by it, one that transformers 5 wrote has a rope base of 10000, whatever it says. The dtype is what
-    weights are cast to when they are loaded; LLM would run a checkpoint in fp32 in that.
+    It would read a rope base of 10000 from any config.json of transformers 5. Weights are cast to torch_dtype
+    when they are loaded; without it, LLM would run an fp32 checkpoint in fp32.
     """
     values = json_file.read(checkpoint.directory / architecture.FILE_NAME)
     rope = checkpoint.architecture.rope
     replaced = ("rope_parameters", "dtype")
     values = {key: value for key, value in values.items() if key not in replaced} | {
         "rope_theta": rope.theta,
-        "rope_scaling": trtllm_config.rotary_scaling(rope),
+        "rope_scaling": rotary_scaling(rope),
         "torch_dtype": dtype,
     }
     (engine / architecture.FILE_NAME).write_text(json.dumps(values, indent=2), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong that somebody can mend; around all of `python -m build`."""
+"""Errors that a person can mend, as the commands print them."""
 
 import sys
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from slipway.contract.errors import SlipwayError
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
-    """A mendable error ends the command with its sentence on stderr, not with a traceback."""
+def report_errors() -> Iterator[None]:
+    """Print a SlipwayError or OSError to stderr as one message and exit with status 1."""
     try:
         yield
     except SlipwayError as error:

