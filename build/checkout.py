@@ -4,5 +4,5 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = CHECKOUT / ".cache"
-# Half a page of everything: what a quantizer reads when no other text is given.
+# Half a page of everything: the text that a calibration reads by default.
 CALIBRATION_TEXT = CHECKOUT / "build" / "calibration.txt"

@@ -25,9 +25,9 @@ def score(directory: Path, token_ids: Sequence[int], advance: Callable[[float], 
     with torch.no_grad():
         for piece in windows(token_ids):
             logits = model(torch.tensor([piece])).logits[0, :-1].numpy()
-            scores.append(Score.of(logits, np.array(piece[1:])))
+            scores.append(Score.from_logits(logits, np.array(piece[1:])))
             advance(len(piece) - 1)
-    return Score.joined(scores)
+    return Score.concatenate(scores)
 
 
 def greedy_answers(

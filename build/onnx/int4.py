@@ -3,7 +3,7 @@
 It starts from the int8 graph of ONNX Runtime GenAI's builder. The projections that read a norm or the
 attention get 4 bits. Down projections, lm_head and outermost layers keep 8: with 4 they lose most, and with 8
 they are hardly slower. A tied embedding uses the table of the lm_head, stored once. Other ways that were
-tried are in docs/quantization.md.
+tried are in docs/design.md.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -3,7 +3,7 @@
 It starts from the int8 graph of ONNX Runtime GenAI's builder (MatMulNBits: int8 weights, a scale for each 32)
 and replaces the projections. Kept as they are: the lm_head, which decides between tokens, and down
 projections of outer layers and of massive activations, where a row would lose its precision. Costs and gains
-are in docs/quantization.md.
+are in docs/design.md.
 """
 
 from dataclasses import dataclass

@@ -24,7 +24,6 @@ from slipway.text.tokenizer import Tokenizer
 
 # The input of a norm that is its weight.
 NORMS = {"SimplifiedLayerNormalization": 1, "SkipSimplifiedLayerNormalization": 2}
-_CALIBRATION = Path(__file__).with_name("calibration.txt")
 _CALIBRATION_TOKENS = 1024
 _MATRIX = re.compile(r"/model/layers\.(\d+)/(?:attn|mlp)/(qkv|q|k|v|o|gate|up|down)_proj/MatMul")
 _COPY_BYTES = 16 << 20

@@ -33,7 +33,7 @@ from slipway.text.tokenizer import Tokenizer
 
 ENVIRONMENT = CACHE / "modelopt"
 KEPT = CACHE / "calibrated"
-DEFAULT_TEXT = Path(__file__).with_name("calibration.txt")
+DEFAULT_TEXT = CALIBRATION_TEXT
 MAX_SAMPLES = 128
 _PROGRAM = Path(__file__).with_name("nvidia_modelopt.py")
 _REQUIREMENTS = CHECKOUT / "requirements" / "modelopt.txt"

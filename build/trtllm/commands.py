@@ -38,7 +38,7 @@ def convert(
         typer.Option(
             "--calibration",
             help="A UTF-8 text like what the model will read, such as your training chats; 30,000 tokens are "
-            "enough. [default: build/trtllm/calibration.txt, half a page of everything]",
+            "enough. [default: build/calibration.txt, half a page of everything]",
         ),
     ] = None,
     samples: Annotated[

@@ -25,8 +25,7 @@ from build.trtllm.config import ALGORITHMS
 from build.trtllm.convert import convert
 from build.trtllm.gpu import Gpu
 from build.trtllm.options import IMAGE, PROGRAM, TrtllmBuild
-from slipway.contract import devices
-from slipway.contract.devices import Device
+from slipway.contract import gpus
 from slipway.contract.errors import BuildError, CheckpointError
 from slipway.contract.gpus import InstalledGpu
 from slipway.contract.manifest import FileDigest, Manifest, open_engine
@@ -138,9 +137,9 @@ def _version() -> str:
     return version
 
 
-def _device() -> Device:
+def _device() -> InstalledGpu:
     """One of the GPUs, which must be alike: an engine is compiled for one compute capability."""
-    found = devices.installed()
+    found = gpus.installed()
     if len({device.capability for device in found}) > 1:
         raise BuildError(
             f"The GPUs here differ in compute capability: {', '.join(map(str, found))}; choose those that "

@@ -28,8 +28,10 @@ CASES = [
     ("deepseek-coder-1.3b", "deepseek-coder-1.3b", "4050", 1024, 12),
     ("llama-2-7b-chat", "llama-2-7b-chat", "A100 40GB", 4096, 10),
 ]
-PAGE = (ROOT / "docs" / "tensorrt-llm.md").read_text()
-COMMANDS = sorted(set(re.findall(r"python -m (build (?:plan|engine) engines/.*?)(?:`|\n)", PAGE)))
+GUIDE = (ROOT / "docs" / "guides" / "gpu.md").read_text()
+COMMANDS = re.findall(r"python -m (build (?:plan|engine) engines/.*?)(?:`|\n)", GUIDE)
+# The table of cases has the options of `build plan` alone.
+COMMANDS += [f"build plan {options}" for options in re.findall(r"\| `(engines/.*? --gpu .*?)` \|", GUIDE)]
 
 
 def recipe(**fields: Any) -> Recipe:
@@ -47,13 +49,13 @@ def test_the_recipes_that_ship_fit_the_gpus_they_are_for(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_page_works(command: str) -> None:
+def test_a_command_of_the_guide_works(command: str) -> None:
     room, *words = shlex.split(command)
     assert room == "build"
     assert called(app, *words).exit_code == 0
 
 
-def test_the_page_walks_every_case() -> None:
+def test_the_guide_walks_every_case() -> None:
     assert [name for name, *_ in CASES if not any(f"/{name}.yaml" in line for line in COMMANDS)] == []
 
 
