@@ -47,5 +47,5 @@ def test_every_rank_is_the_one_that_nvidias_exporter_writes(kind: str, split: st
         theirs["rotary_scaling"].pop("type", None)  # the older name of rope_type, beside it
     shared = ours.keys() & theirs.keys()
     assert {key: ours[key] for key in shared} == {key: theirs[key] for key in shared}
-    if "qwen" not in kind:  # of which the exporter, without tensorrt_llm, writes the tensors alone
+    if "qwen" not in kind:  # without tensorrt_llm, the exporter writes only the tensors of Qwen
         assert {key for key in ours if key not in theirs and ours[key]} <= {"attn_bias", "mlp_bias"}

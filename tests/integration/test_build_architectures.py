@@ -50,7 +50,7 @@ KINDS = {
     "qwen2": ("Qwen2", {"tie_word_embeddings": False}),
     "mistral": ("Mistral", {"tie_word_embeddings": False, "head_dim": 32, "sliding_window": 128}),
 }
-ACCURACY = builder.ACCURACY_LEVELS["onnx-cpu"]
+ACCURACY = builder.ACCURACY_LEVELS["cpu"]
 IDS = np.random.default_rng(1).integers(0, 256, size=(1, 48))
 
 
@@ -77,7 +77,7 @@ def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
 
 
 def _export(place: Path) -> None:
-    builder.export(Checkpoint.open(place / "checkpoint"), "onnx-cpu", place / "engine", place / "log")
+    builder.export(Checkpoint.open(place / "checkpoint"), "cpu", place / "engine", place / "log")
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,8 @@ class Bench:
         assert "Traceback" not in ran.stderr
         return ran.stdout + ran.stderr
 
-    def begun(self, *options: str) -> str:
-        """What is said when a build begins, which is killed then."""
+    def start_line(self, *options: str) -> str:
+        """The line with which a build starts; the build is killed then."""
         building = subprocess.Popen(
             self.command(*options), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -144,14 +144,14 @@ def test_an_engine_from_elsewhere_can_be_laid_out_alone(built: Bench, tmp_path: 
 
 
 def test_what_changed_is_named_and_so_is_a_wish_to_build_again(ready: Bench) -> None:
-    assert "(--force)" in ready.begun("--force")
+    assert "(--force)" in ready.start_line("--force")
     ready.recipe(limits={"max_batch_size": 2})
-    assert "(the recipe changed)" in ready.begun()
+    assert "(the recipe changed)" in ready.start_line()
     ready.recipe()
     (ready.root / "checkpoint" / "generation_config.json").write_text('{"eos_token_id": [5, 257]}')
-    assert "(the checkpoint changed)" in ready.begun()
+    assert "(the checkpoint changed)" in ready.start_line()
     (ready.engine / "model.onnx.data").write_bytes(b"cut off")
-    assert "model.onnx.data is damaged" in ready.begun()
+    assert "model.onnx.data is damaged" in ready.start_line()
 
 
 def test_what_changed_is_built_again(ready: Bench) -> None:
@@ -176,7 +176,7 @@ def test_another_checkpoint_can_be_given_on_the_command_line(ready: Bench) -> No
     assert "checkpoint is not a folder" in ready.build(status=1)
     assert "is up to date" in ready.build("--checkpoint", str(ready.root / "merged")), "the same files"
     tiny.write_config(ready.root / "merged", rope_theta=500.0)
-    assert "(the checkpoint changed)" in ready.begun("--checkpoint", str(ready.root / "merged"))
+    assert "(the checkpoint changed)" in ready.start_line("--checkpoint", str(ready.root / "merged"))
 
 
 def test_a_killed_build_leaves_no_engine_and_the_next_says_so(bench: Bench) -> None:
