@@ -1,4 +1,4 @@
-"""Every command of the README, as it stands there, in its order, and the programs of the guide for clients."""
+"""Every command of the README, as it stands there, and the programs of the guide for clients."""
 
 import os
 import re
