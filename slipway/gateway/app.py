@@ -9,35 +9,24 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from slipway.gateway import model_control
 from slipway.gateway.answering import Answering
-from slipway.gateway.chat import examples as chat_examples
 from slipway.gateway.chat import router as chat
-from slipway.gateway.completions import examples as completions_examples
 from slipway.gateway.completions import router as completions
 from slipway.gateway.http.documentation import DocumentedApp
 from slipway.gateway.http.error_response import answer_errors
 from slipway.gateway.http.visit import Visits
 from slipway.gateway.keys.access import OPEN, guard, open_to_origins
-from slipway.gateway.messages import examples as messages_examples
 from slipway.gateway.messages import router as messages
 from slipway.gateway.metrics import Requests, registry
 from slipway.gateway.models import Models
 from slipway.gateway.reading import BodyReader
-from slipway.gateway.responses import examples as responses_examples
 from slipway.gateway.responses import router as responses
 from slipway.gateway.settings import Settings
 from slipway.gateway.shapes.error import ErrorBody
-from slipway.gateway.tokens import examples as tokens_examples
 from slipway.gateway.tokens import router as tokens
 from slipway.gateway.version import Version, version
 
-EXAMPLES = {
-    **chat_examples.EXAMPLES,
-    **completions_examples.EXAMPLES,
-    **responses_examples.EXAMPLES,
-    **messages_examples.EXAMPLES,
-    **tokens_examples.EXAMPLES,
-    **model_control.EXAMPLES,
-}
+_APIS = (chat, completions, tokens, messages, responses, model_control)
+EXAMPLES = {path: example for api in _APIS for path, example in api.EXAMPLES.items()}
 
 
 def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> FastAPI:

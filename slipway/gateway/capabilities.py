@@ -9,62 +9,35 @@ from slipway.contract.manifest import Manifest
 from slipway.gateway.errors import NotOffered
 from slipway.gateway.query import Conversation, Prompts, Query
 
-# A value that is too long, or not plain enough, to be quoted.
+# Stands for a value that is too long, or not plain enough, to be quoted.
 _GIVEN = "given"
 
 
-def _seed(query: Query) -> object:
-    return None if query.temperature == 0 or query.seed is None else str(query.seed)
-
-
-def _repetition_penalty(query: Query) -> object:
-    return None if query.repetition_penalty == 1 else query.repetition_penalty
-
-
-def _top_k(query: Query) -> object:
-    return query.top_k if query.top_k > 0 else None
-
-
-def _logprobs(query: Query) -> object:
-    return None if query.logprobs is None else _GIVEN
-
-
-def _best_of(query: Query) -> object:
-    return query.best_of if query.candidates > query.n else None
-
-
-def _tool_choice(query: Query) -> object:
-    return isinstance(query.prompt, Conversation) and query.prompt.must_call and _GIVEN
-
-
 def _prompt(query: Query) -> object:
-    if isinstance(query.prompt, Prompts) and not all(isinstance(text, str) for text in query.prompt.texts):
-        return _GIVEN
-    return None
+    texts = query.prompt.texts if isinstance(query.prompt, Prompts) else ()
+    return _GIVEN if any(not isinstance(text, str) for text in texts) else None
 
 
-def _special_tokens(query: Query) -> object:
-    return "false" if isinstance(query.prompt, Prompts) and not query.prompt.special_tokens else None
-
-
-# By field: what a query asks for, as an error quotes it; None or a false value where it asks for nothing.
+# By field: what a query asks for, as an error quotes it; a false value where it asks for nothing.
 ASKED: Mapping[str, Callable[[Query], object]] = {
-    "seed": _seed,
+    "seed": lambda query: None if not query.temperature or query.seed is None else str(query.seed),
     "presence_penalty": lambda query: query.presence_penalty,
     "frequency_penalty": lambda query: query.frequency_penalty,
-    "repetition_penalty": _repetition_penalty,
+    "repetition_penalty": lambda query: query.repetition_penalty != 1 and query.repetition_penalty,
     "min_p": lambda query: query.min_p,
-    "top_k": _top_k,
+    "top_k": lambda query: max(0, query.top_k),
     "logit_bias": lambda query: query.logit_bias and _GIVEN,
     "min_tokens": lambda query: query.min_tokens,
     "ignore_eos": lambda query: query.ignore_eos and "true",
-    "logprobs": _logprobs,
+    "logprobs": lambda query: query.logprobs is not None and _GIVEN,
     "top_logprobs": lambda query: query.logprobs,
     "response_format": lambda query: query.grammar and _GIVEN,
-    "tool_choice": _tool_choice,
-    "best_of": _best_of,
+    "tool_choice": lambda query: isinstance(query.prompt, Conversation) and query.prompt.must_call and _GIVEN,
+    "best_of": lambda query: query.candidates > query.n and query.best_of,
     "prompt": _prompt,
-    "add_special_tokens": _special_tokens,
+    "add_special_tokens": lambda query: (
+        isinstance(query.prompt, Prompts) and not query.prompt.special_tokens and "false"
+    ),
 }
 
 

@@ -105,7 +105,7 @@ class Query:
     logprobs: how many of the likeliest tokens to report with each token; None reports nothing.
     include_stop: the answer ends with the stop string that ended it.
     grammar: what the answer must match, unless it is calls.
-    best_of: how many answers to generate for each prompt, of which the best `n` are sent.
+    best_of: how many answers to generate for each prompt; the best `n` are sent.
     timeout: seconds from the request's arrival; None means the server's own limit.
     source: the client's name of a field, where that is not the name here.
     """

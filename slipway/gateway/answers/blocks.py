@@ -1,7 +1,4 @@
-"""The runs that an answer consists of, in order: text, reasoning, calls of tools.
-
-Grown part by part by `gateway.answers.answer`, and by the streams of APIs that number them.
-"""
+"""The blocks that an answer consists of, in order: text, reasoning, tool calls."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +8,7 @@ from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallS
 
 @dataclass(slots=True)
 class Block:
-    """One run. text: of a call, its arguments, a JSON object. name: of the tool that is called."""
+    """One block. text: of a call, its arguments, a JSON object. name: of the called tool."""
 
     kind: Literal["text", "reasoning", "call"]
     text: str = ""
@@ -19,10 +16,10 @@ class Block:
 
 
 def grow(blocks: list[Block], part: Part) -> tuple[bool, str]:
-    """Add `part`; whether it began a block, and what it added to the text of the last one.
+    """Add `part`. Returns whether it began a block, and what it added to the text of the last block.
 
-    The arguments of a call come before the next call begins, so whatever comes belongs to the last block
-    or begins another.
+    The arguments of a call come before the next call begins, so a part belongs to the last block or begins
+    another.
     """
     match part:
         case CallStart(_, name):

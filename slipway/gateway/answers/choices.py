@@ -15,7 +15,7 @@ from slipway.gateway.answers.answer import Answer, Piece
 
 
 def candidates(request: GenerationRequest, count: int, ranked: bool) -> list[GenerationRequest]:
-    """`count` requests with ids of their own; the first is answered as `request` alone would be.
+    """`count` requests with ids of their own; the first has the answer that `request` would have.
 
     Seeds count up from the request's, as in vLLM; without one, each request draws its own.
     ranked: whether the answers will be compared by their log-probabilities.

@@ -1,4 +1,4 @@
-"""The log-probabilities of an answer's tokens, each with its text and its place; used by `answers.answer`."""
+"""The log-probabilities of an answer's tokens, each with its text and its place."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class ChosenToken:
 
 
 class LogProbs:
-    """Keeps tokens back until their text is shown, so that nothing is told of what a stop string hides."""
+    """Holds tokens back until their text is shown, so that none is reported that a stop string hides."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -56,17 +56,17 @@ class LogProbs:
             self._characters += len(self._detokenizer.push([token]))
 
     def before(self, offset: int) -> tuple[ChosenToken, ...]:
-        """The tokens not yet told that begin before this character of the answer."""
-        told = []
+        """The tokens, not reported yet, that begin before this character of the answer."""
+        ready = []
         while self._waiting and self._waiting[0].offset < offset:
-            told.append(self._waiting.popleft())
-        return tuple(told)
+            ready.append(self._waiting.popleft())
+        return tuple(ready)
 
     def rest(self) -> tuple[ChosenToken, ...]:
         """All that are left, also those without text, when the answer ended by itself."""
-        told, self._waiting = tuple(self._waiting), deque()
-        return told
+        rest, self._waiting = tuple(self._waiting), deque()
+        return rest
 
     def _likelihood(self, token: int, log_prob: float) -> Likelihood:
-        told = LEAST if isnan(log_prob) else max(log_prob, LEAST)
-        return Likelihood(self._tokenizer.spell(token), self._tokenizer.vocabulary.join([token]), told)
+        bounded = LEAST if isnan(log_prob) else max(log_prob, LEAST)
+        return Likelihood(self._tokenizer.spell(token), self._tokenizer.vocabulary.join([token]), bounded)

@@ -3,16 +3,16 @@
 import secrets
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from slipway.gateway.answers.answer import Answer, Piece, reasoning_tokens
+from slipway.gateway.answers.answer import Answer
 from slipway.gateway.answers.interpretation import Finish
+from slipway.gateway.answers.log_probs import ChosenToken
 from slipway.gateway.shapes.chunks import Chunks
 from slipway.gateway.shapes.log_probs import ChatLogProbs
-from slipway.gateway.shapes.reply import TextEvent, event, only_text
 from slipway.gateway.shapes.usage import Usage
 from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
 
@@ -125,7 +125,6 @@ class ChatReply(Chunks):
     """
 
     tier: Tier | None = None
-    _reasoning_tokens: int = field(default=0, init=False)
 
     def body(self, answers: Sequence[Answer], usage: Usage) -> ChatCompletion:
         """The body of answers that are not streamed."""
@@ -138,86 +137,55 @@ class ChatReply(Chunks):
             )
             for index, answer in enumerate(answers)
         ]
-        body = ChatCompletion(
-            id=self.head.id,
+        return ChatCompletion(
             object="chat.completion",
-            created=self.head.created,
-            model=self.head.model,
             choices=choices,
             usage=usage.with_reasoning(sum(answer.reasoning_tokens for answer in answers)),
+            **self._head(),
         )
-        return body.model_copy(update={"service_tier": self.tier}) if self.tier else body
 
     def opening(self, count: int) -> bytes:
         """The role of each answer, so that a client can show at once that it is coming."""
+        delta = ChatDelta(role="assistant", content="")
         return b"".join(
-            self._chunk(index, ChatDelta(role="assistant", content=""), self.so_far(index))
-            for index in range(count)
+            self.chunk([_choice(index, delta, None, ())], self.so_far(index)) for index in range(count)
         )
 
-    def piece(self, piece: Piece) -> bytes:
-        """The chunks of a piece."""
-        index, text = piece.index, only_text(piece)
-        usage = self.so_far(index, piece.tokens)
-        if text is not None and usage is None:
-            return self.text(index, text)
-        self._reasoning_tokens += reasoning_tokens(piece)
-        deltas: list[tuple[ChatDelta, Finish | None]] = [(_delta(part), None) for part in piece.parts]
-        if piece.finish_reason is not None:
-            deltas.append((ChatDelta(), piece.finish_reason))
-        # The log-probabilities of all tokens of the piece go with its first chunk.
-        (delta, finish), *others = deltas
-        chunks = [self._chunk(index, delta, usage, finish, ChatLogProbs.of(piece.chosen))]
-        return b"".join([*chunks, *(self._chunk(index, delta, usage, finish) for delta, finish in others)])
+    def choice(
+        self, index: int, part: Part | None, finish: Finish | None = None, chosen: Sequence[ChosenToken] = ()
+    ) -> ChatChunkChoice:
+        """What one chunk adds to the answer `index`."""
+        return _choice(index, ChatDelta() if part is None else _delta(part), finish, chosen)
 
-    def last(self, usage: Usage) -> bytes:
-        """The chunk with the usage."""
-        return self._event([], usage.with_reasoning(self._reasoning_tokens))
+    def shape(self, choices: list[ChatChunkChoice]) -> ChatCompletionChunk:
+        """A chunk with these choices."""
+        return ChatCompletionChunk(object="chat.completion.chunk", choices=choices, **self._head())
 
-    def place(self, index: int) -> bytes:
-        """A chunk whose text is `TextEvent.PLACE`."""
-        return self._chunk(index, ChatDelta(content=TextEvent.PLACE))
+    def _head(self) -> dict[str, Any]:
+        head = {"id": self.head.id, "created": self.head.created, "model": self.head.model}
+        return {**head, "service_tier": self.tier} if self.tier else head
 
-    def _chunk(
-        self,
-        index: int,
-        delta: ChatDelta,
-        usage: Usage | None = None,
-        finish: Finish | None = None,
-        log_probs: ChatLogProbs | None = None,
-    ) -> bytes:
-        choice = ChatChunkChoice(index=index, delta=delta, logprobs=log_probs, finish_reason=finish)
-        return self._event([choice], usage)
 
-    def _event(self, choices: list[ChatChunkChoice], usage: Usage | None) -> bytes:
-        chunk = ChatCompletionChunk(
-            id=self.head.id,
-            object="chat.completion.chunk",
-            created=self.head.created,
-            model=self.head.model,
-            choices=choices,
-        )
-        if self.tier:
-            chunk = chunk.model_copy(update={"service_tier": self.tier})
-        return event(chunk.model_copy(update={"usage": usage}) if self.with_usage else chunk)
+def _choice(
+    index: int, delta: ChatDelta, finish: Finish | None, chosen: Sequence[ChosenToken]
+) -> ChatChunkChoice:
+    logprobs = ChatLogProbs.of(chosen)
+    return ChatChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
 
 
 def _message(answer: Answer) -> AssistantMessage:
-    content = answer.text or (None if answer.calls else "")
-    message = AssistantMessage(role="assistant", content=content, refusal=None)
+    optional: dict[str, Any] = {}
     if answer.reasoning:
-        message = message.model_copy(update={"reasoning_content": answer.reasoning})
+        optional["reasoning_content"] = answer.reasoning
     if answer.calls:
-        calls = [
+        optional["tool_calls"] = [
             ToolCall(
-                id=_call_id(),
-                type="function",
-                function=FunctionCall(name=call.name, arguments=call.text),
+                id=_call_id(), type="function", function=FunctionCall(name=call.name, arguments=call.text)
             )
             for call in answer.calls
         ]
-        message = message.model_copy(update={"tool_calls": calls})
-    return message
+    content = answer.text or (None if answer.calls else "")
+    return AssistantMessage(role="assistant", content=content, refusal=None, **optional)
 
 
 def _delta(part: Part) -> ChatDelta:

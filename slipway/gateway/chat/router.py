@@ -6,13 +6,34 @@ from fastapi import APIRouter, Request, Response
 
 from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answering import Answering
-from slipway.gateway.chat.reply import ChatCompletion, ChatReply, Tier
+from slipway.gateway.chat.reply import ChatCompletion, ChatCompletionChunk, ChatReply, Tier
 from slipway.gateway.chat.schema import ChatCompletionRequest
 from slipway.gateway.http.visit import visit_of
 from slipway.gateway.models import Model
 from slipway.gateway.reading import BodyReader
 from slipway.gateway.shapes.chunks import prompt_lengths
+from slipway.gateway.shapes.error import ErrorBody
+from slipway.gateway.shapes.example import QUESTION, SENTENCE, Events, Example, shown
 from slipway.gateway.shapes.reply import Head
+
+_CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+_BODY, _EVENTS = shown("chatcmpl-", SENTENCE, ChatReply)
+EXAMPLES = {
+    "/v1/chat/completions": Example(
+        ChatCompletionRequest,
+        {
+            "one answer": QUESTION,
+            "a stream": {**QUESTION, "stream": True, "stream_options": {"include_usage": True}},
+            "with log-probabilities": {**QUESTION, "temperature": 0, "logprobs": True, "top_logprobs": 2},
+            "an answer by a schema": {
+                **QUESTION,
+                "response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": _CITY}},
+            },
+        },
+        _BODY,
+        Events((ChatCompletionChunk,), ErrorBody, _EVENTS),
+    ),
+}
 
 
 def router(bodies: BodyReader, answering: Answering) -> APIRouter:

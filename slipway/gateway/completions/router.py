@@ -12,7 +12,24 @@ from slipway.gateway.http.visit import visit_of
 from slipway.gateway.models import Model
 from slipway.gateway.reading import BodyReader
 from slipway.gateway.shapes.chunks import prompt_lengths
+from slipway.gateway.shapes.error import ErrorBody
+from slipway.gateway.shapes.example import Events, Example, shown
 from slipway.gateway.shapes.reply import Head
+
+_BEGINNING = {"prompt": "The capital of France is", "max_tokens": 8}
+_BODY, _EVENTS = shown("cmpl-", " Paris.", CompletionReply)
+EXAMPLES = {
+    "/v1/completions": Example(
+        CompletionRequest,
+        {
+            "one answer": _BEGINNING,
+            "a stream": {**_BEGINNING, "stream": True},
+            "two prompts": {"prompt": ["1, 2, 3,", "a, b, c,"], "max_tokens": 8},
+        },
+        _BODY,
+        Events((Completion,), ErrorBody, _EVENTS),
+    ),
+}
 
 
 def router(bodies: BodyReader, answering: Answering) -> APIRouter:

@@ -1,8 +1,8 @@
-"""Grammars on their way to a TensorRT-LLM engine, tried before they go there; made by `gateway.server`.
+"""Grammars for TensorRT-LLM engines, tried before they are sent.
 
-Its executor compiles them in the loop that runs every request, and one that it cannot compile ends them all
-(GuidedDecoder::build and forwardAsync in cpp/tensorrt_llm/batch_manager). ONNX engines try their own, and say
-themselves whether an answer is complete.
+TensorRT-LLM's executor compiles grammars in the loop that runs every request. A grammar that does not compile
+ends all requests (GuidedDecoder::build and forwardAsync in cpp/tensorrt_llm/batch_manager). ONNX engines try
+grammars themselves, and report whether an answer is complete.
 """
 
 import asyncio
@@ -13,40 +13,40 @@ from pathlib import Path
 from slipway.contract.errors import SlipwayError
 from slipway.contract.generation import Grammar
 from slipway.contract.manifest import Manifest
-from slipway.gateway.grammars.ranges import spelled_out
+from slipway.gateway.grammars.ranges import split_ranges
 from slipway.gateway.grammars.xgrammar import objection
 from slipway.runtime.grammar.matcher import refused
 from slipway.runtime.grammar.trial import Trial
 
-_KEPT = 256
+_MAX_PASSED = 256
 
 
 class GrammarCheck:
-    """Tries each grammar in a process of its own, and remembers those used last that passed."""
+    """Tries grammars in a process of its own, and remembers the last that passed."""
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self._trial = Trial(directory, manifest.vocab_size, manifest.eos_token_ids)
-        # A trial is used by one thread at a time; it starts with the first grammar.
+        # One thread at a time uses the trial, which starts with the first grammar.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar check")
         self._passed: OrderedDict[Grammar, Grammar] = OrderedDict()
 
     async def checked(self, grammar: Grammar) -> Grammar:
-        """The same grammar, in words that xgrammar holds to.
+        """The same grammar, written so that xgrammar enforces it.
 
-        Raises InvalidRequest when llguidance refuses it, or there are no such words; EngineFailed when it
-        cannot be tried.
+        Raises InvalidRequest when llguidance refuses it or xgrammar would not enforce it, EngineFailed when
+        it cannot be tried.
         """
         if grammar not in self._passed:
             loop = asyncio.get_running_loop()
             self._passed[grammar] = await loop.run_in_executor(self._thread, self._tried, grammar)
-            if len(self._passed) > _KEPT:
+            if len(self._passed) > _MAX_PASSED:
                 self._passed.popitem(last=False)
         self._passed.move_to_end(grammar)
         return self._passed[grammar]
 
     def _tried(self, grammar: Grammar) -> Grammar:
         self._trial.check(grammar)
-        written = spelled_out(grammar)
+        written = split_ranges(grammar)
         reason = objection(written)
         if reason is not None:
             raise refused(grammar, reason)
@@ -59,10 +59,10 @@ class GrammarCheck:
                 self._thread, self._trial.ends, grammar, answer
             )
         except SlipwayError:
-            # Nobody can tell, and the answer has come all the same, as long as it was allowed to be.
+            # It cannot be checked. The answer is there all the same, cut by its max_tokens.
             return False
 
     async def close(self) -> None:
-        """End the thread and the process. A grammar that is being tried is tried to its end first."""
+        """End the thread and the process, after the grammar that is being tried."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
         self._trial.close()

@@ -1,7 +1,8 @@
-"""Integers between bounds, written so that xgrammar holds to them; used by `grammars.check`.
+"""Integer ranges of a JSON schema, split so that xgrammar enforces them.
 
-Of 18 to 120 it makes 18 to 129, but of 10 to 99, 100 to 119 and 120 what they say: ranges in which only one
-digit is bounded. Held against xgrammar 0.1.25 with bounds up to a thousand; beyond, it errs there too.
+xgrammar 0.1.25 widens some integer ranges: 18 to 120 also accepts 121 to 129. Ranges in which only one digit
+is bounded are exact, such as 10 to 99, 100 to 119 and 120. This was compared with xgrammar for bounds up to a
+thousand; beyond that, it widens split ranges too.
 """
 
 import json
@@ -14,24 +15,24 @@ from slipway.contract.generation import Grammar
 
 _LARGEST = 1000
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-# Beside these it reads no bounds at all.
+# Beside these keywords xgrammar ignores bounds.
 _OTHERS = frozenset({"multipleOf", "const", "enum", "anyOf", "oneOf", "allOf", "$ref"})
 _OF_NAMES = ("properties", "patternProperties", "$defs", "definitions")
 _OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA = ("items", "additionalProperties")
-# From here on it reads a lower bound alone rightly.
+# From here on a lower bound without an upper bound is exact.
 _FREE = 10
 
 
-def spelled_out(grammar: Grammar) -> Grammar:
-    """The same grammar; in a JSON schema, integers between bounds are alternatives."""
+def split_ranges(grammar: Grammar) -> Grammar:
+    """The same grammar; in a JSON schema, integer ranges are split into alternatives."""
     if grammar.kind != "json_schema":
         return grammar
     return replace(grammar, text=json.dumps(_schema(json.loads(grammar.text)), ensure_ascii=False))
 
 
 def ends(bounds: Mapping[str, float]) -> tuple[int | None, int | None]:
-    """The least and the largest integer that these keywords of a schema allow, None where it is open."""
+    """The least and the largest integer that these bounds of a schema allow; None without a bound."""
     lows = [math.ceil(bounds["minimum"])] if "minimum" in bounds else []
     lows += [math.floor(bounds["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in bounds else []
     highs = [math.floor(bounds["maximum"])] if "maximum" in bounds else []
@@ -40,12 +41,12 @@ def ends(bounds: Mapping[str, float]) -> tuple[int | None, int | None]:
 
 
 def is_one(low: int, high: int) -> bool:
-    """Whether these bounds need no spelling out."""
+    """Whether xgrammar enforces this range without a split."""
     return -_LARGEST <= low <= high <= _LARGEST and len(list(_ranges(low, high))) == 1
 
 
 def low_is_exact(low: int) -> bool:
-    """Whether xgrammar holds to a lower bound alone."""
+    """Whether xgrammar enforces this lower bound without an upper bound."""
     return low >= _FREE or low in (0, 1)
 
 
@@ -71,7 +72,7 @@ def _schema(schema: Any) -> Any:
 
 
 def _alternatives(bounds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Empty when there is no need, or no way that is known to be right."""
+    """Empty where no split is needed, or none is known to be right."""
     low, high = ends(bounds)
     if low is None or low < -_LARGEST:
         return []
@@ -90,7 +91,7 @@ def _ranges(low: int, high: int) -> Iterator[dict[str, Any]]:
 
 
 def _of_naturals(low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Ranges that make up `low` to `high`; in each one digit has bounds, and those behind it have none."""
+    """Ranges that make up `low` to `high`. In each, one digit has bounds, and the digits after it none."""
     while low <= high:
         size = 1
         while low % (10 * size) == 0 and 10 * size <= low and low + 10 * size - 1 <= high:

@@ -1,15 +1,30 @@
-"""What the answer to a query must match."""
+"""What an answer must match, as a grammar."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pydantic import JsonValue
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_GRAMMAR_LENGTH
 from slipway.gateway.conversation import tool_objects
-from slipway.gateway.grammars.texts import schema_grammar
 from slipway.gateway.query import Conversation, Query
 from slipway.text.tool_calls import enforced
+
+ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')
+
+
+def schema_grammar(schema: str | Mapping[str, JsonValue]) -> Grammar:
+    """A JSON document that is valid under the schema."""
+    return Grammar("json_schema", schema if isinstance(schema, str) else json.dumps(schema))
+
+
+def choice_grammar(choices: Sequence[str]) -> Grammar:
+    """One of these texts, in GBNF, which llguidance and TensorRT-LLM's xgrammar both read."""
+    quoted = (json.dumps(text, ensure_ascii=False) for text in choices)
+    return Grammar("ebnf_grammar", "root ::= " + " | ".join(quoted))
 
 
 def grammar_source(query: Query) -> str:

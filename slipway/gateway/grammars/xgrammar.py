@@ -1,8 +1,8 @@
-"""What xgrammar makes otherwise of a grammar that llguidance takes; asked by `gateway.grammars.check`.
+"""What xgrammar reads differently in a grammar that llguidance accepts.
 
-TensorRT-LLM 1.2 pins xgrammar 0.1.25. It passes over keywords of a schema without a word, and what it cannot
-read ends every answer that runs (`grammar_check`). What it makes of a schema: cpp/json_schema_converter.cc,
-VisitSchema and the functions that it calls; of a regular expression: cpp/regex_converter.cc.
+TensorRT-LLM 1.2 pins xgrammar 0.1.25. It ignores some keywords of a schema without an error, and a grammar
+that it cannot read ends every running answer. How it reads a schema: cpp/json_schema_converter.cc,
+VisitSchema and the functions that it calls; a regular expression: cpp/regex_converter.cc.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Any
 from slipway.contract.generation import Grammar
 from slipway.gateway.grammars.ranges import BOUNDS, ends, is_one, low_is_exact
 
-# Between minus and plus this it holds to both bounds of an integer; further out, 18 to 120 lets 129 through.
+# Between minus and plus this, both bounds of an integer are enforced. Beyond, 18 to 120 also accepts 129.
 _EXACT = 100
-# What restricts a value of each type, as far as llguidance takes it.
+# The keywords that restrict a value of each type, among those that llguidance accepts.
 _OF_TYPE: Mapping[str, frozenset[str]] = {
     "integer": BOUNDS | {"multipleOf"},
     "number": BOUNDS | {"multipleOf"},
@@ -29,7 +29,7 @@ _OF_TYPE: Mapping[str, frozenset[str]] = {
     "null": frozenset(),
 }
 _RESTRICTING = frozenset[str]().union(*_OF_TYPE.values())
-# The first of these that a schema has is all that is read of it.
+# xgrammar reads only the first of these that a schema has.
 _ALONE = ("$ref", "const", "enum", "anyOf", "oneOf", "allOf")
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "integer": int,
@@ -48,16 +48,16 @@ _STRING = re.compile(r'"(?:\\.|[^"\\])*"')
 _CHOICE = re.compile(rf"{_STRING.pattern}(?:\s*\|\s*{_STRING.pattern})+")
 _PARENTHESIS = re.compile(r"(?<!\\)[()]")
 _PLACE = re.compile(r"#(/[^~%]*)?")
-# What a regular expression may be made of: characters, escapes, classes, groups, alternatives, repetitions.
-# Modifiers of groups, lazy repetitions, classes of Unicode and anchors in the middle are errors or passed
-# over, a dot is a line break too, and of a character beyond ASCII a class knows the last eight bits.
+# What a regular expression may have: characters, escapes, classes, groups, alternatives, repetitions.
+# xgrammar refuses or ignores modifiers of groups, lazy repetitions, Unicode classes and anchors in between.
+# Its dot matches a line break too, and a class keeps only the last eight bits of characters beyond ASCII.
 _REPEATED = r"(?:[*+?]|\{\d+(?:,\d*)?\})?(?![*+?{])"
 _EITHER = rf"|\((?:\?:)?|\){_REPEATED}|\|"
 _ANYWHERE = re.compile(
     r"(?:(?:\\[dDwWsSnrt^$.*+?\\()\[\]{}|/-]|\[\^?(?:[^\[\]\\^&~\u0080-\U0010ffff]|\\[dDwWsSnrt\\\]\[^-])+\]"
     rf"|[^\\^$.*+?()\[\]{{}}|]){_REPEATED}{_EITHER})*"
 )
-# In a string of JSON it knows nothing of quotes, backslashes and line breaks, which need an escape there.
+# In a JSON string it does not escape quotes, backslashes and line breaks.
 _IN_STRING = re.compile(
     r"(?:(?:\\[dw^$.*+?()\[\]{}|/-]|\[(?:[^\[\]\\^&~\"\x00-\x1f\u0080-\U0010ffff]|\\[dw\]\[^-])+\]"
     rf"|[^\\^$.*+?()\[\]{{}}|\"\x00-\x1f]){_REPEATED}{_EITHER})*"
@@ -66,9 +66,9 @@ _CLASS, _RANGE = re.compile(r"\[[^\]]*"), re.compile(r"(.)-(.)")
 
 
 def objection(grammar: Grammar) -> str | None:
-    """What xgrammar would make otherwise, and where; None when there is nothing.
+    """What xgrammar would read differently, and where; None where it reads all the same.
 
-    grammar: one that llguidance takes, so that a schema is well-formed wherever it is read.
+    grammar: one that llguidance accepts, so a schema is well-formed wherever it is read.
     """
     match grammar.kind:
         case "json_schema":
@@ -93,7 +93,7 @@ def _is_plain(symbol: str) -> bool:
 
 
 def _of_regex(text: str, form: re.Pattern[str]) -> str | None:
-    """Where what it reads as Rust does comes to an end."""
+    """The part that xgrammar does not read as Rust does; None where there is none."""
     bare = text.removeprefix("^").removesuffix("$")  # it binds to both ends anyway
     read = form.match(bare)
     assert read is not None, "it matches nothing at least"
@@ -110,7 +110,7 @@ def _of_document(root: dict[str, Any]) -> Iterator[str]:
     while waiting:
         schema, place = waiting.pop()
         if place not in seen and isinstance(schema, dict):
-            yield from (f"{told} at {place}" for told in _of_keywords(schema))
+            yield from (f"{keyword} at {place}" for keyword in _of_keywords(schema))
             if "$ref" in schema:
                 target = _target(root, schema["$ref"])
                 if target is None:
@@ -133,7 +133,7 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _target(root: Mapping[str, Any], reference: str) -> Any:
-    """What it finds there, where it knows neither escapes nor places in lists; None for nothing."""
+    """What xgrammar finds at a reference, without escapes and places in lists; None for nothing."""
     found: Any = root if _PLACE.fullmatch(reference) else None
     for name in filter(None, reference.removeprefix("#").split("/")):
         found = found.get(name) if isinstance(found, dict) else None
@@ -160,7 +160,7 @@ def _of_keywords(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_type(schema: Mapping[str, Any], types: list[str], given: frozenset[str]) -> Iterator[str]:
-    """given: the keywords of `schema` that restrict values of these types; no types are any type."""
+    """given: the keywords of `schema` that restrict values of these types. types: empty for any type."""
     if not types:
         yield from (f"{keyword} without a type" for keyword in sorted(given))
     if "multipleOf" in given:
@@ -176,7 +176,7 @@ def _of_type(schema: Mapping[str, Any], types: list[str], given: frozenset[str])
 
 
 def _exact(bounds: Mapping[str, float]) -> bool:
-    """Whether integers are held to these."""
+    """Whether xgrammar enforces these bounds of an integer."""
     if any(value != int(value) for value in bounds.values()):
         return False
     low, high = ends(bounds)
@@ -238,7 +238,7 @@ def _of_string(schema: Mapping[str, Any], given: frozenset[str]) -> Iterator[str
 
 
 def _literals(schema: Mapping[str, Any]) -> Iterator[str]:
-    """The values that a schema lists, alone or as alternatives, as it writes them."""
+    """The values that a schema lists, by itself or in alternatives, as xgrammar writes them."""
     if "const" in schema or "enum" in schema:
         for value in _values(schema):
             yield json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("/", "\\/")
@@ -248,27 +248,27 @@ def _literals(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _mixes(texts: Iterable[str]) -> bool:
-    """Whether it may let through the beginning of one of these texts with the end of another.
+    """Whether xgrammar may accept the beginning of one of these texts with the end of another.
 
     Its automaton merges states from the front, where two texts begin alike, and from the back, where two end
-    alike, one character further in each round; a state that both meet in is merged with states that are not
-    its equal (mlc-ai/xgrammar#618, mended in 0.2.1). They meet in the middle of a text.
+    alike, one character further in each round. Both meet in the middle of a text, where it merges states that
+    differ (mlc-ai/xgrammar#618, fixed in 0.2.1).
     """
     words = {text.encode() for text in texts}
     for length in {len(word) for word in words if len(word) > 1 and len(word) % 2}:
         met = (length + 1) // 2
-        begun = Counter(word[:met] for word in words)
+        heads = Counter(word[:met] for word in words)
         ended: dict[bytes, set[tuple[int, bytes]]] = defaultdict(set)
         for word in words:
             ended[word[1 - met :]].add((len(word), word[:met]))
-        alike = (word for word in words if len(word) == length and begun[word[:met]] > 1)
+        alike = (word for word in words if len(word) == length and heads[word[:met]] > 1)
         if any(len(ended[word[met:]]) > 1 for word in alike):
             return True
     return False
 
 
 def _implied(schema: Mapping[str, Any]) -> list[str]:
-    """The type that a schema without one is taken to be of."""
+    """The type that xgrammar assumes for a schema without one."""
     if schema.keys() & {"properties", "additionalProperties"}:
         return ["object"]
     return ["array"] if schema.keys() & {"items", "prefixItems"} else []
@@ -279,7 +279,7 @@ def _values(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def _is_one(value: Any, types: list[str]) -> bool:
-    """Whether `value` is of one of `types`; none are any."""
+    """Whether `value` is of one of `types`; empty for any type."""
     if isinstance(value, bool):
         return not types or "boolean" in types
     return not types or any(isinstance(value, _TYPES[each]) for each in types if each in _TYPES)
@@ -288,5 +288,5 @@ def _is_one(value: Any, types: list[str]) -> bool:
 def _of_pattern(pattern: str) -> str | None:
     ranges = [each for found in _CLASS.findall(pattern) for each in _RANGE.findall(found)]
     if any(low <= char <= high for low, high in ranges for char in '"\\'):
-        return f"{pattern!r}, of which a range has quotes or backslashes,"
+        return f"{pattern!r}, a range of which has quotes or backslashes,"
     return _of_regex(pattern, _IN_STRING)

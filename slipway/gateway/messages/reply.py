@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, JsonValue
 from pydantic_core import from_json
@@ -153,6 +153,7 @@ class Sign(BaseModel):
 
 
 _Event = MessageStart | BlockStart | BlockDelta | BlockStop | MessageDelta | Sign
+EVENTS: tuple[type[BaseModel], ...] = get_args(_Event)
 
 
 @dataclass(slots=True)

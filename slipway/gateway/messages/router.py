@@ -8,11 +8,26 @@ from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answering import Answering
 from slipway.gateway.http.error_response import MESSAGES
 from slipway.gateway.http.visit import visit_of
-from slipway.gateway.messages.reply import MessageResponse, MessagesReply, TokensCount
+from slipway.gateway.messages.reply import EVENTS, MessageResponse, MessagesReply, TokensCount
 from slipway.gateway.messages.schema import CountTokensRequest, MessagesRequest
 from slipway.gateway.models import Model
 from slipway.gateway.reading import BodyReader
+from slipway.gateway.shapes.example import CONVERSATION, QUESTION, SENTENCE, Events, Example, shown
+from slipway.gateway.shapes.message_error import MessageErrorBody
 from slipway.gateway.shapes.reply import Head
+
+_BODY, _EVENTS = shown("msg_", SENTENCE, lambda head: MessagesReply(head, 13))
+EXAMPLES = {
+    MESSAGES: Example(
+        MessagesRequest,
+        {"one answer": QUESTION, "a stream": {**QUESTION, "stream": True}},
+        _BODY,
+        Events(EVENTS, MessageErrorBody, _EVENTS, named=True, done=False),
+    ),
+    f"{MESSAGES}/count_tokens": Example(
+        CountTokensRequest, {"a conversation": CONVERSATION}, {"input_tokens": 13}
+    ),
+}
 
 
 def router(bodies: BodyReader, answering: Answering) -> APIRouter:

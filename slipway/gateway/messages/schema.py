@@ -7,7 +7,7 @@ from pydantic import FailFast, Field, JsonValue
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_MESSAGES, MAX_STOP_STRINGS, MAX_TOOLS
-from slipway.gateway.grammars.texts import schema_grammar
+from slipway.gateway.grammars.structure import schema_grammar
 from slipway.gateway.messages.blocks import MessageParam, SystemText, joined, read_messages
 from slipway.gateway.query import Conversation, Message, Query, Tool, ToolMode
 from slipway.gateway.shapes.body import (
@@ -96,7 +96,7 @@ class CountTokensRequest(ModelRequest):
             messages.insert(0, Message("system", joined(self.system)))
         choice = self.tool_choice or ToolChoiceParam(type="auto")
         if (choice.type == "tool") != (choice.name is not None):
-            wrong = "is missing" if choice.name is None else "is for the type tool alone; leave it out"
+            wrong = "is missing" if choice.name is None else "is only for the type tool; leave it out"
             raise InvalidRequest(f"tool_choice.name {wrong}.", "tool_choice.name")
         modes: dict[str, ToolMode] = {"auto": "auto", "any": "required", "none": "none", "tool": "required"}
         conversation = Conversation(

@@ -13,12 +13,35 @@ from slipway.gateway.models import Model
 from slipway.gateway.query import Message
 from slipway.gateway.reading import BodyReader
 from slipway.gateway.responses.object import InputTokens, ResponseDeleted, ResponseObject
-from slipway.gateway.responses.reply import ResponsesReply
+from slipway.gateway.responses.reply import ResponseEvent, ResponsesReply
 from slipway.gateway.responses.schema import ResponsesRequest
 from slipway.gateway.responses.store import ResponseStore, StoredResponse
+from slipway.gateway.shapes.example import SENTENCE, Events, Example, shown
 from slipway.gateway.shapes.reply import Head, as_json
 
 _RESPONSES = "/v1/responses"
+_INPUT = {"input": "What is the capital of France?", "max_output_tokens": 32}
+
+
+def _shown_reply(head: Head) -> ResponsesReply:
+    body = ResponsesRequest.model_validate({"model": head.model, **_INPUT})
+    return ResponsesReply(ResponseObject.started(head, body), lambda ended, messages: None)
+
+
+_BODY, _EVENTS = shown("resp_", SENTENCE, _shown_reply)
+EXAMPLES = {
+    _RESPONSES: Example(
+        ResponsesRequest,
+        {"one answer": _INPUT, "a stream": {**_INPUT, "stream": True}},
+        _BODY,
+        Events((ResponseEvent,), ResponseEvent, _EVENTS, named=True, done=False),
+    ),
+    f"{_RESPONSES}/input_tokens": Example(
+        ResponsesRequest,
+        {"a question": _INPUT},
+        {"object": "response.input_tokens", "input_tokens": 13},
+    ),
+}
 
 
 def router(bodies: BodyReader, answering: Answering) -> APIRouter:

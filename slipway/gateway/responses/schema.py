@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, Tag
 
 from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_TOOLS
-from slipway.gateway.grammars.texts import ANY_OBJECT, schema_grammar
+from slipway.gateway.grammars.structure import ANY_OBJECT, schema_grammar
 from slipway.gateway.query import Conversation, Message, Query, Tool, ToolMode
 from slipway.gateway.responses.items import Items, item_messages
 from slipway.gateway.shapes.body import (

@@ -3,13 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
 
 from slipway.contract.errors import SlipwayError
 from slipway.contract.generation import GenerationRequest
+from slipway.gateway.answers.answer import Piece, reasoning_tokens
+from slipway.gateway.answers.interpretation import Finish
+from slipway.gateway.answers.log_probs import ChosenToken
 from slipway.gateway.query import Query
 from slipway.gateway.shapes.error import error_body
-from slipway.gateway.shapes.reply import COMMENT, DONE, Head, TextEvent, event
+from slipway.gateway.shapes.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from slipway.gateway.shapes.usage import Usage
+from slipway.text.parts import AnswerText, Part
 
 
 @dataclass(slots=True)
@@ -25,20 +32,41 @@ class Chunks(ABC):
     prompts: Sequence[int] = ()
     _texts: dict[int, TextEvent] = field(default_factory=dict, init=False)
     _tokens: dict[int, int] = field(default_factory=dict, init=False)
+    _reasoning_tokens: int = field(default=0, init=False)
 
     @abstractmethod
-    def place(self, index: int) -> bytes:
-        """The chunk of the answer `index` whose text is `TextEvent.PLACE`."""
+    def choice(
+        self, index: int, part: Part | None, finish: Finish | None = None, chosen: Sequence[ChosenToken] = ()
+    ) -> BaseModel:
+        """What one chunk adds to the answer `index`."""
 
     @abstractmethod
-    def last(self, usage: Usage) -> bytes:
-        """The chunk that has no choices."""
+    def shape(self, choices: list[Any]) -> BaseModel:
+        """A chunk, or a body, with these choices."""
 
-    def text(self, index: int, text: str) -> bytes:
-        """The chunk that adds a text, and nothing else, to the answer `index`."""
-        if index not in self._texts:
-            self._texts[index] = TextEvent(self.place(index))
-        return self._texts[index].of(text)
+    def chunk(self, choices: list[Any], usage: Usage | None = None) -> bytes:
+        """The event of a chunk."""
+        chunk = self.shape(choices)
+        return event(chunk.model_copy(update={"usage": usage}) if self.with_usage else chunk)
+
+    def piece(self, piece: Piece) -> bytes:
+        """A chunk for each part of the piece, and one for the reason of the end."""
+        index, text = piece.index, only_text(piece)
+        usage = self.so_far(index, piece.tokens)
+        if text is not None and usage is None:
+            if index not in self._texts:
+                self._texts[index] = TextEvent(self.chunk([self.choice(index, AnswerText(TextEvent.PLACE))]))
+            return self._texts[index].of(text)
+        self._reasoning_tokens += reasoning_tokens(piece)
+        added: list[tuple[Part | None, Finish | None]] = [(part, None) for part in piece.parts]
+        if piece.finish_reason is not None:
+            added.append((None, piece.finish_reason))
+        # The log-probabilities of all tokens of the piece go with its first chunk.
+        chosen = [piece.chosen, *[()] * (len(added) - 1)]
+        return b"".join(
+            self.chunk([self.choice(index, part, finish, tokens)], usage)
+            for (part, finish), tokens in zip(added, chosen, strict=True)
+        )
 
     def so_far(self, index: int, tokens: int = 0) -> Usage | None:
         """The usage of the answer `index` with `tokens` more, where chunks report it."""
@@ -48,8 +76,9 @@ class Chunks(ABC):
         return Usage.of(self.prompts[index], self._tokens[index], [])
 
     def closing(self, usage: Usage) -> bytes:
-        """The last chunk, where the client asked for usage, and the mark of the end."""
-        return (self.last(usage) if self.with_usage else b"") + DONE
+        """A chunk with the usage, where the client asked for it, and the mark of the end."""
+        last = self.chunk([], usage.with_reasoning(self._reasoning_tokens)) if self.with_usage else b""
+        return last + DONE
 
     def failure(self, error: SlipwayError) -> bytes:
         """The error as the last event."""

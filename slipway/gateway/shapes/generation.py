@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, Tag
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_BIAS, MAX_BIASES, MAX_CHOICES, MAX_STOP_STRINGS
-from slipway.gateway.grammars.texts import ANY_OBJECT, choice_grammar, schema_grammar
+from slipway.gateway.grammars.structure import ANY_OBJECT, choice_grammar, schema_grammar
 from slipway.gateway.shapes.body import (
     FORMATS,
     Body,

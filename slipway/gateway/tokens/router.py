@@ -8,8 +8,22 @@ from slipway.gateway.models import Models
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.query import Query
 from slipway.gateway.reading import BodyReader
+from slipway.gateway.shapes.example import CONVERSATION, Example
 from slipway.gateway.tokens.schema import Detokenized, DetokenizeRequest, TokenizeRequest, Tokens
 from slipway.gateway.validation import check_ids
+
+EXAMPLES = {
+    "/tokenize": Example(
+        TokenizeRequest,
+        {"a prompt": {"prompt": "The capital of France is"}, "a conversation": CONVERSATION},
+        {"count": 5, "max_model_len": 8192, "tokens": [504, 3575, 282, 4649, 314], "token_strs": None},
+    ),
+    "/detokenize": Example(
+        DetokenizeRequest,
+        {"tokens": {"tokens": [504, 3575, 282, 4649, 314]}},
+        {"prompt": "The capital of France is"},
+    ),
+}
 
 
 def router(bodies: BodyReader, models: Models) -> APIRouter:

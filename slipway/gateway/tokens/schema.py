@@ -37,8 +37,8 @@ class TokenizeRequest(Body):
             return None
         if self.add_special_tokens is not None:
             raise InvalidRequest(
-                "add_special_tokens is given together with messages, of which the chat template says what "
-                "comes before them; leave it out.",
+                "add_special_tokens is given together with messages, but the chat template says what comes "
+                "before messages; leave it out.",
                 "add_special_tokens",
             )
         return Conversation(read_messages(self.messages))
