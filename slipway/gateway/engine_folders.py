@@ -1,4 +1,4 @@
-"""The built engines below a folder, also those that come while the server runs; made by `gateway.server`."""
+"""The built engines below a folder, including those that are built while the server runs."""
 
 import asyncio
 import logging
@@ -14,46 +14,46 @@ _log = logging.getLogger(__name__)
 
 
 class EngineFolders:
-    """See `gateway.models.Source`. A damaged engine is named in the log, and left out until it changes."""
+    """A source of models. A damaged engine is named in the log and left out until its manifest changes."""
 
-    def __init__(self, directory: Path, model: Callable[[Path, Prompter], Model]) -> None:
-        """model: makes, in the running event loop, what answers for an engine."""
+    def __init__(self, directory: Path, make_model: Callable[[Path, Prompter], Model]) -> None:
+        """make_model: makes the model of an engine, in the running event loop."""
         self._directory = directory
-        self._model = model
-        self._refused: dict[Path, int] = {}  # when the manifest was written that was no good
+        self._make_model = make_model
+        self._damaged: dict[Path, int] = {}  # the time of the damaged manifest, in ns
         self._folders: dict[str, Path] = {}
 
-    async def look(self) -> list[Model]:
-        """See `gateway.models.Source.look`."""
-        found = await asyncio.to_thread(self.new)
-        return [self._model(folder, prompter) for folder, prompter in found]
+    async def new_models(self) -> list[Model]:
+        """Return the models of the engines that were built since the last call."""
+        engines = await asyncio.to_thread(self.new_engines)
+        return [self._make_model(folder, prompter) for folder, prompter in engines]
 
-    async def again(self, name: str) -> Model:
-        """See `gateway.models.Source.again`."""
+    async def reread(self, name: str) -> Model:
+        """Read an engine again. Raises EngineRefused."""
         folder = self._folders[name]
         prompter = await asyncio.to_thread(Prompter.load, folder)
-        return self._model(folder, prompter)
+        return self._make_model(folder, prompter)
 
-    def new(self) -> list[tuple[Path, Prompter]]:
-        """The engines that came since the last look, read."""
-        found = []
+    def new_engines(self) -> list[tuple[Path, Prompter]]:
+        """Read the engines that were built since the last call; return each folder with its prompter."""
+        engines = []
         for manifest in sorted(self._directory.glob(f"*/{FILE_NAME}")):
-            folder, written = manifest.parent, _written(manifest)
-            if folder in self._folders.values() or self._refused.get(folder) == written:
+            folder, modified = manifest.parent, _modified_ns(manifest)
+            if folder in self._folders.values() or self._damaged.get(folder) == modified:
                 continue
             try:
                 prompter = Prompter.load(folder)
             except EngineRefused as error:
-                self._refused[folder] = written
+                self._damaged[folder] = modified
                 _log.error("Left out: %s", error)
                 continue
             self._folders[prompter.manifest.name] = folder
-            found.append((folder, prompter))
-        return found
+            engines.append((folder, prompter))
+        return engines
 
 
-def _written(manifest: Path) -> int:
-    """0 for one that is being replaced at this moment."""
+def _modified_ns(manifest: Path) -> int:
+    """Return 0 for a manifest that is being replaced."""
     try:
         return manifest.stat().st_mtime_ns
     except OSError:

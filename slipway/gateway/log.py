@@ -1,19 +1,19 @@
-"""What the server writes to standard error, with the request it is about; set up by `gateway.server`."""
+"""The log on standard error: each line has the id of the request that it is about."""
 
 import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 ACCESS = "slipway.gateway.keys.access"
-# Set when a request arrives; the tasks that work on it inherit it.
+# Set when a request arrives; the tasks that work on it inherit the value.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 def set_up(access_log: bool) -> None:
-    """Warnings and errors as lines for people, and, where wanted, a line of JSON for each request."""
-    lines = logging.StreamHandler()
-    lines.setFormatter(Lines())
-    logging.basicConfig(level=logging.WARNING, handlers=[lines])
+    """Log warnings and errors as text, and each request as a line of JSON if `access_log` is set."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     access = logging.getLogger(ACCESS)
     access.propagate = False
     access.setLevel(logging.INFO if access_log else logging.CRITICAL)
@@ -21,17 +21,17 @@ def set_up(access_log: bool) -> None:
 
 
 def now() -> str:
-    """The time, as it stands in every line."""
+    """Return the time as every line has it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-class Lines(logging.Formatter):
-    """A line for people, with the id of the request that it is about."""
+class LineFormatter(logging.Formatter):
+    """Formats a record as one line with time, level, request id and logger."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s [%(request_id)s] %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """logging.Formatter."""
+        """Return the line."""
         record.request_id = request_id.get()
         return f"{now()} {super().format(record)}"

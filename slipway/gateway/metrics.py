@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: engines, those who wait for them, and what became of requests."""
+"""The Prometheus metrics at /metrics: engines, queues and requests."""
 
 import time
 from collections.abc import Iterator
@@ -10,19 +10,22 @@ from prometheus_client.registry import Collector
 from slipway.gateway.http.visit import Visit
 from slipway.gateway.models import Models
 
-# Seconds. A cached prompt on a GPU takes some milliseconds, a long one on a laptop a minute.
-_UNTIL_FIRST = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
-_UNTIL_OVER = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+# Buckets in seconds. A cached prompt on a GPU takes milliseconds, a long one on a laptop a minute.
+_FIRST_TOKEN_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_REQUEST_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
-class EngineLoad(Collector):
-    """Asks the engines when Prometheus asks. Engines behind Triton are on Triton's own metrics port."""
+class ModelMetrics(Collector):
+    """Figures of engines and queues, read when Prometheus asks.
+
+    Triton publishes those of its engines on its own port. Counters of an engine restart with it.
+    """
 
     def __init__(self, models: Models) -> None:
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        """The figures of now; the counters start again with an engine that died."""
+        """Yield the current figures of every model."""
         labels = ["model"]
         running = GaugeMetricFamily("slipway_running_requests", "Requests that hold a slot.", labels=labels)
         waiting = GaugeMetricFamily("slipway_waiting_requests", "Requests without a slot yet.", labels=labels)
@@ -35,30 +38,6 @@ class EngineLoad(Collector):
         accepted = CounterMetricFamily(
             "slipway_accepted_draft_tokens", "Guessed tokens that were right.", labels=labels
         )
-        for model in self._models:
-            load = model.backend.load
-            if load is not None:
-                running.add_metric([model.name], load.running)
-                waiting.add_metric([model.name], load.waiting)
-                generated.add_metric([model.name], load.generated_tokens)
-                drafted.add_metric([model.name], load.draft_tokens)
-                accepted.add_metric([model.name], load.accepted_tokens)
-        yield running
-        yield waiting
-        yield generated
-        yield drafted
-        yield accepted
-
-
-class Queues(Collector):
-    """The queues before the engines, of every backend."""
-
-    def __init__(self, models: Models) -> None:
-        self._models = models
-
-    def collect(self) -> Iterator[Metric]:
-        """The figures of now."""
-        labels = ["model"]
         queued = GaugeMetricFamily("slipway_queued_requests", "Answers that wait for a place.", labels=labels)
         refused = CounterMetricFamily(
             "slipway_refused_requests", "Requests that found the queue full.", labels=labels
@@ -66,52 +45,60 @@ class Queues(Collector):
         for model in self._models:
             queued.add_metric([model.name], model.queue.waiting)
             refused.add_metric([model.name], model.queue.refused)
-        yield queued
-        yield refused
+            stats = model.backend.stats
+            if stats is not None:
+                running.add_metric([model.name], stats.running)
+                waiting.add_metric([model.name], stats.waiting)
+                generated.add_metric([model.name], stats.generated_tokens)
+                drafted.add_metric([model.name], stats.draft_tokens)
+                accepted.add_metric([model.name], stats.accepted_tokens)
+        yield from (running, waiting, generated, drafted, accepted, queued, refused)
 
 
 class Requests:
-    """What became of those who asked a model, of every backend."""
+    """Figures of requests that are over, by model."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def described(name: str, what: str) -> tuple[str, str, list[str]]:
-            return f"slipway_{name}", what, ["model"]
-
-        self._over = Counter(
+        self._requests = Counter(
             "slipway_requests", "Requests that are over.", ["model", "status"], registry=registry
         )
-        self._prompt = Counter(*described("prompt_tokens", "Tokens of their prompts."), registry=registry)
-        self._first = Histogram(
-            *described("time_to_first_token_seconds", "From a request's arrival, for each answer."),
-            buckets=_UNTIL_FIRST,
+        self._prompt_tokens = Counter(
+            "slipway_prompt_tokens", "Tokens of their prompts.", ["model"], registry=registry
+        )
+        self._first_token_s = Histogram(
+            "slipway_time_to_first_token_seconds",
+            "From a request's arrival, for each answer.",
+            ["model"],
+            buckets=_FIRST_TOKEN_BUCKETS,
             registry=registry,
         )
-        self._seconds = Histogram(
-            *described("request_seconds", "From a request's arrival to the end of its answers."),
-            buckets=_UNTIL_OVER,
+        self._request_s = Histogram(
+            "slipway_request_seconds",
+            "From a request's arrival to the end of its answers.",
+            ["model"],
+            buckets=_REQUEST_BUCKETS,
             registry=registry,
         )
 
     def count(self, visit: Visit, status: int) -> None:
-        """Take one that is over. One that found no model, or none for it, is nobody's."""
+        """Count a request that is over; without a model it belongs to no series."""
         if visit.served is None:
             return
-        self._over.labels(visit.served, status).inc()
+        self._requests.labels(visit.served, status).inc()
         if not visit.turns:
             return
         arrived = visit.deadline.arrived
-        self._prompt.labels(visit.served).inc(visit.prompt_tokens)
-        self._seconds.labels(visit.served).observe(time.monotonic() - arrived)
+        self._prompt_tokens.labels(visit.served).inc(visit.prompt_tokens)
+        self._request_s.labels(visit.served).observe(time.monotonic() - arrived)
         for turn in visit.turns:
             if turn.first:
-                self._first.labels(visit.served).observe(turn.first - arrived)
+                self._first_token_s.labels(visit.served).observe(turn.first - arrived)
 
 
 def registry(models: Models) -> CollectorRegistry:
-    """Everything this server publishes."""
-    # When each series began would be as many series again.
+    """Return a registry with the metrics of the models."""
+    # The time at which each series was created would double their number.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    registry.register(EngineLoad(models))
-    registry.register(Queues(models))
+    registry.register(ModelMetrics(models))
     return registry

@@ -1,4 +1,4 @@
-"""The gateway as a process: it takes a port, starts the engines, ends cleanly; used by `gateway.__main__`."""
+"""The gateway as a process: the port, the models it starts with, and a clean end."""
 
 import asyncio
 import errno
@@ -19,9 +19,9 @@ from slipway.contract.manifest import FILE_NAME
 from slipway.gateway import log
 from slipway.gateway.app import create_app
 from slipway.gateway.backends.base import Backend
+from slipway.gateway.backends.ensemble import EnsembleBackend
 from slipway.gateway.backends.llmapi import LlmapiBackend
 from slipway.gateway.backends.local import LocalBackend
-from slipway.gateway.backends.triton import TritonBackend
 from slipway.gateway.engine_folders import EngineFolders
 from slipway.gateway.grammars.check import GrammarCheck
 from slipway.gateway.http.protocol import BoundedProtocol
@@ -30,47 +30,47 @@ from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
 from slipway.gateway.settings import Settings
 
-# Running answers end by themselves once `stopping` is set; this bounds a client that does not read.
+# Running answers end by themselves when `stopping` is set. A client that does not read gets this long.
 _GRACE_S = 2
 _BACKLOG = 2048
-# Longer than clients and load balancers keep a connection (httpx 5 s, AWS 60 s), so that it is they who end
-# it, and no request meets a connection that has just been closed.
+# Longer than clients and load balancers keep a connection (httpx 5 s, AWS 60 s), so that they close it, and
+# no request arrives on a connection that the server has just closed.
 _KEEP_ALIVE_S = 75
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Which models, and how they are made in the event loop that is to serve them."""
+    """The names of the models, and the function that makes them in the event loop that serves them."""
 
     names: tuple[str, ...]
     models: Callable[[], Awaitable[Models]]
 
 
 class CannotListen(SlipwayError):
-    """The address is taken, or is not this machine's."""
+    """The address is in use, or it is not an address of this machine."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with a word when it serves, and with running answers ended when it is told to stop."""
+    """uvicorn, which also reports that it serves, and ends the running answers at the first signal."""
 
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, serving: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, on_start: Callable[[], None]) -> None:
         super().__init__(config)
         self._stopping = stopping
-        self._serving = serving
+        self._on_start = on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called once the signals are caught."""
+        """Start; uvicorn catches the signals from here on."""
         await super().startup(sockets)
-        self._serving()
+        self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called at the first signal."""
+        """Stop, at the first signal."""
         self._stopping.set()
         await super().shutdown(sockets)
 
 
 def local(directory: Path, threads: int | None, max_queue: int) -> Start:
-    """Serve one engine in a worker process. Raises EngineRefused."""
+    """Return the start with one engine in a process of its own. Raises EngineRefused."""
     prompter = Prompter.load(directory)
 
     async def start() -> Models:
@@ -82,12 +82,12 @@ def local(directory: Path, threads: int | None, max_queue: int) -> Start:
 
 
 def triton(engines: Path, url: str, max_queue: int) -> Start:
-    """Serve the engines of a folder that a Triton server has; a damaged one is named and left out.
+    """Return the start with the engines of a folder, served by Triton.
 
-    Raises EngineRefused when there is none.
+    A damaged engine is named in the log and left out. Raises EngineRefused if no engine is left.
     """
     if not any(engines.glob(f"*/{FILE_NAME}")):
-        raise EngineRefused(f"{engines} holds no built engine; build one with `make engine`.")
+        raise EngineRefused(f"{engines} has no built engine; build one with `make engine`.")
 
     def model(folder: Path, prompter: Prompter) -> Model:
         manifest = prompter.manifest
@@ -95,13 +95,13 @@ def triton(engines: Path, url: str, max_queue: int) -> Start:
             backend: Backend = LlmapiBackend(manifest.name, url)
         else:
             grammars = GrammarCheck(folder, manifest) if manifest.target.compiled else None
-            backend = TritonBackend(manifest.name, manifest.target, url, grammars)
+            backend = EnsembleBackend(manifest.name, manifest.target, url, grammars)
         return Model(prompter, backend, _queue(prompter, max_queue))
 
     folders = EngineFolders(engines, model)
-    found = folders.new()  # before the workers are forked, which share what was read
+    found = folders.new_engines()  # before the fork, so that workers share the memory
     if not found:
-        raise EngineRefused(f"No engine in {engines} can be served.")
+        raise EngineRefused(f"No engine in {engines} can be served; the log names the reasons.")
 
     async def start() -> Models:
         return Models([model(folder, prompter) for folder, prompter in found], folders)
@@ -114,15 +114,15 @@ def _queue(prompter: Prompter, max_queue: int) -> EngineQueue:
 
 
 def listen(host: str, port: int, workers: int = 1) -> list[socket.socket]:
-    """Take the address before the engines are loaded, so that a taken port is known at once.
+    """Bind the address before the engines are loaded, so that a port in use is an error at once.
 
-    workers: how many sockets share it; the kernel spreads connections among those that listen.
+    workers: the number of sockets on the address; the kernel spreads connections among those that listen.
     Raises CannotListen.
     """
     first = _bound(host, port, shared=False)
     if workers == 1:
         return [first]
-    # Shared sockets would also share a port with another server's, so it had to be free for one of its own.
+    # A shared socket would also share the port of another server, so an exclusive one was bound first.
     port = first.getsockname()[1]
     first.close()
     return [_bound(host, port, shared=True) for _ in range(workers)]
@@ -133,7 +133,7 @@ def _bound(host: str, port: int, shared: bool) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         if os.name == "posix":
-            # A port in TIME_WAIT is free; on Windows the option would let two servers share the port.
+            # A port in TIME_WAIT counts as free. On Windows the option would let two servers share the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -141,36 +141,37 @@ def _bound(host: str, port: int, shared: bool) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CannotListen(
-                f"Port {port} on {host} is taken; end what listens there or choose another with --port."
+                f"Port {port} on {host} is in use; stop the program that listens there, or choose another "
+                "with --port."
             ) from None
         raise CannotListen(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
     return listener
 
 
 def greeting(listener: socket.socket, start: Start) -> str:
-    """What to say to who started the server."""
+    """Return the line that says where the server listens and which models it has."""
     host, port = listener.getsockname()[:2]
     address = f"[{host}]" if ":" in host else host
     return f"Slipway answers at http://{address}:{port}/v1 with {', '.join(start.names)}"
 
 
-def run(start: Start, listener: socket.socket, settings: Settings, serving: Callable[[], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM, which end running answers and close the engines first.
+def run(start: Start, listener: socket.socket, settings: Settings, on_start: Callable[[], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM; then end the running answers and close the engines.
 
-    serving: called once it does.
+    on_start: called when the server answers.
     """
     _allow_open_files()
-    # Also while the engine loads, and after uvicorn has stopped and gives the signal on.
+    # For the time while the engine loads, and for the end, when uvicorn raises the signal again.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(start, listener, settings, serving))
+            runner.run(_serve(start, listener, settings, on_start))
     except KeyboardInterrupt:
         return
 
 
 async def _serve(
-    start: Start, listener: socket.socket, settings: Settings, serving: Callable[[], None]
+    start: Start, listener: socket.socket, settings: Settings, on_start: Callable[[], None]
 ) -> None:
     log.set_up(settings.access_log)
     models = await start.models()
@@ -187,19 +188,19 @@ async def _serve(
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
-    # What is there now stays: the collector need not look through it again and again while answers stream.
+    # The objects of now stay for good, so the garbage collector need not visit them while answers stream.
     gc.collect()
     gc.freeze()
-    await Server(config, stopping, serving).serve([listener])
+    await Server(config, stopping, on_start).serve([listener])
 
 
 def _allow_open_files() -> None:
-    """As many as the system lets this process have: every connection is one, and shells give 1024."""
+    """Raise the limit to the maximum: each connection is an open file, and shells allow 1024."""
     if sys.platform != "win32":
         import resource
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,6 +1,7 @@
-"""GET /version: which Slipway this is, and which packages it runs on; answered by `gateway.app`."""
+"""The answer of GET /version: the versions of Slipway and of the packages that serve with it."""
 
 import platform
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel
 
 from slipway.contract.version import version as slipway_version
 
-# Those whose version can change an answer, or how it is sent.
+# The packages whose version can change an answer or how it is sent.
 _PACKAGES = (
     "fastapi", "jinja2", "llguidance", "numpy", "onnxruntime", "onnxruntime-gpu", "pydantic", "tokenizers",
     "tritonclient", "uvicorn",
@@ -16,7 +17,7 @@ _PACKAGES = (
 
 
 class Version(BaseModel):
-    """The response of GET /version. packages: those that are installed here."""
+    """The response. packages: versions of the packages that are installed here."""
 
     version: str
     python: str
@@ -25,15 +26,9 @@ class Version(BaseModel):
 
 @cache
 def version() -> Version:
-    """Of this process; nothing of it changes while it runs."""
-    return Version(version=slipway_version(), python=platform.python_version(), packages=_installed())
-
-
-def _installed() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue  # such as onnxruntime where only Triton runs engines
-    return found
+    """Return the versions of this process."""
+    packages = {}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):  # such as onnxruntime in front of Triton
+            packages[name] = metadata.version(name)
+    return Version(version=slipway_version(), python=platform.python_version(), packages=packages)

@@ -1,8 +1,8 @@
-"""Several gateway processes on one port, for `slipway gateway --workers`; Linux, with the Triton backend.
+"""Several gateway processes on one port, on Linux.
 
-Every worker has a listening socket of its own on the same address, among which the kernel spreads the
-connections (SO_REUSEPORT). This process made them and keeps them open, so the connections of a worker that
-died wait for the one that takes its place. It serves nothing itself.
+Each worker has a listening socket of its own on the same address, and the kernel spreads connections among
+them (SO_REUSEPORT). The parent process opens the sockets and keeps them open. So when a worker dies, its
+connections wait for the worker that replaces it. The parent itself serves nothing.
 """
 
 import multiprocessing
@@ -17,37 +17,39 @@ from threading import Thread
 
 from slipway.contract.errors import SlipwayError
 
-# What `server` gives running answers, and the engines' ends.
+# Time for the running answers and for closing the engines.
 _GRACE_S = 10
 
 Serve = Callable[[socket.socket, Callable[[], None]], None]
 
 
 class WorkerFailed(SlipwayError):
-    """A worker ended before it could serve, so another one would too."""
+    """A worker ended before it served, so its replacement would too."""
 
 
 def run_workers(listeners: Sequence[socket.socket], serve: Serve, greeting: str) -> None:
-    """Serve with a process for each listener until Ctrl-C or SIGTERM, which end all of them.
+    """Run one worker for each listener until Ctrl-C or SIGTERM, which end all of them.
 
-    serve: what a worker does: serve until SIGTERM, and call what it was given once it does.
-    greeting: printed when all serve. A worker that dies later is replaced, with a word on stderr.
+    serve: runs in a worker: serves until SIGTERM, and calls its second argument when it serves.
+    greeting: printed when all workers serve. A worker that dies later is replaced, with a line on stderr.
     Raises WorkerFailed.
     """
-    for how in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts with & ignore the first
-        signal.signal(how, signal.default_int_handler)
-    alive, held = os.pipe()  # reads its end once this process, which alone holds the other end, is no more
+    # A shell makes background processes ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    # Only this process holds the writing end, so reading ends when this process does.
+    parent_alive, held = os.pipe()
     running: dict[ForkProcess, socket.socket] = {}
     try:
-        ready = [_start(running, listener, serve, alive, held) for listener in listeners]
+        ready = [_start(running, listener, serve, parent_alive, held) for listener in listeners]
         for each in ready:
             _wait_until_ready(each)
         print(f"{greeting}; {len(listeners)} workers", flush=True)
         while True:
             connection.wait([process.sentinel for process in running])
             for process in [process for process in running if not process.is_alive()]:
-                print(f"A worker ended ({_how(process)}); another takes its place.", file=sys.stderr)
-                _wait_until_ready(_start(running, running.pop(process), serve, alive, held))
+                print(f"A worker ended ({_exit_reason(process)}); starting another.", file=sys.stderr)
+                _wait_until_ready(_start(running, running.pop(process), serve, parent_alive, held))
     except KeyboardInterrupt:
         return
     finally:
@@ -55,20 +57,24 @@ def run_workers(listeners: Sequence[socket.socket], serve: Serve, greeting: str)
 
 
 def _start(
-    running: dict[ForkProcess, socket.socket], listener: socket.socket, serve: Serve, alive: int, held: int
+    running: dict[ForkProcess, socket.socket],
+    listener: socket.socket,
+    serve: Serve,
+    parent_alive: int,
+    held: int,
 ) -> connection.Connection:
-    """Add a worker; what it says once it serves."""
-    ready, told = multiprocessing.Pipe(duplex=False)
+    """Start a worker and return the connection on which it reports that it serves."""
+    ready, report = multiprocessing.Pipe(duplex=False)
 
     def work() -> None:
         os.close(held)
-        Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
-        serve(listener, lambda: told.send(True))
+        Thread(target=_end_with_parent, args=(parent_alive,), daemon=True).start()
+        serve(listener, lambda: report.send(True))
 
-    # Forked, before any event loop: tokenizers and templates are read once and their memory is shared.
+    # Forked before any event loop, so that workers share the memory of tokenizers and templates.
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
-    told.close()
+    report.close()
     running[process] = listener
     return ready
 
@@ -77,11 +83,11 @@ def _wait_until_ready(ready: connection.Connection) -> None:
     try:
         ready.recv()
     except EOFError:
-        raise WorkerFailed("A worker ended before it served; what it said is above.") from None
+        raise WorkerFailed("A worker ended before it served; its own message is above.") from None
 
 
-def _end_with_parent(alive: int) -> None:
-    os.read(alive, 1)
+def _end_with_parent(parent_alive: int) -> None:
+    os.read(parent_alive, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -94,6 +100,6 @@ def _end(running: dict[ForkProcess, socket.socket]) -> None:
         process.join()
 
 
-def _how(process: ForkProcess) -> str:
+def _exit_reason(process: ForkProcess) -> str:
     code = process.exitcode or 0
     return signal.Signals(-code).name if code < 0 else f"status {code}"

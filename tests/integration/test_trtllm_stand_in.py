@@ -17,7 +17,7 @@ from support.trtllm_repository import NAME, compiled_engine, renamed, stand_in
 from slipway.contract.errors import ModelUnavailable
 from slipway.contract.generation import GenerationRequest, SamplingParams
 from slipway.contract.target import TARGETS
-from slipway.gateway.backends.triton import TritonBackend
+from slipway.gateway.backends.ensemble import EnsembleBackend
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.repository import write_repository
 
@@ -177,7 +177,7 @@ def test_best_of_ranks_by_the_log_probabilities_of_its_own_tokens(triton: Triton
 
 async def test_models_that_another_version_laid_out_are_told_apart_from_a_bad_request(triton: Triton) -> None:
     # These lack the tensors of ONNX engines, as those of an older version do.
-    backend = TritonBackend(NAME, TARGETS["onnx-cpu"], triton.grpc, None)
+    backend = EnsembleBackend(NAME, TARGETS["onnx-cpu"], triton.grpc, None)
     asked_for = GenerationRequest("id", "Hi", (1,), SamplingParams(max_tokens=1))
     with pytest.raises(ModelUnavailable, match="python -m build repository"):
         async for _ in backend.generate(asked_for):

@@ -1,1 +1,1 @@
-"""Where answers come from: `base` says what a backend is, one file for each kind."""
+"""Backends: what generates answers. `base` defines a backend; each kind has a file of its own."""

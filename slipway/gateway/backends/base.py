@@ -1,32 +1,26 @@
-"""What a backend is: one engine that answers requests; `gateway.models` holds one for each model."""
+"""What a backend is: one engine that generates answers, behind Triton or on this machine.
+
+A request passes through it like this:
+1. `check` passes, or the client gets a 503.
+2. The request waits in the model's queue for a free slot of the engine.
+3. `generate` sends it to the engine: by gRPC to Triton, or by a pipe to the engine's process.
+4. The engine sends tokens; `generate` yields each batch of them as a `Delta` with its text.
+5. The last `Delta` has the finish reason.
+6. If the client leaves, the gateway closes the generator, and the engine frees the slot.
+"""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from typing import Protocol
 
 from slipway.contract.generation import Delta, GenerationRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How busy an engine is, in requests: those in a slot, and those that wait for one.
-
-    Since it was loaded: generated_tokens, those of all answers; draft_tokens, those it guessed, and
-    accepted_tokens, how many guesses were right.
-    """
-
-    running: int
-    waiting: int
-    generated_tokens: int
-    draft_tokens: int
-    accepted_tokens: int
+from slipway.runtime.stats import EngineStats
 
 
 class Backend(Protocol):
-    """One engine, in this process's care or on a Triton server."""
+    """One engine."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
-        """The answer as it comes; texts joined are the answer, the last delta has the finish reason.
+        """Yield the answer in pieces: their joined texts are the answer, the last has the finish reason.
 
         Closing the generator, or cancelling the task that waits in it, ends the generation in the engine.
         Raises ModelUnavailable, InvalidRequest or EngineFailed.
@@ -34,32 +28,35 @@ class Backend(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise ModelUnavailable, which says why, unless a request would be served now."""
-        ...
+        """Raise ModelUnavailable with the reason unless the engine takes requests.
 
-    async def probe(self) -> None:
-        """Like `check`, and ask the engine itself; for who looks now and then, not for each request."""
-        ...
-
-    async def bring_up(self) -> None:
-        """Load the engine, and return when it is ready.
-
-        Raises ModelUnavailable or EngineRefused, which say why it is not.
+        Cheap enough for each request: the answer may be a second old.
         """
         ...
 
-    async def take_down(self) -> None:
-        """Take no more requests until `bring_up`, and return when the last has ended and memory is free.
+    async def probe(self) -> None:
+        """Like `check`, but ask the engine itself. For health checks, not for each request."""
+        ...
+
+    async def load(self) -> None:
+        """Load the engine and return when it is ready.
+
+        Raises ModelUnavailable or EngineRefused with the reason.
+        """
+        ...
+
+    async def unload(self) -> None:
+        """Refuse requests until `load`, and return when the last one has ended and the memory is free.
 
         Raises NotOffered, ModelUnavailable or EngineRefused.
         """
         ...
 
     async def close(self) -> None:
-        """End every generation and let go of the engine."""
+        """End every generation and disconnect from the engine."""
         ...
 
     @property
-    def load(self) -> Load | None:
-        """What the engine itself counts; None where another server publishes it (Triton's metrics)."""
+    def stats(self) -> EngineStats | None:
+        """The engine's own figures; None behind Triton, which publishes them on its metrics port."""
         ...

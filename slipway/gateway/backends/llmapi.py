@@ -1,7 +1,7 @@
-"""An engine of target tensorrt-llm-llmapi behind Triton: text in, text out; made by `gateway.server`.
+"""The backend of an engine for target tensorrt-llm-llmapi behind Triton: text in, text out.
 
-Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/llmapi, and one of our own (`ensemble.llmapi`, which
-answers). What they cannot carry is refused before (`gateway.capabilities`).
+Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/llmapi, and num_output_tokens of `slipway.triton`. The
+gateway refuses before what they cannot carry.
 """
 
 from collections.abc import AsyncGenerator
@@ -11,69 +11,43 @@ import numpy as np
 from tritonclient.grpc import InferInput
 
 from slipway.contract.generation import Delta, FinishReason, GenerationRequest, SamplingParams
-from slipway.gateway.backends.base import Load
 from slipway.gateway.backends.triton_model import TritonModel, tensor
 
 _OUTPUTS = ("text_output", "finish_reason", "num_output_tokens")
-# "None" is said until the end. LLM ends an answer as "cancelled" or "timeout" too: then somebody else did.
-_NOT_YET = "None"
+_NOT_FINISHED = "None"
+# Other reasons of `LLM` ("cancelled", "timeout") mean that Triton or the engine ended the answer.
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
-class LlmapiBackend:
-    """One model on a Triton server. Made inside the running event loop."""
+class LlmapiBackend(TritonModel):
+    """One model, without stages."""
 
     def __init__(self, model: str, url: str) -> None:
         inputs = _inputs(GenerationRequest("", "", (), SamplingParams(max_tokens=1)))
-        self._model = TritonModel(model, url, frozenset((*(each.name() for each in inputs), *_OUTPUTS)))
+        super().__init__(model, url, frozenset((*(each.name() for each in inputs), *_OUTPUTS)))
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
-        """See `gateway.backends.base.Backend.generate`.
+        """Yield the answer in pieces.
 
-        Each response has the whole text so far and counts all its tokens. No ensemble is in between, so a
-        call that is cancelled ends the generation.
+        Each response has all text up to now and counts all its tokens. Cancelling the call ends the
+        generation, because there is no ensemble between.
         """
-        told, tokens, reason = "", 0, _NOT_YET
-        async with aclosing(self._model.responses(request.request_id, _inputs(request), _OUTPUTS)) as results:
+        sent_text, sent_tokens, reason = "", 0, _NOT_FINISHED
+        async with aclosing(self._responses(request.request_id, _inputs(request), _OUTPUTS)) as results:
             async for result in results:
                 text = result.as_numpy("text_output")[0].decode()
-                count = int(result.as_numpy("num_output_tokens")[0])
+                tokens = int(result.as_numpy("num_output_tokens")[0])
                 reason = result.as_numpy("finish_reason")[0].decode()
-                if text != told or count != tokens:
-                    yield Delta(text=text[len(told) :], token_count=count - tokens)
-                told, tokens = text, count
-        # Only now: a call that is cancelled at its last response may keep Triton (2.51) from unloading.
-        if reason != _NOT_YET:
+                if text != sent_text or tokens != sent_tokens:
+                    yield Delta(text=text[len(sent_text) :], token_count=tokens - sent_tokens)
+                sent_text, sent_tokens = text, tokens
+        # After the loop: a call that is cancelled at its last response may keep Triton (2.51) from unloading.
+        if reason != _NOT_FINISHED:
             yield Delta(finish_reason=_REASONS.get(reason, "cancelled"))
-
-    async def check(self) -> None:
-        """See `gateway.backends.base.Backend.check`."""
-        await self._model.check()
-
-    async def probe(self) -> None:
-        """See `gateway.backends.base.Backend.probe`."""
-        await self._model.probe()
-
-    async def bring_up(self) -> None:
-        """See `gateway.backends.base.Backend.bring_up`."""
-        await self._model.bring_up()
-
-    async def take_down(self) -> None:
-        """See `gateway.backends.base.Backend.take_down`."""
-        await self._model.take_down()
-
-    async def close(self) -> None:
-        """See `gateway.backends.base.Backend.close`."""
-        await self._model.close()
-
-    @property
-    def load(self) -> Load | None:
-        """Triton publishes it on its own metrics port."""
-        return None
 
 
 def _inputs(request: GenerationRequest) -> list[InferInput]:
-    """The model's inputs, each [1]: it has no batch dimension."""
+    """Return the model's inputs, each of shape [1]: the model has no batch dimension."""
     sampling = request.sampling
     greedy = sampling.temperature == 0
     return [

@@ -1,4 +1,4 @@
-"""An engine on this machine without Triton: `runtime` in a process of its own; made by `gateway.server`."""
+"""The backend of an engine on this machine without Triton: `slipway.runtime` in a process of its own."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Self
 
 from slipway.contract.generation import Delta, GenerationRequest
-from slipway.gateway.backends.base import Load
 from slipway.gateway.errors import NotOffered
+from slipway.runtime.stats import EngineStats
 from slipway.runtime.worker.process import EngineProcess
 from slipway.text.detokenizer import Detokenizer
 from slipway.text.tokenizer import Tokenizer
 
 
 class LocalBackend:
-    """One engine process, and the text of its tokens."""
+    """One engine process, and the tokenizer that turns its tokens into text."""
 
     def __init__(self, process: EngineProcess, tokenizer: Tokenizer, model: str) -> None:
         self._process = process
@@ -24,53 +24,45 @@ class LocalBackend:
 
     @classmethod
     async def start(cls, directory: Path, tokenizer: Tokenizer, model: str, threads: int | None) -> Self:
-        """Start the worker and wait until the engine is loaded.
+        """Start the engine process and return when the engine is loaded.
 
         Raises EngineRefused when the engine must not be served.
         """
         return cls(await EngineProcess.start(directory, threads=threads), tokenizer, model)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
-        """See `gateway.backends.base.Backend.generate`."""
+        """Yield the answer in pieces."""
         detokenizer = Detokenizer(self._tokenizer)
         tokens = self._process.generate(request.request_id, request.prompt_token_ids, request.sampling)
         async with aclosing(tokens) as deltas:
             async for delta in deltas:
-                text = detokenizer.push(delta.token_ids)
-                yield replace(delta, text=text)
+                yield replace(delta, text=detokenizer.push(delta.token_ids))
 
     async def check(self) -> None:
-        """See `gateway.backends.base.Backend.check`."""
+        """Raise ModelUnavailable while the engine process restarts."""
         self._process.check()
 
     async def probe(self) -> None:
-        """See `gateway.backends.base.Backend.probe`."""
+        """Same as `check`: the state of the process is always known."""
         await self.check()
 
-    async def bring_up(self) -> None:
-        """See `gateway.backends.base.Backend.bring_up`; it is loaded as long as the server runs."""
+    async def load(self) -> None:
+        """Same as `check`: the engine is loaded while the server runs."""
         await self.check()
 
-    async def take_down(self) -> None:
-        """See `gateway.backends.base.Backend.take_down`."""
+    async def unload(self) -> None:
+        """Raise NotOffered."""
         raise NotOffered(
-            f"{self._model} is loaded as long as this server runs; only engines behind Triton "
+            f"{self._model} stays loaded while this server runs; only engines behind Triton "
             "(--backend triton) can be unloaded.",
             "model",
         )
 
     async def close(self) -> None:
-        """See `gateway.backends.base.Backend.close`."""
+        """End the engine process."""
         await self._process.close()
 
     @property
-    def load(self) -> Load | None:
-        """What the engine process counts."""
-        stats = self._process.stats
-        return Load(
-            running=stats.running,
-            waiting=stats.waiting,
-            generated_tokens=stats.generated_tokens,
-            draft_tokens=stats.draft_tokens,
-            accepted_tokens=stats.accepted_tokens,
-        )
+    def stats(self) -> EngineStats | None:
+        """The figures of the engine's last step."""
+        return self._process.stats

@@ -1,4 +1,4 @@
-"""One model on a Triton server: a gRPC stream per request, errors typed; used by `triton` and `llmapi`."""
+"""One model on a Triton server: all of a backend but `generate`, and the gRPC stream for it."""
 
 import logging
 import time
@@ -15,16 +15,16 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from slipway.contract import stage_errors
 from slipway.contract.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
 from slipway.gateway.backends import triton_repository
+from slipway.runtime.stats import EngineStats
 
-# How Triton itself says that a model takes no requests now. Errors are text alone here: with a status, which
-# the header triton_grpc_error would bring, tritonserver 2.51 ends in a segmentation fault after some
-# thousand of them.
-_AWAY = ("unknown model", "is not found", "is not ready", "maximum queue size")
+# In Triton's messages about a model that takes no requests now. Only the text tells: the header
+# triton_grpc_error would add a status, but with it tritonserver 2.51 crashes after some thousand errors.
+_UNAVAILABLE = ("unknown model", "is not found", "is not ready", "maximum queue size")
 _READY_TIMEOUT_S = 2.0
-# Asking before every request would add a round trip to each; what fails meanwhile says so itself.
-_READY_KNOWN_S = 1.0
-# gRPC itself would try ever more rarely, up to two minutes, while the gateway waits for Triton to start; and
-# it would ask the proxy that http_proxy names, also for this machine's own Triton.
+# Asking before every request would add a round trip to each. If the model goes away, the request says so.
+_READY_CACHED_S = 1.0
+# gRPC's own pause between attempts to connect grows to two minutes, while the gateway waits for Triton to
+# start. It would also use the proxy that http_proxy names, even for Triton on this machine.
 _CHANNEL = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.min_reconnect_backoff_ms", 200),
@@ -33,15 +33,19 @@ _CHANNEL = [
     ("grpc.max_receive_message_length", -1),
 ]
 
-
 _log = logging.getLogger(__name__)
 
 
 class TritonModel:
-    """The model that an engine's clients call. Made inside the running event loop."""
+    """The part of a `Backend` that all models on Triton share. Made inside the running event loop.
+
+    stages: whether the model is an ensemble, whose stages are unloaded with it.
+    """
+
+    stages = False
 
     def __init__(self, name: str, url: str, tensors: frozenset[str]) -> None:
-        """tensors: all that requests name, inputs and outputs."""
+        """tensors: every input and output that requests may name."""
         self._name = name
         self._url = url
         self._tensors = tensors
@@ -49,24 +53,72 @@ class TritonModel:
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
         self._ready_until = 0.0
 
-    async def responses(
+    async def check(self) -> None:
+        """Raise ModelUnavailable with the reason unless the model is ready; asks Triton once a second."""
+        if time.monotonic() < self._ready_until:
+            return
+        try:
+            ready = await self._client.is_model_ready(self._name, client_timeout=_READY_TIMEOUT_S)
+        except InferenceServerException as error:
+            raise ModelUnavailable(
+                f"Triton at {self._url} does not answer ({error.status()}), so {self._name} is not ready; "
+                "wait until Triton has started, or correct --triton-url."
+            ) from None
+        if not ready:
+            why = await triton_repository.why_not_ready(self._client, self._name)
+            raise ModelUnavailable(f"Triton at {self._url} does not have {self._name} ready: {why}.")
+        self._ready_until = time.monotonic() + _READY_CACHED_S
+
+    async def probe(self) -> None:
+        """Ask Triton now whether the model is ready, and whether it has all tensors that requests may name.
+
+        Raises ModelUnavailable with the reason.
+        """
+        self._ready_until = 0.0
+        await self.check()
+        await self._check_tensors()
+
+    async def load(self) -> None:
+        """Load the model. Raises the errors of `triton_repository.load` and of `probe`."""
+        await triton_repository.load(self._client, self._name)
+        await self._check_tensors()
+
+    async def unload(self) -> None:
+        """Unload the model and its stages. Raises the errors of `triton_repository.load`."""
+        try:
+            await triton_repository.unload(self._client, self._name, self.stages)
+        finally:
+            self._ready_until = 0.0
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+    @property
+    def stats(self) -> EngineStats | None:
+        """None: Triton publishes the figures on its own metrics port."""
+        return None
+
+    async def _responses(
         self,
         request_id: str,
         inputs: list[InferInput],
         outputs: Sequence[str] = (),
         model: str | None = None,
-        timeout: float | None = None,
+        timeout_s: float | None = None,
     ) -> AsyncGenerator[InferResult, None]:
-        """What the model answers to one request. Closing the generator cancels the call.
+        """Yield the model's responses to one request. Closing the generator cancels the call.
 
-        outputs: those that are read, none means all. model: another than this, a stage of it.
-        timeout: seconds until the last response. Raises ModelUnavailable, InvalidRequest or EngineFailed.
+        outputs: those to send back; empty means all. model: a stage to call in place of the model.
+        timeout_s: until the last response. Raises ModelUnavailable, InvalidRequest or EngineFailed.
         """
-        wanted = [InferRequestedOutput(output) for output in outputs] or None
-        asked = {"request_id": request_id, "inputs": inputs, "outputs": wanted}
-        call = self._client.stream_infer(
-            _once(asked | {"model_name": model or self._name}), stream_timeout=timeout
-        )
+        request = {
+            "model_name": model or self._name,
+            "request_id": request_id,
+            "inputs": inputs,
+            "outputs": [InferRequestedOutput(output) for output in outputs] or None,
+        }
+        call = self._client.stream_infer(_once(request), stream_timeout=timeout_s)
         try:
             async for result, error in call:
                 if error is not None:
@@ -77,87 +129,44 @@ class TritonModel:
         finally:
             call.cancel()
 
-    async def check(self) -> None:
-        """Raise ModelUnavailable, which says why, unless the model would answer now.
-
-        Once it was ready, Triton is not asked for a while.
-        """
-        if time.monotonic() < self._ready_until:
-            return
-        try:
-            ready = await self._client.is_model_ready(self._name, client_timeout=_READY_TIMEOUT_S)
-        except InferenceServerException as error:
-            raise ModelUnavailable(
-                f"Triton at {self._url} does not answer ({error.status()}), so {self._name} is not ready; "
-                "wait until Triton has started, or mend --triton-url."
-            ) from None
-        if not ready:
-            why = await triton_repository.reason(self._client, self._name)
-            raise ModelUnavailable(f"Triton at {self._url} does not have {self._name} ready: {why}.")
-        self._ready_until = time.monotonic() + _READY_KNOWN_S
-
-    async def probe(self) -> None:
-        """Raise ModelUnavailable, which says why, unless Triton says at this moment that it is ready, and has
-        it with all the tensors that requests may name.
-        """
-        self._ready_until = 0.0
-        await self.check()
-        await self._check_tensors()
-
-    async def bring_up(self) -> None:
-        """Load the model. Raises what `triton_repository.bring_up` does, and as `probe`."""
-        await triton_repository.bring_up(self._client, self._name)
-        await self._check_tensors()
-
-    async def take_down(self, stages: bool = False) -> None:
-        """Unload the model, and its stages where it has some. Raises as `bring_up` does."""
-        try:
-            await triton_repository.take_down(self._client, self._name, stages)
-        finally:
-            self._ready_until = 0.0
-
-    async def close(self) -> None:
-        """Let go of the connection."""
-        await self._client.close()
-
     async def _check_tensors(self) -> None:
         try:
-            told = await self._client.get_model_metadata(self._name, client_timeout=_READY_TIMEOUT_S)
+            metadata = await self._client.get_model_metadata(self._name, client_timeout=_READY_TIMEOUT_S)
         except InferenceServerException as error:
             raise self._typed(error.message()) from None
-        missing = self._tensors - {each.name for each in (*told.inputs, *told.outputs)}
-        before, self._outdated = self._outdated, bool(missing)
+        missing = self._tensors - {each.name for each in (*metadata.inputs, *metadata.outputs)}
+        already_logged, self._outdated = self._outdated, bool(missing)
         if missing:
-            outdated = self._laid_out_otherwise(f"no {', '.join(sorted(missing))}")
-            if not before:  # who waits for readiness sees the log, and no request
+            outdated = self._other_version(f"it lacks {', '.join(sorted(missing))}")
+            if not already_logged:  # an operator who waits for readiness reads the log
                 _log.error("%s", outdated)
             raise outdated
 
-    def _laid_out_otherwise(self, sign: str) -> ModelUnavailable:
+    def _other_version(self, sign: str) -> ModelUnavailable:
         return ModelUnavailable(
-            f"Triton at {self._url} has models of {self._name} that another version of Slipway laid out "
-            f"({sign}); run `python -m build repository` on its engine, and start Triton again."
+            f"Another version of Slipway wrote the models of {self._name} on Triton at {self._url} "
+            f"({sign}); run `python -m build repository` on its engine, and restart Triton."
         )
 
     def _typed(self, message: str, code: grpc.StatusCode | None = None) -> SlipwayError:
-        """Triton's error as ours. code: of a connection that failed; what a model says is text alone."""
+        """Return Triton's error as a typed one. code: of a failed connection; a model's error has none."""
         kind, message = stage_errors.read(message.rstrip("."))
         if message.startswith("unexpected inference "):
-            return self._laid_out_otherwise(message)
+            return self._other_version(message)
         if kind is InvalidRequest:
             return InvalidRequest(f"Triton refuses the request: {message}.")
-        away = kind is ModelUnavailable or code == grpc.StatusCode.UNAVAILABLE
-        if away or any(words in message for words in _AWAY):
+        unavailable = kind is ModelUnavailable or code == grpc.StatusCode.UNAVAILABLE
+        if unavailable or any(words in message for words in _UNAVAILABLE):
             self._ready_until = 0.0
             return ModelUnavailable(f"Triton at {self._url} does not serve {self._name} now: {message}.")
         return EngineFailed(f"{self._name} failed on Triton: {message}.")
 
 
 def tensor(name: str, values: Sequence[Any], dtype: npt.DTypeLike) -> InferInput:
-    """An input in the shape that `values` have."""
-    data = np.array(values, dtype)
-    made = InferInput(name, list(data.shape), np_to_triton_dtype(data.dtype))
-    made.set_data_from_numpy(data)
+    """Return an input with the shape of `values`."""
+    array = np.array(values, dtype)
+    made = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    made.set_data_from_numpy(array)
     return made
 
 

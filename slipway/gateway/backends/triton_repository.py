@@ -1,7 +1,7 @@
-"""Triton's repository: what of a model is loaded, and loading it; used by `triton_model`.
+"""Triton's model repository: the state of a model, loading it and unloading it.
 
-The stages are unloaded by name, because Triton spares the parts of an ensemble that it loaded for themselves,
-as it does at the start (model_repository_manager.cc).
+Unloading an ensemble does not unload the stages that Triton loaded on their own, as it does at its start
+(model_repository_manager.cc). So each stage is unloaded by its name.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ _POLL_S = 0.1
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
 
 
-async def bring_up(client: InferenceServerClient, model: str) -> None:
-    """Load the model, and by that the stages of an ensemble; return when it is ready.
+async def load(client: InferenceServerClient, model: str) -> None:
+    """Load the model and, with an ensemble, its stages; return when it is ready.
 
     Raises EngineRefused with Triton's reason, ModelUnavailable when Triton is not there or forbids it.
     """
@@ -27,10 +27,11 @@ async def bring_up(client: InferenceServerClient, model: str) -> None:
         raise _typed(model, "load", error) from None
 
 
-async def take_down(client: InferenceServerClient, model: str, stages: bool) -> None:
-    """Unload the model, then its stages if it has some; return when their memory is free. Raises likewise.
+async def unload(client: InferenceServerClient, model: str, stages: bool) -> None:
+    """Unload the model, then its stages if it has any; return when their memory is free.
 
-    An answer that runs keeps the ensemble, and needs the stages to its end.
+    The ensemble goes first: it stays until its running answers end, and they need the stages until then.
+    Raises the same errors as `load`.
     """
     try:
         for part in reversed(all_names(model)) if stages else [model]:
@@ -41,36 +42,36 @@ async def take_down(client: InferenceServerClient, model: str, stages: bool) -> 
         raise _typed(model, "unload", error) from None
 
 
-async def reason(client: InferenceServerClient, model: str) -> str:
-    """Why it is not ready, in a few words."""
+async def why_not_ready(client: InferenceServerClient, model: str) -> str:
+    """Return the reason in a few words."""
     try:
-        said = await _entry(client, model)
+        entry = await _entry(client, model)
     except InferenceServerException as error:
-        return f"it does not say why ({error.status()})"
-    if said is None:
-        return "its model repository lacks it"
-    state, why = said
-    if why == "unloaded" or (state == "" and not why):
+        return f"it gives no reason ({error.status()})"
+    if entry is None:
+        return "it is not in its model repository"
+    state, reason = entry
+    if reason == "unloaded" or (state == "" and not reason):
         return "it is not loaded; POST /models/load loads it"
-    return _first_line(why) or f"it is {state.lower() or 'still starting'}"
+    return _first_line(reason) or f"it is {state.lower() or 'still starting'}"
 
 
 async def _state(client: InferenceServerClient, model: str) -> str:
-    said = await _entry(client, model)
-    return "" if said is None else said[0]
+    entry = await _entry(client, model)
+    return "" if entry is None else entry[0]
 
 
 async def _entry(client: InferenceServerClient, model: str) -> tuple[str, str] | None:
-    """State (READY, LOADING, UNLOADING, UNAVAILABLE, or "" before the first load) and reason."""
+    """Return state and reason. States: READY, LOADING, UNLOADING, UNAVAILABLE, "" before the first load."""
     index = await client.get_model_repository_index()
     return next(((each.state, each.reason) for each in index.models if each.name == model), None)
 
 
 def _typed(model: str, verb: str, error: InferenceServerException) -> SlipwayError:
     kind = ModelUnavailable if error.status() == _UNAVAILABLE else EngineRefused
-    return kind(f"Triton does not {verb} {model}: {_first_line(error.message())}.")
+    return kind(f"Triton cannot {verb} {model}: {_first_line(error.message())}.")
 
 
 def _first_line(text: str) -> str:
-    """Without the traceback that Triton gives along."""
+    """Return the message without the traceback that Triton appends."""
     return text.strip().partition("\n")[0].rstrip(".")

@@ -16,14 +16,13 @@ from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
 from slipway.gateway.answers.answer import Answer, Piece, stream_answer
 from slipway.gateway.answers.blocks import Block
 from slipway.gateway.answers.choices import best, candidates, collect, merge
-from slipway.gateway.backends.base import Load
 from slipway.text.parts import AnswerText
 
 
 class Scripted:
     """Plays each request's deltas, with so many turns of the event loop before each; None is a failure."""
 
-    load: Load | None = None
+    stats = None
 
     def __init__(self, scripts: Mapping[str, Sequence[tuple[Delta | None, int]]]) -> None:
         self.scripts = scripts

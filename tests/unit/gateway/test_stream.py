@@ -17,7 +17,6 @@ from slipway.contract.errors import EngineFailed, InvalidRequest, SlipwayError
 from slipway.contract.generation import Delta, FinishReason, GenerationRequest, SamplingParams
 from slipway.gateway.answers.answer import Listener, Piece, stream_answer
 from slipway.gateway.answers.choices import collect, merge, wait_for_first
-from slipway.gateway.backends.base import Load
 from slipway.gateway.chat.reply import ChatReply
 from slipway.gateway.completions.reply import CompletionReply
 from slipway.gateway.errors import ServerStopping
@@ -32,7 +31,7 @@ from slipway.text.parts import AnswerReasoning, AnswerText
 class Scripted:
     """Plays deltas, and notes whether it was closed before the end."""
 
-    load: Load | None = None
+    stats = None
 
     def __init__(
         self,

@@ -643,6 +643,6 @@ async def test_where_one_model_is_served_it_need_not_be_named() -> None:
     assert (await two.find(None, only_b)).name == "b"
     with pytest.raises(ModelForbidden):
         await two.find("a", only_b)
-    with pytest.raises(ModelNotFound, match="there is: b") as unknown:
+    with pytest.raises(ModelNotFound, match="served models: b") as unknown:
         await two.find("c", only_b)
     assert "a" not in str(unknown.value).rpartition(":")[2]

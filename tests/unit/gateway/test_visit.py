@@ -71,7 +71,7 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
         raise ZeroDivisionError
 
     caplog.set_level(logging.INFO, log.ACCESS)
-    formatter = log.Lines()
+    formatter = log.LineFormatter()
     lines = []
     monkeypatch.setattr(caplog.handler, "emit", lambda record: lines.append(formatter.format(record)))
     with pytest.raises(ZeroDivisionError):

@@ -12,7 +12,6 @@ from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
 from slipway.gateway.answers.answer import Listener, Piece, stream_answer
 from slipway.gateway.answers.choices import collect
 from slipway.gateway.answers.log_probs import LogProbs
-from slipway.gateway.backends.base import Load
 from slipway.gateway.chat.reply import ChatReply
 from slipway.gateway.completions.reply import CompletionReply
 from slipway.gateway.shapes.reply import Head, Reply
@@ -27,7 +26,7 @@ HEAD = Head(id="x", model="m", created=1)
 class Scripted:
     """Says tokens in steps of so many, as a backend does: each has a log-probability of its own."""
 
-    load: Load | None = None
+    stats = None
 
     def __init__(self, tokenizer: Tokenizer, ids: Sequence[int], steps: Sequence[int]) -> None:
         self._detokenizer = Detokenizer(tokenizer)

@@ -1,4 +1,4 @@
-"""What is read of Triton's responses is what NVIDIA's client reads."""
+"""Outputs of Triton's responses are read as NVIDIA's client reads them."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import InferResult, service_pb2
 
 from slipway.contract.errors import EngineFailed
-from slipway.gateway.backends.tensors import Tensors
+from slipway.gateway.backends.tensors import OutputTensors
 
 
 def response(**tensors: tuple[str, np.ndarray]) -> InferResult:
@@ -38,20 +38,20 @@ def test_tensors_are_read_as_the_official_client_reads_them(
         flags=("BOOL", np.array([flags], np.bool_)),
         log_probs=("FP32", np.array([[log_probs]], np.float32)),
     )
-    tensors = Tensors(result)
+    tensors = OutputTensors(result)
     assert tensors.text("text") == "".join(texts)
     if texts:
         assert tensors.text("text") == b"".join(result.as_numpy("text").reshape(-1)).decode()
     assert tensors.total("counts") == int(result.as_numpy("counts").sum())
-    assert tensors.some("flags") == bool(result.as_numpy("flags").any())
+    assert tensors.any("flags") == bool(result.as_numpy("flags").any())
     assert tensors.last("log_probs", last) == tuple(result.as_numpy("log_probs").reshape(-1)[-last:].tolist())
 
 
-def test_a_character_may_be_cut_between_two_strings() -> None:
+def test_a_character_may_be_split_over_two_strings() -> None:
     halves = np.array(["가".encode()[:1], "가".encode()[1:]], object)
-    assert Tensors(response(text=("BYTES", halves))).text("text") == "가"
+    assert OutputTensors(response(text=("BYTES", halves))).text("text") == "가"
 
 
-def test_an_output_that_is_not_there_is_named() -> None:
-    with pytest.raises(EngineFailed, match="without output_log_probs"):
-        Tensors(response()).last("output_log_probs", 1)
+def test_a_missing_output_is_named_in_the_error() -> None:
+    with pytest.raises(EngineFailed, match="without the output output_log_probs"):
+        OutputTensors(response()).last("output_log_probs", 1)
