@@ -1,6 +1,5 @@
 """Several models behind one gateway and one real Triton: listed, unloaded, loaded, and come while it runs."""
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,11 +10,13 @@ import httpx
 import openai
 import psutil
 import pytest
+from google.protobuf import text_format
 from openai import OpenAI
 from support.servers import free_port, running
 from support.trtllm_repository import renamed
 
 from slipway.gateway.keys import file as key_file
+from slipway.triton.config import read as read_config
 from slipway.triton.repository import write_repository
 
 ASKED = {"prompt": "The capital of France is", "max_tokens": 4, "temperature": 0}
@@ -125,11 +126,12 @@ def test_a_model_that_an_earlier_slipway_laid_out_is_not_ready_and_says_so(
 ) -> None:
     write_repository(renamed(engine_dir, served.engines, "earlier"), served.repository)
     ensemble = served.repository / "earlier" / "config.pbtxt"
-    without = re.sub(
-        r'input \{\s+name: "min_p".*?\}\n|[^\n]*key: "min_p"[^\n]*\n', "", ensemble.read_text(), flags=re.S
-    )
-    ensemble.write_text(without)
-    with pytest.raises(openai.InternalServerError, match=r"earlier .*no min_p.*python -m build repository"):
+    config = read_config(ensemble)
+    config.input.remove(next(tensor for tensor in config.input if tensor.name == "min_p"))
+    for step in config.ensemble_scheduling.step:
+        step.input_map.pop("min_p", None)
+    ensemble.write_text(text_format.MessageToString(config))
+    with pytest.raises(openai.InternalServerError, match=r"earlier .*min_p.*python -m build repository"):
         served.change("load", "earlier")
     assert "earlier" not in served.listed()
     served.change("unload", "earlier")
