@@ -57,7 +57,7 @@ def _gateway() -> tuple[Schema, str]:
     from slipway.gateway.models import Model, Models
     from slipway.gateway.settings import Settings
 
-    queue, backend = SimpleNamespace(waiting=0, refused=0), SimpleNamespace(load=None)
+    queue, backend = SimpleNamespace(waiting=0, refused=0), SimpleNamespace(stats=None)
     model = cast(Model, SimpleNamespace(name="my-model", queue=queue, backend=backend))
     app = create_app(Models([model]), Settings(), asyncio.Event())
     return app.openapi(), TestClient(app).get("/metrics").text
