@@ -1,7 +1,7 @@
-"""A real gateway over a real engine: in a worker process, behind a real Triton, and as TensorRT-LLM's there.
+"""A real gateway and a real engine: in its own process, behind Triton, and as TensorRT-LLM behind Triton.
 
-What stands in for TensorRT-LLM's C++ backend is the same ONNX engine with that backend's manners and gaps
-(`trtllm_backend`), so that every answer is held to one and the same expectation.
+The stand-in for TensorRT-LLM's C++ backend is the same ONNX engine with that backend's behaviour and gaps
+(`trtllm_backend`). So the same expectations hold for every answer.
 """
 
 import sys
@@ -18,7 +18,7 @@ from support.servers import free_port, running
 from slipway.contract.manifest import Manifest
 from slipway.triton.repository import write_repository
 
-# By what the gateway calls it in a chat; the same as gateway.capabilities says, for whoever reads a test.
+# What each engine cannot do, by the names of the fields in a chat.
 LACKS = {"local": (), "triton": (), "trtllm": ("min_p", "top_logprobs")}
 
 
@@ -38,7 +38,7 @@ def gateway(
             yield Gateway(url, f"{url}/metrics", engine_dir.name, limits, server.pid)
             return
         place = tmp_path_factory.mktemp(backend)
-        engine, repository = _laid_out(backend, engine_dir, place)
+        engine, repository = _engine_and_repository(backend, engine_dir, place)
         http, grpc, metrics = free_port(), free_port(), free_port()
         triton = [sys.executable, "-m", "slipway", "triton", "--model-repository", str(repository)]
         ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
@@ -47,18 +47,18 @@ def gateway(
         engines = ["--engines", str(engine.parent)]
         servers.enter_context(running([*behind, *engines], f"{url}/health/live"))
         server = servers.enter_context(running([*triton, *ports], ready))
-        published = f"http://127.0.0.1:{metrics}/metrics"
-        yield Gateway(url, published, engine.name, limits, server.pid, lacks=frozenset(LACKS[backend]))
+        metrics_url = f"http://127.0.0.1:{metrics}/metrics"
+        yield Gateway(url, metrics_url, engine.name, limits, server.pid, lacks=frozenset(LACKS[backend]))
 
 
-def _laid_out(backend: str, onnx: Path, place: Path) -> tuple[Path, Path]:
-    """The engine that the gateway serves, and what Triton mounts."""
+def _engine_and_repository(backend: str, onnx: Path, place: Path) -> tuple[Path, Path]:
+    """Return the engine that the gateway serves, and the repository that Triton mounts."""
     repository = place / "model_repository"
     if backend == "triton":
         write_repository(onnx, repository)
         return onnx, repository
     engine = trtllm_repository.compiled_engine(onnx, place / "engines")
-    # Under the same name, so that its gauges are those of the engine it stands for.
+    # Under the same name, so that its gauges have the name of the engine.
     trtllm_repository.stand_in(engine, trtllm_repository.renamed(onnx, place, engine.name), repository)
     return engine, repository
 

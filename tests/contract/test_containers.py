@@ -50,13 +50,13 @@ def test_compose_files_are_valid():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_with_gpus_triton_serves_what_was_compiled_on_them():
+def test_with_gpus_triton_serves_compiled_engines():
     added = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]
     assert added.keys() == {"triton"}
     assert added["triton"]["deploy"] == SERVICES["build"]["deploy"]
 
 
-def test_a_gateway_with_keys_is_not_told_to_do_without_them():
+def test_a_gateway_with_keys_does_not_run_insecure():
     [gateway] = yaml.safe_load((ROOT / "compose.keys.yaml").read_text())["services"].values()
     environment = SERVICES["gateway"]["environment"] | gateway["environment"]
     folder = gateway["volumes"][0].split(":")[1]
@@ -64,7 +64,7 @@ def test_a_gateway_with_keys_is_not_told_to_do_without_them():
 
 
 @each_dockerfile
-def test_hadolint_has_nothing_to_say(dockerfile: Path):
+def test_hadolint_reports_nothing(dockerfile: Path):
     done = subprocess.run([BIN / "hadolint", dockerfile], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -91,7 +91,7 @@ def test_exposed_ports_are_the_published_ones(service: dict[str, Any]):
 
 
 @each_server
-def test_mounted_folders_exist_are_read_only_and_lie_where_the_code_looks(service: dict[str, Any]):
+def test_mounted_folders_exist_are_read_only_and_are_where_the_code_looks(service: dict[str, Any]):
     [workdir] = [argument for name, argument in instructions(dockerfile_of(service)) if name == "WORKDIR"]
     for volume in service["volumes"]:
         source, target, mode = volume.split(":")
@@ -100,7 +100,7 @@ def test_mounted_folders_exist_are_read_only_and_lie_where_the_code_looks(servic
         assert mode == "ro"
 
 
-def test_engines_are_compiled_in_the_image_that_serves_them_with_the_checkout_at_its_place():
+def test_engines_are_compiled_in_the_image_that_serves_them():
     build, triton = SERVICES["build"], SERVICES["triton"]
     assert build["build"] == triton["build"]
     assert build["profiles"] == ["build"], "`docker compose up` starts no build"
@@ -149,7 +149,7 @@ def test_the_base_image_is_an_argument(dockerfile: Path):
 
 
 @each_dockerfile
-def test_everything_copied_exists_and_travels_to_the_builder(dockerfile: Path):
+def test_every_copied_path_exists_and_is_in_the_build_context(dockerfile: Path):
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
     let_in = [line.removeprefix("!") for line in ignored if line.startswith("!")]
@@ -158,7 +158,7 @@ def test_everything_copied_exists_and_travels_to_the_builder(dockerfile: Path):
         assert any(fnmatch(source, pattern) or source.startswith(f"{pattern}/") for pattern in let_in)
 
 
-def test_no_weights_travel_to_the_builder():
+def test_no_weights_are_in_the_build_context():
     let_in = [
         line.removeprefix("!")
         for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -179,7 +179,7 @@ def test_the_package_is_copied(dockerfile: Path):
 
 
 @each_dockerfile
-def test_the_process_is_not_root_and_is_watched(dockerfile: Path):
+def test_the_process_is_not_root_and_has_a_health_check(dockerfile: Path):
     given = dict(instructions(dockerfile))
     assert given["USER"] == "1000:1000"
     assert "HEALTHCHECK" in given
@@ -203,7 +203,7 @@ def test_the_gateway_looks_for_triton_where_compose_puts_it():
     assert f"127.0.0.1:{port}:{port}" in SERVICES[host]["ports"]
 
 
-def test_our_environment_sees_the_packages_of_the_images_environment_behind_its_own(tmp_path: Path):
+def test_our_environment_falls_back_to_the_packages_of_the_image(tmp_path: Path):
     """As the Dockerfile makes it: NVIDIA's image has TensorRT-LLM in a virtual environment too."""
     made = {}
     for name in ("image", "ours"):

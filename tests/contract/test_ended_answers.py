@@ -1,4 +1,4 @@
-"""The engine stops soon after an answer has ended for its client, on every backend: counted in tokens."""
+"""The engine stops soon after an answer has ended for its client, on every backend; counted in tokens."""
 
 from collections.abc import Callable
 
@@ -18,8 +18,8 @@ STORY = {"prompt": "Once upon a time", "temperature": 1.2, "seed": 7, "logprobs"
 ENDLESS = {"ignore_eos": True}
 
 
-def read(completion: Completion) -> int:
-    """How many tokens a client got with it."""
+def token_count(completion: Completion) -> int:
+    """Return the number of tokens in it."""
     return sum(len(choice.logprobs.tokens) for choice in completion.choices if choice.logprobs)
 
 
@@ -27,7 +27,7 @@ def leave(client: OpenAI, model: str) -> int:
     tokens = 0
     with client.completions.create(model=model, **STORY, stream=True, extra_body=ENDLESS) as stream:
         for chunk in stream:
-            tokens += read(chunk)
+            tokens += token_count(chunk)
             if tokens > 10:
                 return tokens
     raise AssertionError("an endless answer ended")
@@ -36,28 +36,28 @@ def leave(client: OpenAI, model: str) -> int:
 def wait_too_long(client: OpenAI, model: str) -> int:
     asked = {"model": model, "extra_body": ENDLESS | {"timeout": 1}, **STORY}
     stream = client.completions.create(**asked, stream=True)
-    had: list[Completion] = []
+    received: list[Completion] = []
     with pytest.raises(openai.APIError) as caught:
-        had.extend(stream)
+        received.extend(stream)
     assert caught.value.code == "deadline_exceeded"
-    return sum(map(read, had))
+    return sum(map(token_count, received))
 
 
 def stop_at_a_string(client: OpenAI, model: str) -> int:
     answer = client.completions.create(model=model, **STORY, stop=".", extra_body=ENDLESS)
     assert answer.choices[0].finish_reason == "stop"
-    return read(answer)
+    return token_count(answer)
 
 
 @pytest.mark.parametrize("end", [leave, wait_too_long, stop_at_a_string])
-def test_the_engine_goes_on_for_a_few_tokens_at_most(
+def test_the_engine_generates_few_tokens_after_the_end(
     client: OpenAI, gateway: Gateway, end: Callable[[OpenAI, str], int]
 ) -> None:
     before = gateway.metric("slipway_generated_tokens_total")
-    had = end(client, gateway.model)
+    received = end(client, gateway.model)
     assert comes_true(lambda: gateway.running_requests() == 0)
-    made = gateway.metric("slipway_generated_tokens_total") - before
-    assert 0 < had <= made <= had + MAX_FURTHER
+    generated = gateway.metric("slipway_generated_tokens_total") - before
+    assert 0 < received <= generated <= received + MAX_FURTHER
 
 
 def test_a_client_that_leaves_before_the_answer_frees_its_slot(gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""The engine's process is killed under its clients, on either backend."""
+"""The engine's process is killed while it answers, on both backends that have one."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The official anthropic client gets from every backend what Anthropic's reference promises."""
+"""The official anthropic client gets answers as Anthropic's reference describes, from every backend."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -25,7 +25,7 @@ def claude(gateway: Gateway) -> Iterator[Anthropic]:
         yield client
 
 
-def test_a_stream_of_messages_says_the_same_as_the_whole_answer(claude: Anthropic, gateway: Gateway) -> None:
+def test_a_streamed_message_equals_the_whole_one(claude: Anthropic, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "max_tokens": 40, "messages": PARIS, "extra_body": GREEDY}
     whole = claude.messages.create(**asked)
     assert "Paris" in whole.content[0].text
@@ -41,7 +41,7 @@ def test_a_stream_of_messages_says_the_same_as_the_whole_answer(claude: Anthropi
     assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
     assert folded.content[0].text == whole.content[0].text
     assert folded.stop_reason == "end_turn"
-    # How much of the prompt was cached depends on who asked before.
+    # The cached share of the prompt depends on the requests before.
     prompts = [
         each.usage.input_tokens + (each.usage.cache_read_input_tokens or 0) for each in (whole, folded)
     ]
@@ -50,7 +50,7 @@ def test_a_stream_of_messages_says_the_same_as_the_whole_answer(claude: Anthropi
     assert folded.usage.output_tokens == whole.usage.output_tokens > 3
 
 
-def test_a_message_says_why_it_ended(claude: Anthropic, gateway: Gateway) -> None:
+def test_a_message_has_its_stop_reason(claude: Anthropic, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "messages": PARIS, "extra_body": GREEDY}
     cut = claude.messages.create(**asked, max_tokens=3)
     assert (cut.stop_reason, cut.usage.output_tokens) == ("max_tokens", 3)
@@ -59,7 +59,7 @@ def test_a_message_says_why_it_ended(claude: Anthropic, gateway: Gateway) -> Non
     assert stopped.content[0].text.endswith("capital of")
 
 
-def test_an_answer_goes_on_from_its_beginning(claude: Anthropic, gateway: Gateway) -> None:
+def test_an_answer_continues_a_prefilled_message(claude: Anthropic, gateway: Gateway) -> None:
     begun = {"role": "assistant", "content": "The capital of France is"}
     message = claude.messages.create(
         model=gateway.model, max_tokens=3, messages=[*PARIS, begun], extra_body=GREEDY
@@ -67,7 +67,7 @@ def test_an_answer_goes_on_from_its_beginning(claude: Anthropic, gateway: Gatewa
     assert message.content[0].text.startswith(" Paris")
 
 
-def test_system_and_an_earlier_answer_given_back_reach_the_model(claude: Anthropic, gateway: Gateway) -> None:
+def test_system_prompt_and_earlier_answers_reach_the_model(claude: Anthropic, gateway: Gateway) -> None:
     def prompt(**fields: object) -> int:
         return claude.messages.count_tokens(model=gateway.model, **fields).input_tokens
 
@@ -93,7 +93,7 @@ def test_a_client_that_leaves_a_stream_of_messages_frees_its_slot(
 ) -> None:
     story = [{"role": "user", "content": "Tell a very long story about a king and his seven sons."}]
     asked = {"model": gateway.model, "max_tokens": 8000, "messages": story}
-    # Greedy, the sample model goes on and on.
+    # The sample model does not end a greedy answer.
     with claude.messages.stream(**asked, extra_body=GREEDY) as stream:
         next(event for event in stream if event.type == "text")
     assert comes_true(lambda: gateway.running_requests() == 0)
@@ -120,7 +120,7 @@ def test_a_client_that_leaves_a_stream_of_messages_frees_its_slot(
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_error_is_of_anthropics_kind(
+def test_an_error_has_anthropics_shape(
     claude: Anthropic,
     gateway: Gateway,
     fields: dict[str, object],
@@ -137,7 +137,7 @@ def test_an_error_is_of_anthropics_kind(
     assert caught.value.request_id
 
 
-def test_what_is_wrong_before_the_body_is_read_is_told_in_anthropics_shape_too(gateway: Gateway) -> None:
+def test_an_error_before_the_body_is_read_has_anthropics_shape_too(gateway: Gateway) -> None:
     large = b'{"model": "' + b"x" * 5_000_000
     headers = {"content-type": "application/json"}
     for response, status, kind in (

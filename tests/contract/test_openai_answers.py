@@ -1,4 +1,4 @@
-"""The official openai client gets from every backend what OpenAI's reference promises."""
+"""The official openai client gets answers as OpenAI's reference describes, from every backend."""
 
 import asyncio
 import re
@@ -14,16 +14,16 @@ from support.gateways import Gateway, of_the_runtime
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
 KOREAN = "반갑습니다. 안녕하세요. 반갑습니다. 안녕하세요. 반갑습니다."
-# Greedy and never ending by itself: more than a minute of work, unless somebody ends it.
+# Greedy and without an end of its own: more than a minute of work unless the client ends it.
 ENDLESS = {"prompt": COUNT, "temperature": 0, "extra_body": {"ignore_eos": True}}
 
 
-# What the prefix cache spared depends on who asked before.
+# The share of the prompt in the prefix cache depends on the requests before.
 UNCACHED = {"prompt_tokens_details": None}
 
 
 def counted(client: OpenAI, model: str, **options: object) -> str:
-    """A greedy answer to COUNT."""
+    """Return a greedy answer to COUNT."""
     return client.completions.create(model=model, prompt=COUNT, temperature=0, **options).choices[0].text
 
 
@@ -43,14 +43,14 @@ def test_the_capital_of_france(client: OpenAI, gateway: Gateway) -> None:
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
 
 
-def test_an_answer_ends_by_itself_and_not_after_sixteen_tokens(client: OpenAI, gateway: Gateway) -> None:
+def test_an_answer_without_max_tokens_ends_by_itself(client: OpenAI, gateway: Gateway) -> None:
     asked = [{"role": "user", "content": "Explain in three sentences why the sky is blue."}]
     completion = client.chat.completions.create(model=gateway.model, messages=asked, temperature=0)
     assert completion.choices[0].finish_reason == "stop"
     assert completion.usage.completion_tokens > 16, "OpenAI's old default for completions"
 
 
-def test_a_stream_says_the_same_as_the_whole_answer(client: OpenAI, gateway: Gateway) -> None:
+def test_a_streamed_answer_equals_the_whole_one(client: OpenAI, gateway: Gateway) -> None:
     whole = client.chat.completions.create(model=gateway.model, messages=PARIS, temperature=0)
     chunks = list(
         client.chat.completions.create(
@@ -78,7 +78,7 @@ def test_a_stream_says_the_same_as_the_whole_answer(client: OpenAI, gateway: Gat
 
 
 @of_the_runtime
-def test_a_prompt_that_was_read_before_is_told_as_cached(client: OpenAI, gateway: Gateway) -> None:
+def test_a_repeated_prompt_is_reported_as_cached(client: OpenAI, gateway: Gateway) -> None:
     def ask() -> tuple[str, object]:
         completion = client.completions.create(
             model=gateway.model, prompt=f"{COUNT} {COUNT} again", max_tokens=4, temperature=0
@@ -91,7 +91,7 @@ def test_a_prompt_that_was_read_before_is_told_as_cached(client: OpenAI, gateway
     assert details.cached_tokens > 16
 
 
-def test_usage_is_streamed_only_to_those_who_ask(client: OpenAI, gateway: Gateway) -> None:
+def test_usage_is_streamed_only_on_request(client: OpenAI, gateway: Gateway) -> None:
     chunks = client.chat.completions.create(model=gateway.model, messages=PARIS, max_tokens=3, stream=True)
     assert all("usage" not in chunk.model_fields_set and chunk.choices for chunk in chunks)
 
@@ -106,7 +106,7 @@ def test_a_stream_is_framed_as_server_sent_events(gateway: Gateway) -> None:
     assert (done, end) == ("data: [DONE]", "")
 
 
-def test_a_plain_completion_goes_on_from_the_prompt(client: OpenAI, gateway: Gateway) -> None:
+def test_a_completion_continues_the_prompt(client: OpenAI, gateway: Gateway) -> None:
     completion = client.completions.create(
         model=gateway.model, prompt=COUNT, max_tokens=8, temperature=0, extra_body={"top_k": 5}
     )
@@ -130,7 +130,7 @@ def test_both_names_of_max_tokens_limit_the_answer(client: OpenAI, gateway: Gate
         assert completion.choices[0].finish_reason == "length"
 
 
-def test_ignore_eos_gives_exactly_the_length_asked_for(client: OpenAI, gateway: Gateway) -> None:
+def test_ignore_eos_gives_exactly_max_tokens(client: OpenAI, gateway: Gateway) -> None:
     completion = client.chat.completions.create(
         model=gateway.model, messages=PARIS, temperature=0, max_tokens=64, extra_body={"ignore_eos": True}
     )
@@ -138,7 +138,7 @@ def test_ignore_eos_gives_exactly_the_length_asked_for(client: OpenAI, gateway: 
     assert completion.choices[0].finish_reason == "length"
 
 
-def test_korean_comes_back_whole(client: OpenAI, gateway: Gateway) -> None:
+def test_korean_text_is_complete_streamed_or_not(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": KOREAN, "temperature": 0, "max_tokens": 48}
     whole = client.completions.create(**asked).choices[0].text
     pieces = [chunk.choices[0].text for chunk in client.completions.create(**asked, stream=True)]
@@ -148,7 +148,7 @@ def test_korean_comes_back_whole(client: OpenAI, gateway: Gateway) -> None:
     assert "\ufffd" not in whole
 
 
-def test_a_conversation_in_korean_reaches_the_model_whole(client: OpenAI, gateway: Gateway) -> None:
+def test_a_korean_conversation_gets_an_answer(client: OpenAI, gateway: Gateway) -> None:
     messages = [
         {"role": "system", "content": "너는 친절한 조수야. 😀"},
         {"role": "user", "content": "안녕? 내 이름은 민수야."},
@@ -164,7 +164,7 @@ def test_a_conversation_in_korean_reaches_the_model_whole(client: OpenAI, gatewa
     assert completion.choices[0].message.content
 
 
-async def test_sixteen_at_once_get_the_answers_they_get_alone(gateway: Gateway) -> None:
+async def test_sixteen_concurrent_requests_get_the_answers_of_single_ones(gateway: Gateway) -> None:
     prompts = [f"Write one sentence about the number {number}." for number in range(16)]
     async with gateway.async_client() as client:
 
@@ -184,7 +184,7 @@ async def test_sixteen_at_once_get_the_answers_they_get_alone(gateway: Gateway) 
     assert len(set(alone)) > 8, "the prompts have different answers"
 
 
-def test_the_same_seed_gives_the_same_answer_and_none_gives_another(client: OpenAI, gateway: Gateway) -> None:
+def test_the_same_seed_gives_the_same_answer_and_no_seed_a_new_one(client: OpenAI, gateway: Gateway) -> None:
     def sampled(seed: int | None) -> str:
         completion = client.completions.create(
             model=gateway.model, prompt="Once", temperature=1.5, seed=seed, max_tokens=12
@@ -204,24 +204,24 @@ def test_top_k_one_is_greedy_whatever_the_temperature(client: OpenAI, gateway: G
     assert hot.choices[0].text == counted(client, gateway.model, max_tokens=16)
 
 
-def test_a_penalty_turns_a_repeating_answer_elsewhere_and_a_neutral_one_does_not(
+def test_a_penalty_changes_a_repetitive_answer_and_a_neutral_value_does_not(
     client: OpenAI, gateway: Gateway
 ) -> None:
-    def told(**options: object) -> str:
+    def answer(**options: object) -> str:
         asked = {"model": gateway.model, "prompt": "la la la la la la", "temperature": 0, "max_tokens": 16}
         return client.completions.create(**asked, **options).choices[0].text
 
-    plain = told()
-    assert told(presence_penalty=0, frequency_penalty=0, extra_body={"repetition_penalty": 1}) == plain
+    plain = answer()
+    assert answer(presence_penalty=0, frequency_penalty=0, extra_body={"repetition_penalty": 1}) == plain
     for penalty in (
         {"presence_penalty": 2},
         {"frequency_penalty": 2},
         {"extra_body": {"repetition_penalty": 1.8}},
     ):
-        assert told(**penalty) != plain, penalty
+        assert answer(**penalty) != plain, penalty
 
 
-def test_frequency_takes_off_more_with_each_repetition(client: OpenAI, gateway: Gateway) -> None:
+def test_a_frequency_penalty_grows_with_each_repetition(client: OpenAI, gateway: Gateway) -> None:
     def distinct(penalty: float) -> int:
         completion = client.completions.create(
             model=gateway.model,
@@ -235,7 +235,7 @@ def test_frequency_takes_off_more_with_each_repetition(client: OpenAI, gateway: 
     assert distinct(2) > distinct(0)
 
 
-def test_min_tokens_keeps_an_answer_going_past_its_end_and_its_stop_strings(
+def test_min_tokens_continues_an_answer_past_its_end_and_its_stop_strings(
     client: OpenAI, gateway: Gateway
 ) -> None:
     asked = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 80, "stop": " is"}
@@ -247,7 +247,7 @@ def test_min_tokens_keeps_an_answer_going_past_its_end_and_its_stop_strings(
 
 @pytest.fixture(scope="module")
 def full(gateway: Gateway) -> str:
-    """How it counts when nothing stops it."""
+    """The answer to COUNT when nothing stops it."""
     with gateway.client() as client:
         return counted(client, gateway.model, max_tokens=40)
 
@@ -268,7 +268,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_in_it(
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def test_a_stop_string_that_never_comes_holds_nothing_back(
+def test_a_stop_string_that_does_not_occur_removes_nothing(
     client: OpenAI, gateway: Gateway, full: str
 ) -> None:
     assert counted(client, gateway.model, max_tokens=40, stop=["9, 10, 12", full + "x"]) == full
@@ -301,7 +301,7 @@ def test_health_says_live_and_ready(gateway: Gateway) -> None:
 
 
 def test_requests_are_counted_and_timed(client: OpenAI, gateway: Gateway) -> None:
-    def told() -> list[float]:
+    def counts() -> list[float]:
         page = httpx.get(f"{gateway.url}/metrics").text
         samples = [each for family in text_string_to_metric_families(page) for each in family.samples]
         of_model = [each for each in samples if each.labels.get("model") == gateway.model]
@@ -311,12 +311,12 @@ def test_requests_are_counted_and_timed(client: OpenAI, gateway: Gateway) -> Non
             for name in ("requests_total", "time_to_first_token_seconds_count", "request_seconds_count")
         ]
 
-    before = told()
+    before = counts()
     client.completions.create(model=gateway.model, prompt=COUNT, max_tokens=1, n=2)
-    assert [after - then for then, after in zip(before, told(), strict=True)] == [1, 2, 1]
+    assert [after - then for then, after in zip(before, counts(), strict=True)] == [1, 2, 1]
 
 
-def test_an_answer_goes_on_with_the_last_message(client: OpenAI, gateway: Gateway) -> None:
+def test_an_answer_can_continue_the_last_message(client: OpenAI, gateway: Gateway) -> None:
     begun = [*PARIS, {"role": "assistant", "content": "The capital of France"}]
     completion = client.chat.completions.create(
         model=gateway.model,
@@ -328,7 +328,7 @@ def test_an_answer_goes_on_with_the_last_message(client: OpenAI, gateway: Gatewa
     assert completion.choices[0].message.content == " is Paris."
 
 
-def test_a_prompt_may_leave_the_answers_turn_unopened(client: OpenAI, gateway: Gateway) -> None:
+def test_a_prompt_can_end_without_a_generation_prompt(client: OpenAI, gateway: Gateway) -> None:
     lengths = [
         client.chat.completions.create(
             model=gateway.model, messages=PARIS, max_tokens=1, extra_body={"add_generation_prompt": opened}
@@ -362,9 +362,7 @@ def test_the_page_of_the_documentation_needs_no_other_server(gateway: Gateway) -
 
 
 @of_the_runtime
-def test_tokens_guessed_ahead_are_counted_with_those_that_were_right(
-    client: OpenAI, gateway: Gateway
-) -> None:
+def test_draft_tokens_and_accepted_ones_are_counted(client: OpenAI, gateway: Gateway) -> None:
     names = ("slipway_draft_tokens_total", "slipway_accepted_draft_tokens_total")
     before = [gateway.metric(name) for name in names]
     prompt = "one two three four, " * 12

@@ -13,9 +13,7 @@ ONCE = "Once upon a time there was a"
 SAMPLED = {"temperature": 1.2, "seed": 7, "max_tokens": 10}
 
 
-def test_seeded_choices_differ_and_the_first_is_the_answer_that_is_given_alone(
-    client: OpenAI, gateway: Gateway
-) -> None:
+def test_seeded_choices_differ_and_the_first_equals_a_single_answer(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "messages": SEA, **SAMPLED}
     alone = [
         client.chat.completions.create(**(asked | {"seed": seed})).choices[0].message.content
@@ -59,9 +57,7 @@ def test_usage_counts_the_prompt_once_and_the_tokens_of_all_choices(client: Open
         assert usage.total_tokens == one.prompt_tokens + 40
 
 
-def test_greedy_choices_are_equal_and_more_than_the_engine_has_slots_come_too(
-    client: OpenAI, gateway: Gateway
-) -> None:
+def test_greedy_choices_are_equal_even_beyond_the_engines_slots(client: OpenAI, gateway: Gateway) -> None:
     count = gateway.limits.max_batch_size + 4
     completion = client.completions.create(
         model=gateway.model, prompt=ONCE, temperature=0, max_tokens=4, n=count
@@ -71,7 +67,7 @@ def test_greedy_choices_are_equal_and_more_than_the_engine_has_slots_come_too(
     assert completion.choices[0].text
 
 
-def test_a_stop_string_ends_each_choice_where_it_comes(client: OpenAI, gateway: Gateway) -> None:
+def test_a_stop_string_ends_each_choice_where_it_occurs(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": ONCE, **SAMPLED, "max_tokens": 16, "n": 4}
     full = [choice.text for choice in client.completions.create(**asked).choices]
     cut = client.completions.create(**asked, stop="a").choices
@@ -79,7 +75,7 @@ def test_a_stop_string_ends_each_choice_where_it_comes(client: OpenAI, gateway: 
     assert {choice.finish_reason for choice in cut} <= {"stop", "length"}
 
 
-def test_best_of_gives_the_likeliest_of_the_answers_best_first(client: OpenAI, gateway: Gateway) -> None:
+def test_best_of_returns_the_likeliest_answers_best_first(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": ONCE, "temperature": 1.5, "seed": 3, "max_tokens": 8}
     drawn = [choice.text for choice in client.completions.create(**asked, n=6).choices]
     ranked = [choice.text for choice in client.completions.create(**asked, n=6, best_of=6).choices]

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, the official client gets OpenAI's error, and the server goes on."""
+"""The official client gets OpenAI's error for each wrong request, and the server goes on."""
 
 import json
 from collections.abc import Iterator
@@ -83,7 +83,9 @@ def test_a_bad_field_is_named(
     assert caught.value.code
 
 
-def test_a_bad_field_of_a_stream_is_an_error_before_the_stream(client: OpenAI, gateway: Gateway) -> None:
+def test_a_bad_field_of_a_streamed_request_is_an_error_before_the_stream(
+    client: OpenAI, gateway: Gateway
+) -> None:
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model=gateway.model, messages=HI, stream=True, temperature=3)
 
@@ -134,7 +136,7 @@ def test_a_body_that_is_not_a_request_is_refused(gateway: Gateway, body: bytes) 
     error_of(gateway.post("/v1/completions", content=body, headers=headers), 400)
 
 
-def test_text_may_hold_any_character(client: OpenAI, gateway: Gateway) -> None:
+def test_a_prompt_can_have_any_character(client: OpenAI, gateway: Gateway) -> None:
     prompt = "\0 \u202e \U0001f600 \ufffd \x7f <|im_start|>"
     assert client.completions.create(model=gateway.model, prompt=prompt, max_tokens=4).usage.prompt_tokens
 
@@ -163,6 +165,6 @@ def test_other_paths_and_methods_are_refused_in_openais_shape(gateway: Gateway) 
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/v1/v1/chat/completions", "/v1/chat/completions/"])
-def test_a_path_that_just_misses_an_endpoint_is_told_of_it(gateway: Gateway, path: str) -> None:
+def test_the_error_for_a_path_close_to_an_endpoint_names_the_endpoint(gateway: Gateway, path: str) -> None:
     error = error_of(gateway.post(path, json={}), 404)
     assert "; /v1/chat/completions is." in str(error["message"])

@@ -10,7 +10,7 @@ PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
 
 
-def test_a_chats_tokens_are_told_streamed_as_whole(client: OpenAI, gateway: Gateway) -> None:
+def test_a_chat_has_the_same_log_probabilities_streamed_or_not(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 12, "logprobs": True}
     [choice] = client.chat.completions.create(**asked).choices
     tokens = choice.logprobs.content
@@ -23,19 +23,19 @@ def test_a_chats_tokens_are_told_streamed_as_whole(client: OpenAI, gateway: Gate
         streamed += choice.logprobs.content if choice.logprobs else []
         assert sum(len(token.bytes) for token in streamed) >= len(text.encode())
     assert streamed == tokens
-    [untold] = client.chat.completions.create(model=gateway.model, messages=PARIS, max_tokens=1).choices
-    assert untold.logprobs is None
+    [without] = client.chat.completions.create(model=gateway.model, messages=PARIS, max_tokens=1).choices
+    assert without.logprobs is None
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_likeliest_tokens_in_the_place_of_each_are_told(
+def test_each_token_has_the_likeliest_tokens_at_its_position(
     client: OpenAI, gateway: Gateway, stream: bool
 ) -> None:
     chat = {"model": gateway.model, "messages": PARIS, "temperature": 0, "max_tokens": 6, "stream": stream}
     with gateway.can("top_logprobs"):
         answer = client.chat.completions.create(**chat, logprobs=True, top_logprobs=3)
-        told = [each.choices[0].logprobs for each in (answer if stream else [answer])]
-        tokens = [token for each in told if each for token in each.content]
+        received = [each.choices[0].logprobs for each in (answer if stream else [answer])]
+        tokens = [token for each in received if each for token in each.content]
         assert len(tokens) == 6
         for token in tokens:
             assert len(token.top_logprobs) == 3
@@ -45,10 +45,10 @@ def test_the_likeliest_tokens_in_the_place_of_each_are_told(
     plain = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 4, "stream": stream}
     with gateway.can("top_logprobs", called="logprobs"):
         answer = client.completions.create(**plain, logprobs=2)
-        told = [each.choices[0].logprobs for each in (answer if stream else [answer])]
+        received = [each.choices[0].logprobs for each in (answer if stream else [answer])]
         tops = [
             place
-            for each in told
+            for each in received
             if each
             for place in zip(each.tokens, each.token_logprobs, each.top_logprobs, strict=True)
         ]
@@ -58,22 +58,22 @@ def test_the_likeliest_tokens_in_the_place_of_each_are_told(
             assert len(top) == 2
 
 
-def test_a_completions_tokens_have_their_places_in_its_text(client: OpenAI, gateway: Gateway) -> None:
+def test_a_completions_tokens_have_their_offsets_in_its_text(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 8, "logprobs": 0}
     [choice] = client.completions.create(**asked).choices
-    told = choice.logprobs
-    assert "".join(told.tokens) == choice.text
-    assert told.text_offset == [len("".join(told.tokens[:place])) for place in range(8)]
-    assert [[*top.items()] for top in told.top_logprobs] == [
-        [chosen] for chosen in zip(told.tokens, told.token_logprobs, strict=True)
+    log_probs = choice.logprobs
+    assert "".join(log_probs.tokens) == choice.text
+    assert log_probs.text_offset == [len("".join(log_probs.tokens[:place])) for place in range(8)]
+    assert [[*top.items()] for top in log_probs.top_logprobs] == [
+        [chosen] for chosen in zip(log_probs.tokens, log_probs.token_logprobs, strict=True)
     ]
     chunks = list(client.completions.create(**asked, stream=True))
     streamed = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
-    assert [token for each in streamed for token in each.tokens] == told.tokens
-    assert [offset for each in streamed for offset in each.text_offset] == told.text_offset
+    assert [token for each in streamed for token in each.tokens] == log_probs.tokens
+    assert [offset for each in streamed for offset in each.text_offset] == log_probs.text_offset
 
 
-def test_nothing_is_told_of_what_a_stop_string_hides(client: OpenAI, gateway: Gateway) -> None:
+def test_tokens_that_a_stop_string_hides_have_no_log_probabilities(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 20, "logprobs": 0}
     [choice] = client.completions.create(**asked, stop=", 12").choices
     assert choice.text == " 9, 10, 11"
@@ -83,7 +83,7 @@ def test_nothing_is_told_of_what_a_stop_string_hides(client: OpenAI, gateway: Ga
     assert [token for each in streamed for token in each.tokens] == choice.logprobs.tokens
 
 
-def test_each_choice_has_its_own(client: OpenAI, gateway: Gateway) -> None:
+def test_each_choice_has_its_own_log_probabilities(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": "Once", "temperature": 1.2, "seed": 5, "max_tokens": 6}
     choices = client.completions.create(**asked, n=2, best_of=3, logprobs=0).choices
     assert [choice.text for choice in choices] == ["".join(choice.logprobs.tokens) for choice in choices]
@@ -92,7 +92,7 @@ def test_each_choice_has_its_own(client: OpenAI, gateway: Gateway) -> None:
 
 
 def test_a_bias_bans_a_token_or_forces_it(client: OpenAI, gateway: Gateway) -> None:
-    def told(bias: dict[str, int]) -> str:
+    def answer(bias: dict[str, int]) -> str:
         return (
             client.chat.completions.create(
                 model=gateway.model, messages=PARIS, temperature=0, max_tokens=6, logit_bias=bias
@@ -101,10 +101,10 @@ def test_a_bias_bans_a_token_or_forces_it(client: OpenAI, gateway: Gateway) -> N
             .message.content
         )
 
-    assert told({}) == "The capital of France is Paris"
-    assert told({"7042": -100}).startswith("The capital of France is")
-    assert "Paris" not in told({"7042": -100})
-    assert told({"7042": 100}) == " Paris" * 6
+    assert answer({}) == "The capital of France is Paris"
+    assert answer({"7042": -100}).startswith("The capital of France is")
+    assert "Paris" not in answer({"7042": -100})
+    assert answer({"7042": 100}) == " Paris" * 6
 
 
 def test_min_p_of_one_is_greedy_whatever_the_temperature(client: OpenAI, gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""The prompts of /v1/completions in all their shapes, with the official openai client, on every backend."""
+"""All shapes of prompts of /v1/completions, with the official openai client, on every backend."""
 
 from collections import defaultdict
 
@@ -18,13 +18,13 @@ def ids_of(gateway: Gateway, text: str) -> list[int]:
     return tokens
 
 
-def test_token_ids_are_the_prompt_that_their_text_is(client: OpenAI, gateway: Gateway) -> None:
+def test_token_ids_give_the_same_answer_as_their_text(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "temperature": 0, "max_tokens": 8}
     text = client.completions.create(**asked, prompt=COUNT)
     ids = client.completions.create(**asked, prompt=ids_of(gateway, COUNT))
     assert ids.choices[0].text == text.choices[0].text
     assert ids.usage.prompt_tokens == text.usage.prompt_tokens
-    # A split that no text has: every letter by itself.
+    # A tokenization that no text has: each letter on its own.
     apart = [token for character in ONCE for token in ids_of(gateway, character)]
     assert len(apart) > len(ids_of(gateway, ONCE))
     assert client.completions.create(**asked, prompt=apart).usage.prompt_tokens == len(apart)
@@ -33,7 +33,7 @@ def test_token_ids_are_the_prompt_that_their_text_is(client: OpenAI, gateway: Ga
     assert caught.value.param == "prompt"
 
 
-def test_several_prompts_are_answered_in_order_each_as_alone(client: OpenAI, gateway: Gateway) -> None:
+def test_several_prompts_get_the_answers_of_single_ones_in_order(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "temperature": 0.8, "seed": 3, "max_tokens": 8, "n": 2}
     alone = [client.completions.create(**asked, prompt=prompt) for prompt in (COUNT, ONCE)]
     expected = [choice.text for completion in alone for choice in completion.choices]
@@ -50,7 +50,7 @@ def test_several_prompts_are_answered_in_order_each_as_alone(client: OpenAI, gat
     assert [streamed[index] for index in range(4)] == expected
 
 
-def test_the_best_of_each_prompt_come_back(client: OpenAI, gateway: Gateway) -> None:
+def test_best_of_applies_to_each_prompt(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "temperature": 1.2, "seed": 3, "max_tokens": 6}
     alone = [
         client.completions.create(**asked, prompt=each, best_of=3).choices[0].text for each in (COUNT, ONCE)
@@ -65,20 +65,20 @@ def test_the_prompt_that_does_not_fit_is_named(client: OpenAI, gateway: Gateway)
     assert (caught.value.param, caught.value.code) == ("prompt[1]", "context_length_exceeded")
 
 
-def test_each_answer_begins_with_its_prompt_where_that_is_wanted(client: OpenAI, gateway: Gateway) -> None:
+def test_echo_puts_the_prompt_before_each_answer(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "temperature": 0, "max_tokens": 4, "echo": True}
     prompt = [ids_of(gateway, COUNT), ids_of(gateway, "<|im_start|>user\nHi")]
     whole = client.completions.create(**asked, prompt=prompt)
     assert whole.choices[0].text == COUNT + " 9, 10"[: len(whole.choices[0].text) - len(COUNT)]
     assert whole.choices[1].text.startswith("<|im_start|>user\nHi")
-    assert whole.usage.completion_tokens == 8, "the prompt is no part of what was generated"
+    assert whole.usage.completion_tokens == 8, "the prompt does not count as generated"
     streamed: dict[int, str] = defaultdict(str)
     for chunk in client.completions.create(**asked, prompt=prompt, stream=True):
         streamed[chunk.choices[0].index] += chunk.choices[0].text
     assert streamed == {choice.index: choice.text for choice in whole.choices}
 
 
-def test_the_stop_string_ends_the_answer_where_that_is_wanted(client: OpenAI, gateway: Gateway) -> None:
+def test_the_stop_string_can_be_part_of_the_answer(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 20, "stop": ", 12"}
     shown = {"include_stop_str_in_output": True}
     [choice] = client.completions.create(**asked, logprobs=0, extra_body=shown).choices
@@ -88,23 +88,27 @@ def test_the_stop_string_ends_the_answer_where_that_is_wanted(client: OpenAI, ga
     assert "".join(chunk.choices[0].text for chunk in chunks) == choice.text
 
 
-def test_token_counts_are_those_of_usage_and_ids_come_back_as_text(client: OpenAI, gateway: Gateway) -> None:
+def test_tokenize_counts_as_usage_does_and_detokenize_returns_the_text(
+    client: OpenAI, gateway: Gateway
+) -> None:
     messages = [{"role": "user", "content": "안녕 <|im_end|>"}]
-    told = gateway.post("/tokenize", json={"model": gateway.model, "messages": messages}).json()
+    tokenized = gateway.post("/tokenize", json={"model": gateway.model, "messages": messages}).json()
     usage = client.chat.completions.create(model=gateway.model, messages=messages, max_tokens=1).usage
-    assert told["count"] == len(told["tokens"]) == usage.prompt_tokens
-    assert told["max_model_len"] == gateway.limits.max_seq_len
-    body = {"model": gateway.model, "tokens": told["tokens"]}
+    assert tokenized["count"] == len(tokenized["tokens"]) == usage.prompt_tokens
+    assert tokenized["max_model_len"] == gateway.limits.max_seq_len
+    body = {"model": gateway.model, "tokens": tokenized["tokens"]}
     text = gateway.post("/detokenize", json=body).json()["prompt"]
     assert "<|im_start|>user\n안녕 <|im_end|><|im_end|>\n<|im_start|>assistant" in text
     [end] = ids_of(gateway, "<|im_end|>")
-    assert told["tokens"].count(end) == 2, "of the system's turn and the user's; the user's own is text"
+    assert tokenized["tokens"].count(end) == 2, (
+        "one for the system's turn and one for the user's; the one in the message is text"
+    )
     body = {"model": gateway.model, "prompt": " Paris", "return_token_strs": True}
     named = gateway.post("/tokenize", json=body).json()
     assert (named["tokens"], named["token_strs"]) == ([7042], ["ĠParis"])
 
 
-def test_what_is_wrong_with_tokens_is_named(gateway: Gateway) -> None:
+def test_an_error_of_tokenize_or_detokenize_names_the_field(gateway: Gateway) -> None:
     for path, fields, param in (
         ("tokenize", {}, "prompt"),
         ("tokenize", {"prompt": "a", "messages": [{"role": "user", "content": "a"}]}, "prompt"),

@@ -18,7 +18,7 @@ class Person(BaseModel):
     age: int = Field(ge=0, le=120)
 
 
-def test_a_stream_of_a_response_says_the_same_as_the_whole_one(client: OpenAI, gateway: Gateway) -> None:
+def test_a_streamed_response_equals_the_whole_one(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "input": PARIS, "temperature": 0, "metadata": {"a": "b"}}
     whole = client.responses.create(**asked)
     Response.model_validate(whole.to_dict())
@@ -47,9 +47,7 @@ def test_a_stream_of_a_response_says_the_same_as_the_whole_one(client: OpenAI, g
         client.responses.retrieve(whole.id, stream=True)
 
 
-def test_a_response_goes_on_from_another_without_being_told_it_again(
-    client: OpenAI, gateway: Gateway
-) -> None:
+def test_a_response_continues_an_earlier_one_by_its_id(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "temperature": 0, "max_output_tokens": 12}
     first = client.responses.create(**asked, input=PARIS, instructions="Be brief.")
     on = client.responses.create(**asked, input="Why?", previous_response_id=first.id)
@@ -71,7 +69,7 @@ def test_a_pydantic_model_is_parsed_from_a_response(client: OpenAI, gateway: Gat
         assert isinstance(stream.get_final_response().output_parsed, Person)
 
 
-def test_a_response_that_is_cut_says_so(client: OpenAI, gateway: Gateway) -> None:
+def test_a_truncated_response_is_incomplete(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "input": PARIS, "max_output_tokens": 3, "temperature": 0}
     response = client.responses.create(**asked)
     assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
@@ -93,7 +91,9 @@ def test_a_response_that_is_deleted_or_not_stored_is_not_found(client: OpenAI, g
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_error_names_the_responses_own_fields(client: OpenAI, gateway: Gateway, stream: bool) -> None:
+def test_an_error_names_the_fields_of_the_responses_api(
+    client: OpenAI, gateway: Gateway, stream: bool
+) -> None:
     schema = {"type": "json_schema", "name": "x", "schema": {"type": "strin"}}
     for fields, param in (
         ({"max_output_tokens": 1_000_000}, "max_output_tokens"),
@@ -106,7 +106,7 @@ def test_an_error_names_the_responses_own_fields(client: OpenAI, gateway: Gatewa
 
 
 def test_a_client_that_leaves_before_the_response_frees_its_slot(gateway: Gateway) -> None:
-    # Greedy, the sample model goes on and on; drawn, it may end before the client leaves.
+    # The sample model does not end a greedy answer; a sampled one may end before the client leaves.
     story = "Tell a very long story about a king and his seven sons."
     body = {"model": gateway.model, "input": story, "temperature": 0}
     with pytest.raises(httpx.ReadTimeout):

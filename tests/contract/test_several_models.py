@@ -1,4 +1,4 @@
-"""Several models behind one gateway and one real Triton: listed, unloaded, loaded, and come while it runs."""
+"""Several models behind one gateway and one Triton: listed, unloaded, loaded, and added while both run."""
 
 import sys
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Served:
         return {model.id for model in self.user.models.list()}
 
     def loaded(self) -> int:
-        """How many engines hold memory."""
+        """Return the number of engines in memory."""
         family = self.triton.children(recursive=True)
         return sum("slipway.runtime.worker" in process.cmdline() for process in family)
 
@@ -78,7 +78,7 @@ def served(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield Served(url, engines, repository, of_admin, of_user, psutil.Process(server.pid))
 
 
-def test_a_model_ends_its_answers_frees_its_memory_and_says_how_it_comes_back(served: Served) -> None:
+def test_unloading_waits_for_answers_frees_memory_and_says_how_to_load_again(served: Served) -> None:
     assert served.listed() == {"one", "two"}
     before = served.answer("one")
     assert served.loaded() == 2
@@ -100,7 +100,7 @@ def test_a_model_ends_its_answers_frees_its_memory_and_says_how_it_comes_back(se
     assert served.answer("one") == before
 
 
-def test_an_engine_that_is_built_meanwhile_is_loaded_without_a_restart(
+def test_an_engine_built_while_the_server_runs_loads_without_a_restart(
     served: Served, engine_dir: Path
 ) -> None:
     with pytest.raises(openai.NotFoundError):
@@ -121,7 +121,7 @@ def test_a_model_that_cannot_be_loaded_says_why(served: Served, engine_dir: Path
     assert "old" not in served.listed()
 
 
-def test_a_model_that_an_earlier_slipway_laid_out_is_not_ready_and_says_so(
+def test_a_model_repository_of_an_older_slipway_is_not_ready_and_says_so(
     served: Served, engine_dir: Path
 ) -> None:
     write_repository(renamed(engine_dir, served.engines, "earlier"), served.repository)

@@ -60,7 +60,9 @@ def test_a_pydantic_model_is_parsed(client: OpenAI, gateway: Gateway, stream: bo
     assert isinstance(completion.choices[0].message.parsed, Person)
 
 
-def test_any_json_object_begins_as_one_and_a_cut_one_says_so(client: OpenAI, gateway: Gateway) -> None:
+def test_a_json_object_starts_with_a_brace_and_a_truncated_one_says_so(
+    client: OpenAI, gateway: Gateway
+) -> None:
     completion = client.chat.completions.create(
         model=gateway.model,
         messages=ASK,
@@ -81,7 +83,7 @@ def test_any_json_object_begins_as_one_and_a_cut_one_says_so(client: OpenAI, gat
         ({"json": {"type": "integer", "minimum": 0, "maximum": 99}}, "[0-9]{1,2}"),
     ],
 )
-def test_vllms_structured_outputs_hold_for_plain_completions(
+def test_vllms_structured_outputs_apply_to_completions(
     client: OpenAI, gateway: Gateway, structure: dict[str, object], expression: str
 ) -> None:
     completion = client.completions.create(
@@ -90,7 +92,9 @@ def test_vllms_structured_outputs_hold_for_plain_completions(
     assert re.fullmatch(expression, completion.choices[0].text)
 
 
-def test_a_grammar_that_ends_with_the_last_token_allowed_is_not_cut(client: OpenAI, gateway: Gateway) -> None:
+def test_a_grammar_completed_by_the_last_allowed_token_ends_with_stop(
+    client: OpenAI, gateway: Gateway
+) -> None:
     asked = {"model": gateway.model, "prompt": "The year", "temperature": 0}
     asked["extra_body"] = {"structured_outputs": {"regex": "20[0-9]{2}"}}
     length = client.completions.create(**asked).usage.completion_tokens
@@ -99,7 +103,7 @@ def test_a_grammar_that_ends_with_the_last_token_allowed_is_not_cut(client: Open
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_schema_that_cannot_be_obeyed_is_a_bad_request_that_says_why(
+def test_an_invalid_schema_is_a_bad_request_with_the_reason(
     client: OpenAI, gateway: Gateway, stream: bool
 ) -> None:
     schema = {"name": "x", "schema": {"type": "strin"}}

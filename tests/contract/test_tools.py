@@ -1,4 +1,4 @@
-"""Tools through the official clients: required, named and left to the model; whole loops of each API."""
+"""Tools with the official clients: required, named and optional calls, and the whole loop of each API."""
 
 import json
 from typing import Any, Literal
@@ -63,23 +63,23 @@ def test_a_named_tool_is_called_streamed_or_not(client: OpenAI, gateway: Gateway
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_loop_of_call_result_and_answer(client: OpenAI, gateway: Gateway, streamed: bool) -> None:
-    def told(messages: list[Any], **choice: Any) -> ParsedChatCompletionMessage[None]:
+    def answer(messages: list[Any], **choice: Any) -> ParsedChatCompletionMessage[None]:
         asked = {"model": gateway.model, **ASKED, "messages": messages, **choice}
         if not streamed:
             return client.chat.completions.parse(**asked).choices[0].message
         with client.chat.completions.stream(**asked) as stream:
             return stream.get_final_completion().choices[0].message
 
-    called = told(ASKED["messages"], **ONE)
+    called = answer(ASKED["messages"], **ONE)
     (call,) = called.tool_calls or []
     assert Arguments.model_validate_json(call.function.arguments).city in CITIES
     result = {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 21 degrees"}
-    final = told([*ASKED["messages"], called, result], tool_choice="none", stop=[" "])
+    final = answer([*ASKED["messages"], called, result], tool_choice="none", stop=[" "])
     assert final.content
     assert not final.tool_calls
 
 
-def test_required_calls_may_be_several_and_each_is_valid(client: OpenAI, gateway: Gateway) -> None:
+def test_several_required_calls_are_each_valid(client: OpenAI, gateway: Gateway) -> None:
     asked = {**ASKED, "temperature": 1, "seed": 4, "max_tokens": 120, "n": 3}
     answer = client.chat.completions.create(model=gateway.model, **asked, tool_choice="required")
     for choice in answer.choices:
@@ -93,20 +93,20 @@ def test_required_calls_may_be_several_and_each_is_valid(client: OpenAI, gateway
                 assert (call.function.name, json.loads(call.function.arguments)) == ("time", {})
 
 
-def test_where_the_model_decides_it_is_told_of_the_tools(client: OpenAI, gateway: Gateway) -> None:
+def test_the_prompt_has_the_tools_unless_tool_choice_is_none(client: OpenAI, gateway: Gateway) -> None:
     short = {**ASKED, "max_tokens": 1}
     plain = {name: value for name, value in short.items() if name != "tools"}
-    told = client.chat.completions.create(model=gateway.model, **short).usage
-    untold = client.chat.completions.create(model=gateway.model, **plain).usage
-    assert told
-    assert untold
-    assert told.prompt_tokens > untold.prompt_tokens + 50
+    with_tools = client.chat.completions.create(model=gateway.model, **short).usage
+    without_tools = client.chat.completions.create(model=gateway.model, **plain).usage
+    assert with_tools
+    assert without_tools
+    assert with_tools.prompt_tokens > without_tools.prompt_tokens + 50
     off = client.chat.completions.create(model=gateway.model, **short, tool_choice="none").usage
     assert off
-    assert off.prompt_tokens == untold.prompt_tokens
+    assert off.prompt_tokens == without_tools.prompt_tokens
 
 
-def test_a_schema_of_arguments_that_cannot_be_used_is_a_400(client: OpenAI, gateway: Gateway) -> None:
+def test_an_invalid_argument_schema_is_a_bad_request(client: OpenAI, gateway: Gateway) -> None:
     bad = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": 3}}}
     with pytest.raises(BadRequestError) as caught:
         client.chat.completions.create(
@@ -116,12 +116,12 @@ def test_a_schema_of_arguments_that_cannot_be_used_is_a_400(client: OpenAI, gate
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_responses_api_calls_and_takes_the_result(
+def test_the_responses_api_calls_a_tool_and_takes_its_result(
     client: OpenAI, gateway: Gateway, streamed: bool
 ) -> None:
     function = {"type": "function", **WEATHER["function"]}
 
-    def told(**fields: Any) -> Response:
+    def answer(**fields: Any) -> Response:
         asked = {"model": gateway.model, "tools": [function], "temperature": 0, **fields}
         if not streamed:
             return client.responses.create(**asked)
@@ -130,17 +130,17 @@ def test_the_responses_api_calls_and_takes_the_result(
         return last.response
 
     choice = {"type": "function", "name": "weather"}
-    first = told(input="Weather in Seoul?", tool_choice=choice, parallel_tool_calls=False)
+    first = answer(input="Weather in Seoul?", tool_choice=choice, parallel_tool_calls=False)
     (call,) = first.output
     assert call.type == "function_call"
     assert Arguments.model_validate_json(call.arguments).city in CITIES
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny"}
     on = {"previous_response_id": first.id, "tool_choice": "none", "max_output_tokens": 12}
-    assert told(input=[result], **on).output_text
+    assert answer(input=[result], **on).output_text
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_messages_api_calls_and_takes_the_result(gateway: Gateway, streamed: bool) -> None:
+def test_the_messages_api_calls_a_tool_and_takes_its_result(gateway: Gateway, streamed: bool) -> None:
     function = WEATHER["function"]
     tool = {
         "name": "weather",
@@ -148,7 +148,7 @@ def test_the_messages_api_calls_and_takes_the_result(gateway: Gateway, streamed:
         "input_schema": function["parameters"],
     }
 
-    def told(client: Anthropic, **fields: Any) -> Message:
+    def answer(client: Anthropic, **fields: Any) -> Message:
         asked = {"model": gateway.model, "tools": [tool], "extra_body": {"temperature": 0}, **fields}
         if not streamed:
             return client.messages.create(**asked)
@@ -158,22 +158,22 @@ def test_the_messages_api_calls_and_takes_the_result(gateway: Gateway, streamed:
     messages: list[Any] = [{"role": "user", "content": "Weather in Seoul?"}]
     choice = {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
     with gateway.anthropic() as client:
-        called = told(client, messages=messages, tool_choice=choice, max_tokens=60)
+        called = answer(client, messages=messages, tool_choice=choice, max_tokens=60)
         assert called.stop_reason == "tool_use"
         (block,) = called.content
         assert block.type == "tool_use"
         assert Arguments.model_validate(block.input).city in CITIES
         result = {"type": "tool_result", "tool_use_id": block.id, "content": "Sunny"}
         messages += [{"role": "assistant", "content": called.content}, {"role": "user", "content": [result]}]
-        final = told(client, messages=messages, tool_choice={"type": "none"}, max_tokens=12)
+        final = answer(client, messages=messages, tool_choice={"type": "none"}, max_tokens=12)
         counted = client.messages.count_tokens(model=gateway.model, tools=[tool], messages=messages)
     assert [each.type for each in final.content] == ["text"]
-    # The tools are told only where they may be called.
+    # The prompt has the tools only where a call is allowed.
     assert counted.input_tokens > called.usage.input_tokens
 
 
-def test_anthropics_tool_runner_goes_on_without_a_thread_of_the_servers(gateway: Gateway) -> None:
-    """It asks for one first; the conversation then comes whole with every request."""
+def test_anthropics_tool_runner_works_without_a_thread_on_the_server(gateway: Gateway) -> None:
+    """It asks for a thread first; then it sends the whole conversation with each request."""
 
     @beta_tool
     def weather(city: Literal["Seoul", "Paris", "Oslo"]) -> str:

@@ -1,1 +1,1 @@
-"""Who may ask, and how much: API keys."""
+"""API keys: the key file, and what each key may do and use."""

@@ -1,4 +1,4 @@
-"""Who may ask at all: requests with a key, pages of some origins; put around the app by `gateway.app`."""
+"""The checks before every endpoint: the API key of a request, and the origin of a page."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from slipway.gateway.http import docs_page
 from slipway.gateway.http.error_response import error_response
 from slipway.gateway.keys.keys import ANYBODY, Caller, Keys
 
-# Who asks there has no key: probes, and browsers that open the documentation. /metrics is not here, because
-# Prometheus can send a key (`authorization` in its scrape configuration).
+# Probes have no key, and neither have browsers that open the documentation. /metrics needs one, because
+# Prometheus can send it (`authorization` in its scrape configuration).
 OPEN = frozenset({"/health/live", "/health/ready"}) | docs_page.PATHS
 _BEARER = b"bearer "
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may ask.
+    """Who may use the server.
 
-    keys: None takes every request.
+    keys: the valid API keys; None accepts every request.
     origins: of the pages whose scripts may read answers, as browsers write them; or "*".
     """
 
@@ -32,14 +32,14 @@ class Access:
 
 
 class KeyCheck:
-    """Refuses requests without a valid key; `state.caller` says to the endpoints who asks."""
+    """ASGI middleware: refuses a request without a valid key, and sets `state.caller` for the endpoints."""
 
     def __init__(self, app: ASGIApp, keys: Keys | None) -> None:
         self._app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Check the key, and add the headers about its limits to the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,8 +48,8 @@ class KeyCheck:
             try:
                 caller = self._keys.caller(_key(scope))
             except InvalidApiKey as error:
-                refusal = error_response(Request(scope), error)
-                await refusal(scope, receive, send)
+                response = error_response(Request(scope), error)
+                await response(scope, receive, send)
                 return
         scope["state"]["caller"] = caller
         scope["state"]["visit"].key = caller.name
@@ -66,12 +66,12 @@ class KeyCheck:
 
 
 def guard(app: FastAPI, access: Access) -> None:
-    """Ask for keys. What names requests goes outside of this, so that refusals have a name too."""
+    """Check keys. The middleware that sets request ids must be outside, so that refusals have an id."""
     app.add_middleware(KeyCheck, keys=access.keys)
 
 
 def open_to_origins(app: FastAPI, access: Access) -> None:
-    """Let pages of `access.origins` read answers; outermost, because a browser asks first, without a key."""
+    """Let pages of `access.origins` read answers. Add it last: a browser's first request has no key."""
     if access.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -83,14 +83,14 @@ def open_to_origins(app: FastAPI, access: Access) -> None:
 
 
 def caller_of(request: Request) -> Caller:
-    """Who asks."""
+    """Return the caller of a request."""
     caller = request.state.caller
     assert isinstance(caller, Caller)
     return caller
 
 
 def _key(scope: Scope) -> bytes | None:
-    """As OpenAI's clients send it, or Anthropic's; not decoded, because only its hash is looked at."""
+    """Return the key as OpenAI's or Anthropic's clients send it; as bytes, because only its hash counts."""
     headers = dict(scope["headers"])
     authorization: bytes = headers.get(b"authorization", b"")
     if authorization[: len(_BEARER)].lower() == _BEARER:

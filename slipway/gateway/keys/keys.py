@@ -1,4 +1,4 @@
-"""Who asks: the keys that are valid now, and what each may do; `gateway.keys.access` looks them up here."""
+"""The callers: the API keys that are valid now, and what each may do and use."""
 
 import hmac
 import logging
@@ -19,8 +19,8 @@ from slipway.gateway.keys import file as key_file
 from slipway.gateway.keys.allowance import Allowance
 from slipway.gateway.keys.file import KeyEntry, KeyFileError
 
-_LOOK_EVERY_S = 1.0
-# Of the file: when it was written, how long it is, and which one it is.
+_REFRESH_S = 1.0
+# Modification time, size and inode of the key file.
 _Signature = tuple[int, int, int]
 
 _log = logging.getLogger(__name__)
@@ -28,9 +28,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and what they may do. The defaults are for a server without keys: everything.
+    """The holder of one key, and what the key allows. The defaults, for a server without keys, allow all.
 
-    models: None means all.
+    models: None means all. requests, tokens: per minute; None means no limit.
     """
 
     name: str | None = None
@@ -40,7 +40,7 @@ class Caller:
     tokens: Allowance | None = None
 
     def may_use(self, model: str) -> bool:
-        """Whether the key is for this model."""
+        """Return whether the key is for this model."""
         return self.models is None or model in self.models
 
     def check_model(self, model: str) -> None:
@@ -59,17 +59,17 @@ class Caller:
             )
 
     def enter(self) -> None:
-        """Count a request. Raises RateLimitExceeded or TokenLimitExceeded: it does not count then."""
+        """Count a request, unless it is refused. Raises RateLimitExceeded or TokenLimitExceeded."""
         if self.requests is not None and (wait := self.requests.wait_s(1)):
             raise RateLimitExceeded(
-                f"The key {self.name} has had its {self.requests.per_minute} requests a minute; "
+                f"The key {self.name} has used its {self.requests.per_minute} requests of this minute; "
                 f"try again in {math.ceil(wait)} s.",
                 math.ceil(wait),
             )
-        # Whoever has overdrawn waits until there is a token again.
+        # A caller who has overdrawn waits until one token is left.
         if self.tokens is not None and (wait := self.tokens.wait_s(1)):
             raise TokenLimitExceeded(
-                f"The key {self.name} has had its {self.tokens.per_minute} tokens a minute; "
+                f"The key {self.name} has used its {self.tokens.per_minute} tokens of this minute; "
                 f"try again in {math.ceil(wait)} s.",
                 math.ceil(wait),
             )
@@ -82,21 +82,21 @@ class Caller:
             self.tokens.take(tokens)
 
     def headers(self) -> dict[str, str]:
-        """OpenAI's headers about the limits, as of now."""
-        told: dict[str, str] = {}
+        """Return OpenAI's headers about the limits, as of now."""
+        headers: dict[str, str] = {}
         for what, allowance in (("requests", self.requests), ("tokens", self.tokens)):
             if allowance is not None:
-                told[f"x-ratelimit-limit-{what}"] = str(allowance.per_minute)
-                told[f"x-ratelimit-remaining-{what}"] = str(max(0, int(allowance.left)))
-                told[f"x-ratelimit-reset-{what}"] = f"{allowance.reset_s:.3f}s"
-        return told
+                headers[f"x-ratelimit-limit-{what}"] = str(allowance.per_minute)
+                headers[f"x-ratelimit-remaining-{what}"] = str(max(0, int(allowance.left)))
+                headers[f"x-ratelimit-reset-{what}"] = f"{allowance.reset_s:.3f}s"
+        return headers
 
 
 ANYBODY = Caller()
 
 
 class Keys:
-    """The keys of a file, read again when it changes; one that is broken then leaves those before valid."""
+    """The keys of a file, read again when it changes. If that fails, the keys read before stay valid."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises KeyFileError."""
@@ -104,30 +104,28 @@ class Keys:
         self._clock = clock
         self._signature = _signature(path)
         self._callers: list[tuple[bytes, Caller]] = []
-        self._accept(key_file.read(path))
-        self._looked_at = clock()
+        self._set_callers(key_file.read(path))
+        self._refreshed_at = clock()
 
     def caller(self, key: bytes | None) -> Caller:
-        """Whose key this is. Raises InvalidApiKey, which says nothing of the key."""
-        self._look()
+        """Return the caller with this key. Raises InvalidApiKey, which does not quote the key."""
+        self._refresh()
         if not key:
-            raise InvalidApiKey(
-                "This server asks for a key and the request has none; send `Authorization: Bearer KEY`."
-            )
+            raise InvalidApiKey("The request has no API key; send it as `Authorization: Bearer KEY`.")
         asked = key_file.digest(key).encode()
         found: Caller | None = None
-        for sha256, caller in self._callers:  # All of them, so that the time does not tell which.
+        for sha256, caller in self._callers:  # No early end: the time must not tell which.
             if hmac.compare_digest(sha256, asked):
                 found = caller
         if found is None:
-            raise InvalidApiKey("The key is not valid here: it is mistyped, or it was revoked.")
+            raise InvalidApiKey("The API key is not valid here: it is mistyped, or it was revoked.")
         return found
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         now = self._clock()
-        if now - self._looked_at < _LOOK_EVERY_S:
+        if now - self._refreshed_at < _REFRESH_S:
             return
-        self._looked_at = now
+        self._refreshed_at = now
         signature = _signature(self._path)
         if signature == self._signature:
             return
@@ -137,11 +135,11 @@ class Keys:
         except KeyFileError as error:
             _log.error("%s The keys read before stay valid.", error)
             return
-        self._accept(entries)
-        _log.warning("Read the keys again: %d in %s.", len(self._callers), self._path)
+        self._set_callers(entries)
+        _log.warning("Read the keys again: %d valid in %s.", len(self._callers), self._path)
 
-    def _accept(self, entries: dict[str, KeyEntry]) -> None:
-        """A key keeps what it has used of a limit that did not change."""
+    def _set_callers(self, entries: dict[str, KeyEntry]) -> None:
+        """Replace the callers; an allowance whose limit is the same keeps its state."""
         before = {caller.name: caller for _, caller in self._callers}
         self._callers = [
             (entry.sha256.encode(), _caller(name, entry, before.get(name, ANYBODY)))

@@ -1,4 +1,4 @@
-"""Keys: the file, what each may do, and a file that changes under a running gateway."""
+"""API keys: the file, what each key may do, and a file that changes while the gateway runs."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def test_a_key_is_found_by_its_hash_and_is_not_in_the_file(path: Path) -> None:
     assert keys.caller(second.encode()).admin
 
 
-def test_a_wrong_key_is_refused_without_a_word_of_it(path: Path) -> None:
+def test_a_wrong_key_is_refused_and_not_quoted(path: Path) -> None:
     key = key_file.add(path, "first", {})
     wrong = (key[:-1].encode(), b"\xff\x00", yaml.safe_load(path.read_text())["first"]["sha256"].encode())
     for given in (*wrong, b"", None):
@@ -53,7 +53,7 @@ def test_a_wrong_key_is_refused_without_a_word_of_it(path: Path) -> None:
         assert key[:12] not in str(caught.value)
 
 
-def test_a_running_gateway_takes_new_keys_and_forgets_revoked_ones_within_a_second(path: Path) -> None:
+def test_a_running_gateway_reads_new_and_revoked_keys_within_a_second(path: Path) -> None:
     clock = Clock()
     old = key_file.add(path, "old", {}).encode()
     keys = Keys(path, clock)
@@ -67,7 +67,7 @@ def test_a_running_gateway_takes_new_keys_and_forgets_revoked_ones_within_a_seco
         keys.caller(old)
 
 
-def test_a_disabled_key_is_none(path: Path) -> None:
+def test_a_disabled_key_is_refused(path: Path) -> None:
     key = key_file.add(path, "one", {})
     path.write_text(path.read_text() + "  disabled: true\n")
     with pytest.raises(InvalidApiKey):
@@ -75,7 +75,7 @@ def test_a_disabled_key_is_none(path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["one: {sha256: [", "one: {sha256: abc}", None])
-def test_a_file_that_breaks_leaves_the_keys_and_says_so_once(
+def test_a_file_that_breaks_keeps_the_keys_valid_and_is_logged_once(
     path: Path, broken: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
@@ -104,7 +104,7 @@ def test_a_file_that_breaks_leaves_the_keys_and_says_so_once(
         "? {SECRET: 1}\n: 2",
     ],
 )
-def test_a_file_that_holds_a_key_in_the_wrong_place_is_refused_without_showing_it(
+def test_a_file_with_a_key_in_the_wrong_place_is_refused_and_the_key_not_quoted(
     path: Path, content: str
 ) -> None:
     path.write_text(content.replace("SECRET", "sk-slipway-0123456789"))
@@ -114,29 +114,29 @@ def test_a_file_that_holds_a_key_in_the_wrong_place_is_refused_without_showing_i
     assert "0123456789" not in str(caught.value)
 
 
-def test_names_and_hashes_are_there_once(path: Path) -> None:
+def test_names_and_hashes_are_unique(path: Path) -> None:
     key_file.add(path, "one", {})
-    with pytest.raises(KeyFileError, match="one already"):
+    with pytest.raises(KeyFileError, match="already has a key one"):
         key_file.add(path, "one", {})
     entry = path.read_text().splitlines()[-1]
     path.write_text(f"one:\n{entry}\none:\n{entry}\n")
-    with pytest.raises(KeyFileError, match="twice"):
+    with pytest.raises(KeyFileError, match="the same name"):
         key_file.read(path)
     path.write_text(f"one:\n{entry}\ntwo:\n{entry}\n")
     with pytest.raises(KeyFileError, match="same sha256"):
         key_file.read(path)
 
 
-def test_what_is_wrong_with_an_entry_is_told_with_what_is_allowed(path: Path) -> None:
-    with pytest.raises(KeyFileError, match="a b cannot be a name; one has up to 64 letters"):
+def test_a_wrong_entry_is_named_with_what_is_allowed(path: Path) -> None:
+    with pytest.raises(KeyFileError, match="a b cannot be a name; a name has up to 64 letters"):
         key_file.add(path, "a b", {})
     key_file.add(path, "one", {})
     path.write_text(path.read_text() + "  model: m\n")
-    with pytest.raises(KeyFileError, match=r"one\.model is not known; an entry has sha256, models"):
+    with pytest.raises(KeyFileError, match=r"one\.model is not known; an entry can have sha256, models"):
         key_file.read(path)
 
 
-def test_a_key_is_for_its_models_alone() -> None:
+def test_a_key_is_valid_for_its_models_only() -> None:
     caller = Caller("one", frozenset({"a"}), admin=False)
     caller.check_model("a")
     with pytest.raises(ModelForbidden, match="'b'"):
@@ -147,7 +147,7 @@ def test_a_key_is_for_its_models_alone() -> None:
     ANYBODY.check_admin()
 
 
-def test_requests_past_the_limit_are_told_when_to_come_again() -> None:
+def test_requests_over_the_limit_are_refused_with_a_retry_after() -> None:
     clock = Clock()
     caller = Caller("one", requests=Allowance(2, clock))
     caller.enter()
@@ -174,12 +174,12 @@ def test_tokens_of_prompts_and_answers_count_together() -> None:
         caller.charge(10)
     with pytest.raises(TokenLimitExceeded) as caught:
         caller.enter()
-    assert caught.value.retry_after == 11  # 10 overdrawn, and one to ask with
+    assert caught.value.retry_after == 11  # 10 overdrawn, and one for the next request
     clock.now = 11
     caller.enter()
 
 
-def test_a_limit_that_did_not_change_is_not_filled_up_by_a_new_file(path: Path) -> None:
+def test_an_unchanged_limit_keeps_its_state_in_a_new_file(path: Path) -> None:
     clock = Clock()
     key = key_file.add(path, "one", {"requests_per_minute": 1}).encode()
     keys = Keys(path, clock)
@@ -195,12 +195,12 @@ def test_a_limit_that_did_not_change_is_not_filled_up_by_a_new_file(path: Path) 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_on_loopback_no_keys_are_asked_for(host: str) -> None:
+def test_no_keys_are_needed_on_loopback(host: str) -> None:
     check_exposure(host, keys=False, insecure=False)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2"])
-def test_other_machines_need_keys_or_leave(host: str) -> None:
+def test_other_machines_need_keys_or_insecure(host: str) -> None:
     check_exposure(host, keys=True, insecure=False)
     check_exposure(host, keys=False, insecure=True)
     with pytest.raises(ServerFailed, match=r"--keys FILE.*--insecure"):

@@ -1,4 +1,4 @@
-"""A request's id, place and line in the log, whatever its end; the application behind is scripted."""
+"""A request's id, its turns in the queue and its log line; the application is scripted."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ async def answers(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @given(st.text(max_size=140))
-async def test_no_id_that_a_client_gives_breaks_a_header_or_a_line(given_id: str) -> None:
+async def test_no_client_id_breaks_a_header_or_a_log_line(given_id: str) -> None:
     told = (await visited(answers, given_id))["x-request-id"]
     assert told == given_id or told.isalnum()
     assert told.isascii()
@@ -52,7 +52,7 @@ async def test_no_id_that_a_client_gives_breaks_a_header_or_a_line(given_id: str
     assert 0 < len(told) <= 128
 
 
-async def test_anthropics_clients_find_the_id_where_they_look() -> None:
+async def test_anthropics_clients_get_the_id_in_their_own_header() -> None:
     told = await visited(answers, "mine", "/v1/messages")
     assert told == {"x-request-id": "mine", "request-id": "mine"}
 
@@ -85,7 +85,7 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
     assert len(told["path"]) == 200
 
 
-async def test_what_became_of_requests_is_counted_by_model_and_status() -> None:
+async def test_requests_are_counted_by_model_and_status() -> None:
     registry = CollectorRegistry()
     line = EngineQueue("m", slots=2, bound=9)
 

@@ -1,6 +1,6 @@
-"""Who waits, how long and how much: one real gateway with two slots, a short queue and a log.
+"""Queueing, deadlines, bounds and the access log: one gateway with two slots and a short queue.
 
-Without Triton: all of it happens before the backend.
+Without Triton, because all of this happens before the backend.
 """
 
 import json
@@ -38,17 +38,17 @@ class Busy(Gateway):
         return anthropic.Anthropic(base_url=self.url, api_key="none", max_retries=0, timeout=60)
 
     def lines(self) -> list[dict[str, object]]:
-        """Of the access log."""
+        """The lines of the access log."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def completions(self) -> list[dict[str, object]]:
-        """Those of completions, which are written when an answer is over."""
+        """The lines of completions, each written when its answer is over."""
         return [line for line in self.lines() if line["path"] == "/v1/completions"]
 
 
 @pytest.fixture(scope="module")
 def gateway(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
-    folder = tmp_path_factory.mktemp("admission")
+    folder = tmp_path_factory.mktemp("queueing")
     limits = Manifest.read(engine_dir).limits.model_copy(update={"max_batch_size": SLOTS})
     engine = altered(engine_dir, folder / "engine", limits=limits.model_dump())
     log, port = folder / "log", free_port()
@@ -71,20 +71,20 @@ def gateway(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def busy(gateway: Busy, client: OpenAI) -> Iterator[list[Stream[Completion]]]:
-    """As many endless answers as the engine and the place beside its slots take."""
+    """Endless answers in all slots of the engine and in the place beside them."""
     with ExitStack() as stack:
         streams = []
         for _ in range(PLACES):
             streams.append(client.completions.create(model=gateway.model, stream=True, **ENDLESS))
             stack.callback(streams[-1].close)
-        until(lambda: gateway.running_requests() == SLOTS)
+        wait_until(lambda: gateway.running_requests() == SLOTS)
         yield streams
-    until(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -93,7 +93,7 @@ def queued(gateway: Busy) -> int:
     return gateway.metric("slipway_queued_requests")
 
 
-def test_past_the_queue_a_request_is_refused_at_once_and_told_when_to_come_again(
+def test_a_request_beyond_the_full_queue_is_refused_with_a_retry_after(
     gateway: Busy, client: OpenAI, busy: list[Stream[Completion]]
 ) -> None:
     refused = gateway.metric("slipway_refused_requests_total")
@@ -104,14 +104,14 @@ def test_past_the_queue_a_request_is_refused_at_once_and_told_when_to_come_again
             client.completions.create(model=gateway.model, stream=stream, **ENDLESS)
         assert (caught.value.type, caught.value.code) == ("requests", "queue_full")
         assert int(caught.value.response.headers["retry-after"]) >= 1
-    with gateway.anthropic() as other, pytest.raises(anthropic.InternalServerError) as told:
+    with gateway.anthropic() as other, pytest.raises(anthropic.InternalServerError) as overloaded:
         other.messages.create(model=gateway.model, max_tokens=9, messages=HI)
-    assert told.value.status_code == 529
-    assert told.value.body["error"]["type"] == "overloaded_error"
-    assert int(told.value.response.headers["retry-after"]) >= 1
+    assert overloaded.value.status_code == 529
+    assert overloaded.value.body["error"]["type"] == "overloaded_error"
+    assert int(overloaded.value.response.headers["retry-after"]) >= 1
     assert gateway.metric("slipway_refused_requests_total") == refused + 3
     waiting.close()
-    until(lambda: queued(gateway) == 0)
+    wait_until(lambda: queued(gateway) == 0)
     assert gateway.metric("slipway_waiting_requests") <= PLACES - SLOTS, "the others never reached the engine"
 
 
@@ -131,9 +131,9 @@ def test_a_lower_priority_value_goes_first(
 
     with ThreadPoolExecutor() as pool:
         late = pool.submit(chat, 5)
-        until(lambda: queued(gateway) == 1)
+        wait_until(lambda: queued(gateway) == 1)
         early = pool.submit(message, -5)
-        until(lambda: queued(gateway) == 2)
+        wait_until(lambda: queued(gateway) == 2)
         for stream in busy[: PLACES - 1]:  # the one beside the slots takes the first
             stream.close()
         assert early.result() < late.result()
@@ -152,31 +152,31 @@ def test_a_passed_deadline_ends_the_answer_and_frees_its_slot(
         for _ in retrying.completions.create(stream=stream, **asking):
             assert stream, "an answer that is not streamed is an error as a whole"
 
-    with pytest.raises(openai.APIError, match=r"ended 0.5 s after its arrival") as caught:
+    with pytest.raises(openai.APIError, match=r"stopped 0.5 s after its arrival") as caught:
         ask()
     assert caught.value.code == "deadline_exceeded"
-    until(lambda: gateway.running_requests() == 0)
-    until(lambda: len(gateway.completions()) > before)
+    wait_until(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: len(gateway.completions()) > before)
     assert len(gateway.completions()) == before + 1, "not sent again"
     if not stream:
         assert caught.value.status_code == 504
 
 
-def test_the_time_in_the_queue_counts_and_one_that_passes_there_leaves_it(
+def test_a_deadline_that_passes_in_the_queue_removes_the_request(
     gateway: Busy, client: OpenAI, busy: list[Stream[Completion]]
 ) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         client.completions.create(model=gateway.model, prompt="Hi", extra_body={"timeout": 0.3})
     assert caught.value.code == "deadline_exceeded"
     asking = {"model": gateway.model, "max_tokens": 9, "messages": HI, "extra_body": {"timeout": 0.3}}
-    with gateway.anthropic() as other, pytest.raises(anthropic.APIStatusError) as told:
+    with gateway.anthropic() as other, pytest.raises(anthropic.APIStatusError) as overloaded:
         other.messages.create(**asking)
-    assert told.value.status_code == 504
-    assert told.value.body["error"]["type"] == "timeout_error"
+    assert overloaded.value.status_code == 504
+    assert overloaded.value.body["error"]["type"] == "timeout_error"
     assert queued(gateway) == 0
 
 
-def test_more_than_the_bounds_is_named_with_value_and_bound(gateway: Busy, client: OpenAI) -> None:
+def test_a_value_over_its_bound_is_refused_with_value_and_bound(gateway: Busy, client: OpenAI) -> None:
     too_much = PLACES + QUEUE + 1
     cases = [
         ({"extra_body": {"timeout": 31}}, "timeout", "31 s", "30 s"),
@@ -204,13 +204,13 @@ def test_more_than_the_bounds_is_named_with_value_and_bound(gateway: Busy, clien
         other.messages.create(model=gateway.model, max_tokens=9, messages=HI * 2049)
 
 
-def test_a_request_has_one_name_in_its_answer_and_in_the_log(gateway: Busy, client: OpenAI) -> None:
+def test_a_request_has_the_same_id_in_its_response_and_in_the_log(gateway: Busy, client: OpenAI) -> None:
     named = client.completions.with_raw_response.create(
         model=gateway.model, prompt="Hi", max_tokens=3, n=2, extra_headers={"x-request-id": "mine-1"}
     )
     assert named.headers["x-request-id"] == "mine-1"
     usage = named.parse().usage
-    until(lambda: any(line["request_id"] == "mine-1" for line in gateway.lines()))
+    wait_until(lambda: any(line["request_id"] == "mine-1" for line in gateway.lines()))
     [line] = [line for line in gateway.lines() if line["request_id"] == "mine-1"]
     assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/completions", 200)
     assert line["model"] == gateway.model
@@ -222,7 +222,7 @@ def test_a_request_has_one_name_in_its_answer_and_in_the_log(gateway: Busy, clie
         assert answered.headers["x-request-id"] not in ("", unsafe)
 
 
-def test_two_requests_of_one_name_are_two_requests(gateway: Busy, client: OpenAI) -> None:
+def test_two_requests_with_the_same_id_are_two_requests(gateway: Busy, client: OpenAI) -> None:
     same = {"model": gateway.model, "extra_headers": {"x-request-id": "twin"}, "stream": True} | ENDLESS
     first = client.completions.create(**same)
     next(first)

@@ -1,4 +1,4 @@
-"""A gateway that asks for keys, as OpenAI's and Anthropic's clients and a browser see it."""
+"""A gateway with API keys, as OpenAI's and Anthropic's clients and a browser use it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 @dataclass(frozen=True)
-class Guarded:
+class GatewayWithKeys:
     url: str
     model: str
     file: Path
@@ -40,7 +40,7 @@ class Guarded:
         return made.stdout.strip()
 
     def wait_for_line(self, line: dict[str, object]) -> None:
-        """Of the access log, which has it when the answer is over."""
+        """Wait for a line of the access log, which is written when the answer is over."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             written = [text for text in self.log.read_text().splitlines() if text.startswith("{")]
@@ -54,7 +54,7 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def guarded(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def guarded(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayWithKeys]:
     directory = tmp_path_factory.mktemp("keys")
     file, log, port = directory / "keys.yaml", directory / "log", free_port()
     url = f"http://127.0.0.1:{port}"
@@ -62,17 +62,17 @@ def guarded(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     options = ["--engine", str(engine_dir), "--port", str(port), "--keys", str(file), "--access-log"]
     command = [*COMMAND, *options, "--cors-origin", PAGE]
     with running(command, f"{url}/health/ready", log=log):
-        yield Guarded(url, engine_dir.name, file, log)
+        yield GatewayWithKeys(url, engine_dir.name, file, log)
 
 
 @pytest.fixture(scope="module")
-def key(guarded: Guarded) -> str:
+def key(guarded: GatewayWithKeys) -> str:
     made = guarded.new("everything")
     time.sleep(1.1)
     return made
 
 
-def test_without_a_valid_key_only_health_and_documentation_answer(guarded: Guarded, key: str) -> None:
+def test_without_a_valid_key_only_health_and_documentation_answer(guarded: GatewayWithKeys, key: str) -> None:
     for path in ("/health/live", "/health/ready", "/docs", "/docs/swagger-ui.css", "/openapi.json"):
         assert httpx.get(f"{guarded.url}{path}").status_code == 200
     document = httpx.get(f"{guarded.url}/openapi.json").json()
@@ -91,13 +91,13 @@ def test_without_a_valid_key_only_health_and_documentation_answer(guarded: Guard
         assert httpx.get(f"{guarded.url}/metrics", headers=headers).status_code == 200
 
 
-def test_the_version_is_the_projects_own(guarded: Guarded, key: str) -> None:
-    told = httpx.get(f"{guarded.url}/version", headers={"x-api-key": key}).json()
-    assert told["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert told["packages"]["tokenizers"] == metadata.version("tokenizers")
+def test_the_version_is_that_of_the_package(guarded: GatewayWithKeys, key: str) -> None:
+    answer = httpx.get(f"{guarded.url}/version", headers={"x-api-key": key}).json()
+    assert answer["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert answer["packages"]["tokenizers"] == metadata.version("tokenizers")
 
 
-def test_anthropics_client_sends_its_key_in_a_header_of_its_own(guarded: Guarded, key: str) -> None:
+def test_anthropics_client_sends_its_key_in_a_header_of_its_own(guarded: GatewayWithKeys, key: str) -> None:
     def ask(given: str) -> str:
         with anthropic.Anthropic(base_url=guarded.url, api_key=given, max_retries=0) as client:
             return client.messages.create(
@@ -110,7 +110,9 @@ def test_anthropics_client_sends_its_key_in_a_header_of_its_own(guarded: Guarded
     assert caught.value.body["error"]["type"] == "authentication_error"
 
 
-def test_a_key_made_while_the_gateway_runs_has_its_models_and_limits(guarded: Guarded, key: str) -> None:
+def test_a_key_made_while_the_gateway_runs_has_its_models_and_limits(
+    guarded: GatewayWithKeys, key: str
+) -> None:
     elsewhere = guarded.client(guarded.new("elsewhere", "--model", "another"))
     twice = guarded.client(guarded.new("twice", "--requests-per-minute", "2"))
     short = guarded.client(guarded.new("short", "--tokens-per-minute", "10"))
@@ -120,7 +122,7 @@ def test_a_key_made_while_the_gateway_runs_has_its_models_and_limits(guarded: Gu
         elsewhere.completions.create(model=guarded.model, prompt="a")
     assert forbidden.value.code == "model_not_found"
     asked = {"model": guarded.model, "prompt": "The capital of France is", "max_tokens": 20}
-    asked["extra_body"] = {"ignore_eos": True}  # one that ended early would leave some of its tokens to spend
+    asked["extra_body"] = {"ignore_eos": True}  # an early end would leave tokens to use
     first = twice.completions.with_raw_response.create(**asked)
     assert first.headers["x-ratelimit-limit-requests"] == "2"
     assert first.headers["x-ratelimit-remaining-requests"] == "1"
@@ -133,7 +135,7 @@ def test_a_key_made_while_the_gateway_runs_has_its_models_and_limits(guarded: Gu
         assert 0 < int(limited.value.response.headers["retry-after"]) <= patience
 
 
-def test_a_response_is_kept_for_the_key_that_asked_for_it(guarded: Guarded, key: str) -> None:
+def test_a_response_is_stored_for_its_own_key_only(guarded: GatewayWithKeys, key: str) -> None:
     stranger = guarded.client(guarded.new("stranger"))
     time.sleep(1.1)
     asked = {"model": guarded.model, "input": "Hi", "max_output_tokens": 3}
@@ -148,7 +150,9 @@ def test_a_response_is_kept_for_the_key_that_asked_for_it(guarded: Guarded, key:
     assert guarded.client(key).responses.retrieve(mine.id).id == mine.id
 
 
-def test_a_revoked_key_ends_without_a_restart_and_no_key_is_in_the_log(guarded: Guarded, key: str) -> None:
+def test_a_revoked_key_stops_working_without_a_restart_and_no_key_is_logged(
+    guarded: GatewayWithKeys, key: str
+) -> None:
     brief = guarded.new("brief")
     time.sleep(1.1)
     assert guarded.client(brief).models.list().data
@@ -169,8 +173,8 @@ def test_a_revoked_key_ends_without_a_restart_and_no_key_is_in_the_log(guarded: 
     assert not any(secret in log for secret in (brief, key, brief[11:20], key[11:20]))
 
 
-def test_client_and_load_test_send_a_key_that_nothing_shows(
-    guarded: Guarded, key: str, tmp_path: Path
+def test_client_and_load_test_send_a_key_and_never_show_it(
+    guarded: GatewayWithKeys, key: str, tmp_path: Path
 ) -> None:
     result, questions = tmp_path / "result.json", tmp_path / "questions"
     questions.write_text("Hi\n")
@@ -192,7 +196,7 @@ def test_client_and_load_test_send_a_key_that_nothing_shows(
     assert key not in shown + result.read_text()
 
 
-def test_pages_of_the_named_origin_alone_may_read_answers(guarded: Guarded) -> None:
+def test_only_pages_of_the_allowed_origin_can_read_answers(guarded: GatewayWithKeys) -> None:
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     url = f"{guarded.url}/v1/chat/completions"
     allowed = httpx.options(url, headers={"origin": PAGE, **asks})
