@@ -14,7 +14,6 @@ from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Delta, FinishReason, GenerationRequest, SamplingParams
 from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answer
 from slipway.gateway.answers.interpretation import Interpretation
-from slipway.gateway.backends.base import Load
 from slipway.gateway.chat.reply import ChatReply
 from slipway.gateway.chat.schema import ChatCompletionRequest
 from slipway.gateway.conversation import template_messages, tool_objects
@@ -188,7 +187,7 @@ def interpreter(form: str, thinks: bool = False) -> AnswerParser:
 class Scripted:
     """Plays texts, a token each, and ends."""
 
-    load: Load | None = None
+    stats = None
 
     def __init__(self, texts: Sequence[str], finish: FinishReason) -> None:
         self._deltas = [*(Delta(text, 1) for text in texts), Delta("", 1, finish_reason=finish)]
