@@ -12,9 +12,9 @@ from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answe
 from slipway.gateway.answers.choices import best, candidates, collect, merge, wait_for_first
 from slipway.gateway.answers.log_probs import LogProbs
 from slipway.gateway.grammars.structure import grammar_source
-from slipway.gateway.http.connection import client_leaves, run_until_disconnect
-from slipway.gateway.http.sse import EventStream, events
-from slipway.gateway.http.visit import visit_of
+from slipway.gateway.http.connection import run_until_disconnect, wait_for_disconnect
+from slipway.gateway.http.context import context_of
+from slipway.gateway.http.sse import EventStream, stream_events
 from slipway.gateway.keys.access import caller_of
 from slipway.gateway.models import Model, Models
 from slipway.gateway.query import Query
@@ -51,30 +51,30 @@ class Answering:
     async def answer(self, request: Request, query: Query, make_reply: ReplyMaker) -> Response:
         """The response to `request`, which asks for `query`."""
         model = await self._find(request, query)
-        visit = visit_of(request)
-        prompts = await visit.run(model.prompter.requests, query, request.state.id)
+        context = context_of(request)
+        prompts = await context.run(model.prompter.requests, query, request.state.id)
         reply = make_reply(model, prompts)
         pieces = self._generate(request, query, model, prompts)
         if query.stream:
             if prompts[0].sampling.grammar is not None:
                 # The engine tries the grammar. A bad one must become a 400, not an event of a stream.
                 pieces = await self._until_disconnect(request, wait_for_first(pieces, _PATIENCE_S))
-            sent = events(reply, pieces, len(prompts), query.n, visit.prompt_tokens)
-            return EventStream(reply, sent, self._stopping, visit.deadline)
+            sent = stream_events(reply, pieces, len(prompts), query.n, context.prompt_tokens)
+            return EventStream(reply, sent, self._stopping, context.deadline)
         collecting = collect(pieces, len(prompts) * query.candidates)
         answers = await self._until_disconnect(request, collecting)
         tokens = sum(each.tokens for each in answers)
         cached = [each.cached_tokens for each in answers[:: query.candidates]]
-        usage = Usage.of(visit.prompt_tokens, tokens, cached)
+        usage = Usage.of(context.prompt_tokens, tokens, cached)
         return Response(as_json(reply.body(_shown(query, answers), usage)), media_type="application/json")
 
     async def _find(self, request: Request, query: Query) -> Model:
         """The model, which is ready."""
         check_query(query)
-        visit = visit_of(request)
-        visit.deadline = visit.deadline.asked(query.timeout)
+        context = context_of(request)
+        context.deadline = context.deadline.shortened(query.timeout)
         model = await self._models.find(query.model, caller_of(request))
-        visit.served = model.name
+        context.served = model.name
         await model.backend.check()
         return model
 
@@ -82,14 +82,14 @@ class Answering:
         self, request: Request, query: Query, model: Model, prompts: Sequence[GenerationRequest]
     ) -> AsyncGenerator[Piece, None]:
         """The pieces of all answers, once the request has joined the queue."""
-        visit, caller, prompter = visit_of(request), caller_of(request), model.prompter
+        context, caller, prompter = context_of(request), caller_of(request), model.prompter
         ranked = query.candidates > query.n
         requests = [each for prompt in prompts for each in candidates(prompt, query.candidates, ranked)]
-        visit.prompt_tokens = sum(len(prompt.prompt_token_ids) for prompt in prompts)
+        context.prompt_tokens = sum(len(prompt.prompt_token_ids) for prompt in prompts)
         max_tokens = [each.sampling.max_tokens for each in requests]
         check_tokens(max_tokens, self._max_tokens, query.multiplier)
-        turns = visit.take_turns(model.queue, len(requests), query.priority, query.multiplier)
-        caller.charge(visit.prompt_tokens)
+        turns = context.take_turns(model.queue, len(requests), query.priority, query.multiplier)
+        caller.charge(context.prompt_tokens)
         answers = []
         for index, (each, turn) in enumerate(zip(requests, turns, strict=True)):
             listener = Listener(
@@ -102,8 +102,8 @@ class Answering:
         return merge(answers)
 
     async def _until_disconnect(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        deadline = visit_of(request).deadline
-        return await run_until_disconnect(work, self._stopping, deadline, client_leaves(request))
+        deadline = context_of(request).deadline
+        return await run_until_disconnect(work, self._stopping, deadline, wait_for_disconnect(request))
 
 
 def _shown(query: Query, answers: Sequence[Answer]) -> Sequence[Answer]:

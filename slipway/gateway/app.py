@@ -11,12 +11,12 @@ from slipway.gateway import model_control
 from slipway.gateway.answering import Answering
 from slipway.gateway.chat import router as chat
 from slipway.gateway.completions import router as completions
+from slipway.gateway.http.context import RequestContextMiddleware
 from slipway.gateway.http.documentation import DocumentedApp
-from slipway.gateway.http.error_response import answer_errors
-from slipway.gateway.http.visit import Visits
-from slipway.gateway.keys.access import OPEN, guard, open_to_origins
+from slipway.gateway.http.error_response import add_error_handlers
+from slipway.gateway.keys.access import OPEN_PATHS, guard, open_to_origins
 from slipway.gateway.messages import router as messages
-from slipway.gateway.metrics import Requests, registry
+from slipway.gateway.metrics import RequestMetrics, registry
 from slipway.gateway.models import Models
 from slipway.gateway.reading import BodyReader
 from slipway.gateway.responses import router as responses
@@ -43,8 +43,8 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
 
     app = DocumentedApp(
         examples=EXAMPLES,
-        shown_model=next(iter(models)).name,
-        without_key=None if settings.access.keys is None else OPEN,
+        example_model=next(iter(models)).name,
+        open_paths=None if settings.access.keys is None else OPEN_PATHS,
         title="Slipway",
         description="OpenAI's and Anthropic's APIs in front of engines on Triton or on this machine.",
         lifespan=lifespan,
@@ -61,9 +61,10 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     app.include_router(responses.router(bodies, answering))
     app.include_router(_about_the_server(models, metrics))
     app.include_router(model_control.router(bodies, models))
-    answer_errors(app)
+    add_error_handlers(app)
     guard(app, settings.access)
-    app.add_middleware(Visits, timeout_s=settings.timeout, over=Requests(metrics).count)
+    count = RequestMetrics(metrics).count
+    app.add_middleware(RequestContextMiddleware, timeout_s=settings.timeout, on_end=count)
     open_to_origins(app, settings.access)
     return app
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from slipway.gateway.http.visit import Visit
+from slipway.gateway.http.context import RequestContext
 from slipway.gateway.models import Models
 
 # Buckets in seconds. A cached prompt on a GPU takes milliseconds, a long one on a laptop a minute.
@@ -55,7 +55,7 @@ class ModelMetrics(Collector):
         yield from (running, waiting, generated, drafted, accepted, queued, refused)
 
 
-class Requests:
+class RequestMetrics:
     """Figures of requests that are over, by model."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -80,19 +80,19 @@ class Requests:
             registry=registry,
         )
 
-    def count(self, visit: Visit, status: int) -> None:
+    def count(self, context: RequestContext, status: int) -> None:
         """Count a request that is over; without a model it belongs to no series."""
-        if visit.served is None:
+        if context.served is None:
             return
-        self._requests.labels(visit.served, status).inc()
-        if not visit.turns:
+        self._requests.labels(context.served, status).inc()
+        if not context.turns:
             return
-        arrived = visit.deadline.arrived
-        self._prompt_tokens.labels(visit.served).inc(visit.prompt_tokens)
-        self._request_s.labels(visit.served).observe(time.monotonic() - arrived)
-        for turn in visit.turns:
+        arrived = context.deadline.arrived
+        self._prompt_tokens.labels(context.served).inc(context.prompt_tokens)
+        self._request_s.labels(context.served).observe(time.monotonic() - arrived)
+        for turn in context.turns:
             if turn.first:
-                self._first_token_s.labels(visit.served).observe(turn.first - arrived)
+                self._first_token_s.labels(context.served).observe(turn.first - arrived)
 
 
 def registry(models: Models) -> CollectorRegistry:

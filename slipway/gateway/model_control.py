@@ -43,12 +43,12 @@ def router(bodies: BodyReader, models: Models) -> APIRouter:
     @routes.post("/models/load")
     async def load_model(request: Request) -> ModelCard:
         """Load a model, also one that was built since the server started; answered when it is ready."""
-        return (await models.bring_up(await model_name(request), caller_of(request))).card
+        return (await models.load(await model_name(request), caller_of(request))).card
 
     @routes.post("/models/unload")
     async def unload_model(request: Request) -> ModelCard:
         """Unload a model; answered when its running answers have ended and its memory is free."""
-        return (await models.take_down(await model_name(request), caller_of(request))).card
+        return (await models.unload(await model_name(request), caller_of(request))).card
 
     async def model_name(request: Request) -> str:
         caller_of(request).check_admin()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from slipway.contract.errors import InvalidRequest, ModelNotFound, ModelUnavailable
 from slipway.gateway.backends.base import Backend
-from slipway.gateway.keys.keys import ANYBODY, Caller
+from slipway.gateway.keys.keys import UNRESTRICTED, Caller
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
 from slipway.gateway.shapes.model_list import ModelCard
@@ -63,7 +63,7 @@ class Models:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
-    async def find(self, name: str | None, caller: Caller = ANYBODY) -> Model:
+    async def find(self, name: str | None, caller: Caller = UNRESTRICTED) -> Model:
         """Return the model `name`; for None, the only model that the caller may use.
 
         Raises ModelForbidden, InvalidRequest, or ModelNotFound, which names the models for the caller.
@@ -97,7 +97,7 @@ class Models:
         if None not in reasons:
             raise ModelUnavailable(" ".join(map(str, reasons)))
 
-    async def bring_up(self, name: str, caller: Caller) -> Model:
+    async def load(self, name: str, caller: Caller) -> Model:
         """Load a model unless it is ready; an engine that was built again is read again.
 
         Raises the errors of `Backend.load`.
@@ -112,7 +112,7 @@ class Models:
                     await model.backend.close()
         return self._models[name]
 
-    async def take_down(self, name: str, caller: Caller) -> Model:
+    async def unload(self, name: str, caller: Caller) -> Model:
         """Unload a model when its running answers have ended. Raises the errors of `Backend.unload`."""
         model = await self.find(name, caller)
         async with self._changing:

@@ -6,7 +6,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from slipway.gateway.http.connection import read_body, run_until_disconnect
-from slipway.gateway.http.visit import visit_of
+from slipway.gateway.http.context import context_of
 from slipway.gateway.keys.access import caller_of
 from slipway.gateway.shapes.body import Body
 from slipway.gateway.shapes.parsing import check_media_type, parse
@@ -32,10 +32,10 @@ class BodyReader:
         """The body of `request`, which counts as a request of the caller's even where it is refused."""
         caller_of(request).enter()
         check_media_type(request.headers.get("content-type"), request.headers.get("content-encoding"))
-        visit = visit_of(request)
+        context = context_of(request)
         arriving = read_body(request, self._max_bytes, self._arrival_s)
-        content = await run_until_disconnect(arriving, self._stopping, visit.deadline)
-        visit.long_body = len(content) > _LONG_BODY
-        body = await visit.run(parse, content, schema)
-        visit.model = getattr(body, "model", None)
+        content = await run_until_disconnect(arriving, self._stopping, context.deadline)
+        context.long_body = len(content) > _LONG_BODY
+        body = await context.run(parse, content, schema)
+        context.model = getattr(body, "model", None)
         return body

@@ -8,7 +8,7 @@ from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answering import Answering
 from slipway.gateway.chat.reply import ChatCompletion, ChatCompletionChunk, ChatReply, Tier
 from slipway.gateway.chat.schema import ChatCompletionRequest
-from slipway.gateway.http.visit import visit_of
+from slipway.gateway.http.context import context_of
 from slipway.gateway.models import Model
 from slipway.gateway.reading import BodyReader
 from slipway.gateway.shapes.chunks import prompt_lengths
@@ -44,7 +44,7 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation, as one body or as a stream of chunks."""
         body = await bodies.read(request, ChatCompletionRequest)
-        query = await visit_of(request).run(body.query)
+        query = await context_of(request).run(body.query)
 
         def reply(model: Model, prompts: Sequence[GenerationRequest]) -> ChatReply:
             head = Head(f"chatcmpl-{request.state.id}", model.name)

@@ -8,7 +8,7 @@ from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answering import Answering
 from slipway.gateway.completions.reply import Completion, CompletionReply
 from slipway.gateway.completions.schema import CompletionRequest
-from slipway.gateway.http.visit import visit_of
+from slipway.gateway.http.context import context_of
 from slipway.gateway.models import Model
 from slipway.gateway.reading import BodyReader
 from slipway.gateway.shapes.chunks import prompt_lengths
@@ -40,7 +40,7 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
     async def completions(request: Request) -> Response:
         """Go on from a prompt or from several, as one body or as a stream of chunks."""
         body = await bodies.read(request, CompletionRequest)
-        query = await visit_of(request).run(body.query)
+        query = await context_of(request).run(body.query)
 
         def reply(model: Model, prompts: Sequence[GenerationRequest]) -> CompletionReply:
             head = Head(f"cmpl-{request.state.id}", model.name)

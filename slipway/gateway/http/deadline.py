@@ -14,11 +14,11 @@ class Deadline:
     arrived: float
     seconds: float
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Return the seconds from now, at least 0."""
         return max(0.0, self.arrived + self.seconds - time.monotonic())
 
-    def asked(self, seconds: float | None) -> "Deadline":
+    def shortened(self, seconds: float | None) -> "Deadline":
         """Return the deadline that the body asks for. Raises InvalidRequest if it is later than this one."""
         if seconds is None:
             return self
@@ -30,7 +30,7 @@ class Deadline:
             )
         return Deadline(self.arrived, seconds)
 
-    def exceeded(self) -> DeadlineExceeded:
+    def error(self) -> DeadlineExceeded:
         """Return the error for a request that took too long."""
         return DeadlineExceeded(
             f"The request was stopped {self.seconds:g} s after its arrival, at its time limit; "

@@ -1,7 +1,6 @@
 """The OpenAPI document at /openapi.json: what FastAPI knows, and what it cannot know.
 
-The endpoints read their bodies themselves and answer in more than one way. Both are described here, each with
-an example that can be sent as it is.
+The endpoints parse their bodies themselves and answer in more than one shape, so this module describes both.
 """
 
 import json
@@ -13,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from slipway.gateway.errors import TABLE
 from slipway.gateway.http import docs_page
-from slipway.gateway.http.error_response import asks_anthropics_api
+from slipway.gateway.http.error_response import is_messages_path
 from slipway.gateway.shapes.example import ERROR, MESSAGE_ERROR, MODEL, Events, Example
 from slipway.gateway.shapes.message_error import MessageErrorBody, message_status
 
@@ -21,33 +20,33 @@ _SCHEMA_PATH = "#/components/schemas/{model}"
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI with a whole document.
+    """FastAPI with a complete OpenAPI document.
 
-    examples: by path. shown_model: the model in the examples.
-    without_key: the paths that need no key; None where no path needs one.
+    examples: by path. example_model: the model's name in the examples.
+    open_paths: the paths that need no API key; None if no path needs one.
     """
 
     def __init__(
         self,
         *,
         examples: Mapping[str, Example],
-        shown_model: str,
-        without_key: Collection[str] | None,
-        **fastapis: Any,
+        example_model: str,
+        open_paths: Collection[str] | None,
+        **options: Any,
     ) -> None:
-        super().__init__(docs_url=None, redoc_url=None, **fastapis)
+        super().__init__(docs_url=None, redoc_url=None, **options)
         docs_page.add(self)
         self._examples = examples
-        self._shown_model = shown_model
-        self._without_key = without_key
+        self._example_model = example_model
+        self._open_paths = open_paths
 
     def openapi(self) -> dict[str, Any]:
-        """The document at /openapi.json."""
+        """Return the document at /openapi.json."""
         if self.openapi_schema is None:
             document = super().openapi()
-            _complete(document, self._examples, self._shown_model)
-            if self._without_key is not None:
-                _say_how_to_send_keys(document, self._without_key)
+            _complete(document, self._examples, self._example_model)
+            if self._open_paths is not None:
+                _describe_keys(document, self._open_paths)
         return super().openapi()
 
 
@@ -64,26 +63,26 @@ def _complete(document: dict[str, Any], examples: Mapping[str, Example], model: 
         operation = document["paths"][path]["post"]
         operation["requestBody"] = _body(example, model)
         answers = operation["responses"]["200"]["content"]
-        answers["application/json"]["example"] = _of(model, example.answer)
+        answers["application/json"]["example"] = _with_model(model, example.answer)
         if example.events:
             answers["text/event-stream"] = _events(example.events, model)
     metrics = document["paths"]["/metrics"]["get"]["responses"]["200"]
     metrics["content"] = {"text/plain": {"schema": {"type": "string"}}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            _describe_errors(operation["responses"], asks_anthropics_api(path))
+            _describe_errors(operation["responses"], is_messages_path(path))
             for parameter in operation.get("parameters", []):
                 parameter["example"] = model
 
 
-def _say_how_to_send_keys(document: dict[str, Any], without_key: Collection[str]) -> None:
-    """So that /docs has a field for the key, and sends it."""
+def _describe_keys(document: dict[str, Any], open_paths: Collection[str]) -> None:
+    """Say how to send a key, so that /docs has a field for it."""
     document["components"]["securitySchemes"] = {
         "Authorization": {"type": "http", "scheme": "bearer"},
         "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     }
     document["security"] = [{name: []} for name in document["components"]["securitySchemes"]]
-    for path in document["paths"].keys() & set(without_key):
+    for path in document["paths"].keys() & set(open_paths):
         for operation in document["paths"][path].values():
             operation["security"] = []
 
@@ -97,7 +96,7 @@ def _body(example: Example, model: str) -> dict[str, Any]:
 def _events(events: Events, model: str) -> dict[str, Any]:
     names = [f"event: {event['type']}\n" if events.named else "" for event in events.shown]
     lines = [
-        f"{name}data: {json.dumps(_of(model, event))}\n\n"
+        f"{name}data: {json.dumps(_with_model(model, event))}\n\n"
         for name, event in zip(names, events.shown, strict=True)
     ]
     shapes = [{"$ref": _SCHEMA_PATH.format(model=shape.__name__)} for shape in (*events.shapes, events.error)]
@@ -105,24 +104,24 @@ def _events(events: Events, model: str) -> dict[str, Any]:
         "type": "string",
         "contentMediaType": "application/json",
         "contentSchema": {"anyOf": shapes},
-        "description": "More of the answer, or why it ends midway, which is then the last event.",
+        "description": "The next part of the answer, or the error that ends the stream early.",
     }
     if events.done:
         lines.append("data: [DONE]\n\n")
-        data = {"anyOf": [{"const": "[DONE]", "description": "The last event of a whole answer."}, data]}
+        data = {"anyOf": [{"const": "[DONE]", "description": "The last event of a complete answer."}, data]}
     event = {"type": "object", "required": ["data"], "properties": {"data": data}}
     # OpenAPI 3.2's name for the schema of one event, which FastAPI writes for its own streams too.
     return {"itemSchema": event, "example": "".join(lines)}
 
 
-def _describe_errors(responses: dict[str, Any], anthropics: bool) -> None:
-    """4XX and 5XX with every status and code that there is, and an example."""
+def _describe_errors(responses: dict[str, Any], of_messages: bool) -> None:
+    """List every status and code of 4XX and 5XX, with an example."""
     for family, first in (("4XX", 400), ("5XX", 500)):
         members = range(first, first + 100)
         shown = sorted({(row.status, row.code) for row in TABLE.values() if row.status in members})
         codes = ", ".join(f"{code} ({status})" for status, code in shown)
         responses[family]["description"] = f"By `code`: {codes}."
-        if anthropics:
+        if of_messages:
             known = {message_status(row) for row in TABLE.values()}
             statuses = ", ".join(str(status) for status in sorted(known) if status in members)
             schema = {"$ref": _SCHEMA_PATH.format(model=MessageErrorBody.__name__)}
@@ -130,15 +129,15 @@ def _describe_errors(responses: dict[str, Any], anthropics: bool) -> None:
                 "description": f"In Anthropic's shape; the status is one of {statuses}.",
                 "content": {"application/json": {"schema": schema}},
             }
-    example = {"type": "error", "error": MESSAGE_ERROR} if anthropics else {"error": ERROR}
+    example = {"type": "error", "error": MESSAGE_ERROR} if of_messages else {"error": ERROR}
     responses["4XX"]["content"]["application/json"]["example"] = example
 
 
-def _of(model: str, shown: Any) -> Any:
-    """An example with the name of a model that is served."""
+def _with_model(model: str, shown: Any) -> Any:
+    """Return an example with the name of a model that is served."""
     match shown:
         case dict():
-            return {key: _of(model, each) for key, each in shown.items()}
+            return {key: _with_model(model, each) for key, each in shown.items()}
         case list():
-            return [_of(model, each) for each in shown]
+            return [_with_model(model, each) for each in shown]
     return model if shown == MODEL else shown

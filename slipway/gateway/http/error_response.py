@@ -28,7 +28,7 @@ _CLIENT_CLOSED_REQUEST = 499
 _MAX_SHOWN_PATH = 100
 
 
-def asks_anthropics_api(path: str) -> bool:
+def is_messages_path(path: str) -> bool:
     """Return whether the path is below /v1/messages, where clients read Anthropic's shapes."""
     return path == MESSAGES or path.startswith(f"{MESSAGES}/")
 
@@ -38,12 +38,12 @@ def error_response(
 ) -> JSONResponse:
     """Return the response for `error`: its status, its headers and the error object of the API."""
     row, all_headers = http_error(error), error_headers(error) | dict(headers or {})
-    if asks_anthropics_api(request.url.path):
+    if is_messages_path(request.url.path):
         return JSONResponse(message_error(error).model_dump(), message_status(row), all_headers)
     return JSONResponse(error_body(error).model_dump(), row.status, all_headers)
 
 
-def answer_errors(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Answer every exception of the endpoints and of the router with an error response."""
     app.add_exception_handler(SlipwayError, _slipway_error)
     app.add_exception_handler(ClientLeft, _client_left)
@@ -109,6 +109,6 @@ def _routes(request: Request) -> list[Route]:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """Answer a bug. The server's log has the traceback; the client gets the request id to quote."""
-    request_id = request.state.visit.id
+    request_id = request.state.context.id
     message = f"The server failed on this request; its log says why, under request {request_id}."
     return error_response(request, SlipwayError(message), {"x-request-id": request_id})

@@ -1,4 +1,4 @@
-"""Answers as server-sent events, while the client listens."""
+"""A response of server-sent events."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,19 +10,19 @@ from starlette.types import Receive, Scope, Send
 
 from slipway.contract.errors import SlipwayError
 from slipway.gateway.answers.answer import Piece
-from slipway.gateway.http.connection import ClientLeft, client_leaves, run_until_disconnect
+from slipway.gateway.http.connection import ClientLeft, run_until_disconnect, wait_for_disconnect
 from slipway.gateway.http.deadline import Deadline
 from slipway.gateway.shapes.reply import Reply
 from slipway.gateway.shapes.usage import Usage
 
-# Proxies end a connection that is silent for 30 to 60 s (nginx and AWS's balancer: 60); two beats fit in 30.
+# Proxies close a connection after 30 to 60 s of silence (nginx and AWS's balancer: 60).
 KEEP_ALIVE_S = 12.0
 
 
-async def events(
+async def stream_events(
     reply: Reply, pieces: AsyncGenerator[Piece, None], prompts: int, n: int, prompt_tokens: int
 ) -> AsyncGenerator[bytes, None]:
-    """The streamed answers, n to each prompt, as their API has them."""
+    """Yield the events of `n` answers to each of `prompts` prompts, in the shape of their API."""
     tokens = 0
     cached_tokens: list[int | None] = []
     async with aclosing(pieces):
@@ -40,10 +40,10 @@ async def events(
 
 
 class EventStream(Response):
-    """Sends events while the client listens; an error in the middle is the last event.
+    """Sends events until the client leaves. An error after the first event becomes the last event.
 
-    Starlette's StreamingResponse would leave the events' generator open when the client goes.
-    keep_alive_s: the longest silence, while a request waits for a slot or its prompt is read.
+    Starlette's StreamingResponse would leave the events' generator open when the client leaves.
+    keep_alive_s: the longest silence while a request waits for a slot or the engine reads its prompt.
     """
 
     media_type = "text/event-stream"
@@ -67,12 +67,12 @@ class EventStream(Response):
         self._sent_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Send the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         last = b""
         try:
-            leaving = client_leaves(Request(scope, receive))
-            await run_until_disconnect(self._send_all(send), self._stopping, self._deadline, leaving)
+            disconnect = wait_for_disconnect(Request(scope, receive))
+            await run_until_disconnect(self._send_all(send), self._stopping, self._deadline, disconnect)
         except ClientLeft:
             return
         except SlipwayError as error:
@@ -81,12 +81,12 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         self._sent_at = asyncio.get_running_loop().time()
-        beating = asyncio.create_task(self._keep_alive(send))
+        keep_alive = asyncio.create_task(self._keep_alive(send))
         try:
             await self._send_events(send)
         finally:
-            beating.cancel()
-            await asyncio.wait((beating,))
+            keep_alive.cancel()
+            await asyncio.wait((keep_alive,))
 
     async def _send_events(self, send: Send) -> None:
         clock = asyncio.get_running_loop().time
@@ -96,7 +96,7 @@ class EventStream(Response):
                 self._sent_at = clock()
 
     async def _keep_alive(self, send: Send) -> None:
-        """Beside the events, so that they need no timer of their own. One `send` is whole events."""
+        """Send a comment after each silence; its own task, so that the events need no timer."""
         clock = asyncio.get_running_loop().time
         while True:
             silent = clock() - self._sent_at

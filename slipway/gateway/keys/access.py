@@ -11,11 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from slipway.gateway.errors import InvalidApiKey
 from slipway.gateway.http import docs_page
 from slipway.gateway.http.error_response import error_response
-from slipway.gateway.keys.keys import ANYBODY, Caller, Keys
+from slipway.gateway.keys.keys import UNRESTRICTED, Caller, Keys
 
 # Probes have no key, and neither have browsers that open the documentation. /metrics needs one, because
 # Prometheus can send it (`authorization` in its scrape configuration).
-OPEN = frozenset({"/health/live", "/health/ready"}) | docs_page.PATHS
+OPEN_PATHS = frozenset({"/health/live", "/health/ready"}) | docs_page.PATHS
 _BEARER = b"bearer "
 
 
@@ -43,8 +43,8 @@ class KeyCheck:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        caller = ANYBODY
-        if self._keys is not None and scope["path"] not in OPEN:
+        caller = UNRESTRICTED
+        if self._keys is not None and scope["path"] not in OPEN_PATHS:
             try:
                 caller = self._keys.caller(_key(scope))
             except InvalidApiKey as error:
@@ -52,7 +52,7 @@ class KeyCheck:
                 await response(scope, receive, send)
                 return
         scope["state"]["caller"] = caller
-        scope["state"]["visit"].key = caller.name
+        scope["state"]["context"].key = caller.name
         if caller.requests is None and caller.tokens is None:
             await self._app(scope, receive, send)
             return

@@ -92,7 +92,8 @@ class Caller:
         return headers
 
 
-ANYBODY = Caller()
+# The caller of a server without keys.
+UNRESTRICTED = Caller()
 
 
 class Keys:
@@ -142,7 +143,7 @@ class Keys:
         """Replace the callers; an allowance whose limit is the same keeps its state."""
         before = {caller.name: caller for _, caller in self._callers}
         self._callers = [
-            (entry.sha256.encode(), _caller(name, entry, before.get(name, ANYBODY)))
+            (entry.sha256.encode(), _caller(name, entry, before.get(name, UNRESTRICTED)))
             for name, entry in entries.items()
             if not entry.disabled
         ]

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answering import Answering
+from slipway.gateway.http.context import context_of
 from slipway.gateway.http.error_response import MESSAGES
-from slipway.gateway.http.visit import visit_of
 from slipway.gateway.messages.reply import EVENTS, MessageResponse, MessagesReply, TokensCount
 from slipway.gateway.messages.schema import CountTokensRequest, MessagesRequest
 from slipway.gateway.models import Model
@@ -38,7 +38,7 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
     async def messages(request: Request) -> Response:
         """Answer a conversation in the shapes of Anthropic's API, as one message or as its events."""
         body = await bodies.read(request, MessagesRequest)
-        query = await visit_of(request).run(body.query)
+        query = await context_of(request).run(body.query)
 
         def reply(model: Model, prompts: Sequence[GenerationRequest]) -> MessagesReply:
             head = Head(f"msg_{request.state.id}", model.name)
@@ -50,7 +50,7 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
     async def count_tokens(request: Request) -> TokensCount:
         """How many tokens the prompt of a message would have."""
         body = await bodies.read(request, CountTokensRequest)
-        query = await visit_of(request).run(body.query)
+        query = await context_of(request).run(body.query)
         return TokensCount(input_tokens=await answering.count(request, query))
 
     return routes

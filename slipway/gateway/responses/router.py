@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answering import Answering
 from slipway.gateway.errors import NotOffered
-from slipway.gateway.http.visit import visit_of
+from slipway.gateway.http.context import context_of
 from slipway.gateway.keys.access import caller_of
 from slipway.gateway.models import Model
 from slipway.gateway.query import Message
@@ -61,7 +61,7 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
         """Answer a conversation in the shapes of OpenAI's newer API, as one response or as its events."""
         body = await bodies.read(request, ResponsesRequest)
         earlier, owner = earlier_messages(request, body), caller_of(request).name
-        said = await visit_of(request).run(body.said)
+        said = await context_of(request).run(body.said)
 
         def keep(ended: ResponseObject, answered: tuple[Message, ...]) -> None:
             store.put(ended.id, StoredResponse(as_json(ended), (*earlier, *said, *answered), owner))
@@ -76,7 +76,7 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
     async def count_input_tokens(request: Request) -> InputTokens:
         """How many tokens the prompt of a response would have."""
         body = await bodies.read(request, ResponsesRequest)
-        query = body.query(earlier_messages(request, body), await visit_of(request).run(body.said))
+        query = body.query(earlier_messages(request, body), await context_of(request).run(body.said))
         count = await answering.count(request, query)
         return InputTokens(object="response.input_tokens", input_tokens=count)
 

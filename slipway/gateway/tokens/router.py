@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from slipway.gateway.http.visit import visit_of
+from slipway.gateway.http.context import context_of
 from slipway.gateway.keys.access import caller_of
 from slipway.gateway.models import Models
 from slipway.gateway.prompter import Prompter
@@ -35,14 +35,14 @@ def router(bodies: BodyReader, models: Models) -> APIRouter:
         """The tokens of a prompt or a conversation, as the model reads them."""
         body = await bodies.read(request, TokenizeRequest)
         model = await models.find(body.model, caller_of(request))
-        return await visit_of(request).run(_tokens, body, model.prompter)
+        return await context_of(request).run(_tokens, body, model.prompter)
 
     @routes.post("/detokenize", response_model=Detokenized)
     async def detokenize(request: Request) -> Detokenized:
         """The text of tokens."""
         body = await bodies.read(request, DetokenizeRequest)
         model = await models.find(body.model, caller_of(request))
-        return await visit_of(request).run(_text, body, model.prompter)
+        return await context_of(request).run(_text, body, model.prompter)
 
     return routes
 

@@ -19,7 +19,7 @@ from slipway.gateway.errors import (
 from slipway.gateway.keys import file as key_file
 from slipway.gateway.keys.allowance import Allowance
 from slipway.gateway.keys.file import KeyFileError
-from slipway.gateway.keys.keys import ANYBODY, Caller, Keys
+from slipway.gateway.keys.keys import UNRESTRICTED, Caller, Keys
 
 
 class Clock:
@@ -143,8 +143,8 @@ def test_a_key_is_valid_for_its_models_only() -> None:
         caller.check_model("b")
     with pytest.raises(AdminOnly):
         caller.check_admin()
-    ANYBODY.check_model("b")
-    ANYBODY.check_admin()
+    UNRESTRICTED.check_model("b")
+    UNRESTRICTED.check_admin()
 
 
 def test_requests_over_the_limit_are_refused_with_a_retry_after() -> None:

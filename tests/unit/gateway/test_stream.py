@@ -22,7 +22,7 @@ from slipway.gateway.completions.reply import CompletionReply
 from slipway.gateway.errors import ServerStopping
 from slipway.gateway.http.connection import ClientLeft, run_until_disconnect
 from slipway.gateway.http.deadline import Deadline
-from slipway.gateway.http.sse import EventStream, events
+from slipway.gateway.http.sse import EventStream, stream_events
 from slipway.gateway.shapes.reply import Head, Reply
 from slipway.gateway.shapes.usage import Usage
 from slipway.text.parts import AnswerReasoning, AnswerText
@@ -122,7 +122,7 @@ async def test_a_stop_string_is_the_end_of_the_answer_where_the_client_wants_it(
 async def test_prompts_are_echoed_before_their_answers() -> None:
     reply = CompletionReply(HEAD, echoes=["Once", "Then"])
     choices = answers(Scripted(said("a", "b")), Scripted(said("c")))
-    sent = b"".join([event async for event in events(reply, choices, 2, 1, 5)]).decode()
+    sent = b"".join([event async for event in stream_events(reply, choices, 2, 1, 5)]).decode()
     chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
     texts = ["", ""]
     for chunk in chunks:
@@ -139,7 +139,7 @@ async def test_usage_adds_up_what_was_cached_of_each_prompt_once() -> None:
         ([told, told, silent, told], None),
     ):
         choices = answers(*(Scripted(script) for script in scripts))
-        sent = [event async for event in events(CompletionReply(HEAD, True), choices, 2, 2, 5)]
+        sent = [event async for event in stream_events(CompletionReply(HEAD, True), choices, 2, 2, 5)]
         usage = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
         assert usage.get("prompt_tokens_details") == expected
         assert usage["completion_tokens"] == 4
@@ -192,7 +192,7 @@ async def test_an_answer_without_a_true_end_is_an_error(deltas: list[Delta]) -> 
 
 async def streamed(reply: Reply, deltas: list[Delta]) -> list[Any]:
     choices = answers(Scripted(deltas))
-    sent = b"".join([event async for event in events(reply, choices, 1, 1, 5)])
+    sent = b"".join([event async for event in stream_events(reply, choices, 1, 1, 5)])
     *chunks, done, end = sent.decode().split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
     return [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
@@ -257,7 +257,7 @@ async def test_each_chunk_says_the_usage_of_its_answer_so_far(
 ) -> None:
     choices = answers(*(Scripted(script) for script in (said("a", "b"), said("c"))))
     reply = shape(HEAD, with_usage=True, prompts=[5, 3])
-    sent = b"".join([event async for event in events(reply, choices, 2, 1, 8)]).decode()
+    sent = b"".join([event async for event in stream_events(reply, choices, 2, 1, 8)]).decode()
     chunks = [json.loads(event.removeprefix("data: ")) for event in sent.split("\n\n")[:-2]]
     told: dict[int, list[tuple[int, int, int]]] = {0: [], 1: []}
     for chunk in chunks[:-1]:
@@ -279,7 +279,7 @@ async def test_usage_says_how_many_tokens_were_thoughts_streamed_or_not() -> Non
             for piece in pieces:
                 yield replace(piece, index=index)
 
-    sent = [event async for event in events(ChatReply(HEAD, True), said_twice(), 1, 2, 5)]
+    sent = [event async for event in stream_events(ChatReply(HEAD, True), said_twice(), 1, 2, 5)]
     streamed = json.loads(sent[-1].decode().split("\n\n")[0].removeprefix("data: "))["usage"]
     answers = await collect(said_twice(), 2)
     whole = ChatReply(HEAD).body(answers, Usage.of(5, 10, [])).usage.model_dump(exclude_unset=True)
@@ -314,7 +314,7 @@ async def sent_by(
 
     choices = answers(backend)
     reply = ChatReply(HEAD)
-    sent_events = events(reply, choices, 1, 1, 5)
+    sent_events = stream_events(reply, choices, 1, 1, 5)
     stream = EventStream(reply, sent_events, stopping, within(timeout_s), keep_alive_s)
     await stream({"type": "http"}, receive, send)
     return sent

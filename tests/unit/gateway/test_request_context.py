@@ -12,18 +12,18 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway.gateway import log
-from slipway.gateway.http.visit import Visit, Visits
-from slipway.gateway.metrics import Requests
+from slipway.gateway.http.context import RequestContext, RequestContextMiddleware
+from slipway.gateway.metrics import RequestMetrics
 from slipway.gateway.queue import EngineQueue
 
 
-async def visited(
+async def run_request(
     app: ASGIApp,
     given_id: str = "",
     path: str = "/v1/completions",
-    over: Callable[[Visit, int], None] = lambda visit, status: None,
+    on_end: Callable[[RequestContext, int], None] = lambda context, status: None,
 ) -> dict[str, str]:
-    """The headers of the answer."""
+    """Return the headers of the response."""
     answered: dict[str, str] = {}
 
     async def receive() -> Any: ...
@@ -34,7 +34,7 @@ async def visited(
 
     headers = [(b"x-request-id", given_id.encode("latin-1", "replace"))] if given_id else []
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    await Visits(app, timeout_s=60, over=over)(scope, receive, send)
+    await RequestContextMiddleware(app, timeout_s=60, on_end=on_end)(scope, receive, send)
     return answered
 
 
@@ -44,17 +44,17 @@ async def answers(scope: Scope, receive: Receive, send: Send) -> None:
 
 @given(st.text(max_size=140))
 async def test_no_client_id_breaks_a_header_or_a_log_line(given_id: str) -> None:
-    told = (await visited(answers, given_id))["x-request-id"]
-    assert told == given_id or told.isalnum()
-    assert told.isascii()
-    assert told.isprintable()
-    assert " " not in told
-    assert 0 < len(told) <= 128
+    request_id = (await run_request(answers, given_id))["x-request-id"]
+    assert request_id == given_id or request_id.isalnum()
+    assert request_id.isascii()
+    assert request_id.isprintable()
+    assert " " not in request_id
+    assert 0 < len(request_id) <= 128
 
 
 async def test_anthropics_clients_get_the_id_in_their_own_header() -> None:
-    told = await visited(answers, "mine", "/v1/messages")
-    assert told == {"x-request-id": "mine", "request-id": "mine"}
+    headers = await run_request(answers, "mine", "/v1/messages")
+    assert headers == {"x-request-id": "mine", "request-id": "mine"}
 
 
 async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
@@ -63,9 +63,9 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
     line = EngineQueue("model", slots=1, bound=9)
 
     async def fails(scope: Scope, receive: Receive, send: Send) -> None:
-        visit: Visit = scope["state"]["visit"]
-        visit.model = "a\nb"
-        visit.take_turns(line, 5, None, "n")
+        context: RequestContext = scope["state"]["context"]
+        context.model = "a\nb"
+        context.take_turns(line, 5, None, "n")
         assert line.waiting > 0
         logging.getLogger("slipway.gateway.elsewhere").error("It broke.")
         raise ZeroDivisionError
@@ -75,14 +75,14 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
     lines = []
     monkeypatch.setattr(caplog.handler, "emit", lambda record: lines.append(formatter.format(record)))
     with pytest.raises(ZeroDivisionError):
-        await visited(fails, "mine", "/v1/" + "x" * 1000)
+        await run_request(fails, "mine", "/v1/" + "x" * 1000)
     assert line.waiting == 0
     broke, access = lines
     assert "ERROR [mine] slipway.gateway.elsewhere: It broke." in broke
     assert "\n" not in access
-    told = json.loads(access[access.index("{") :])
-    assert (told["request_id"], told["status"], told["model"]) == ("mine", 500, "a\nb")
-    assert len(told["path"]) == 200
+    line = json.loads(access[access.index("{") :])
+    assert (line["request_id"], line["status"], line["model"]) == ("mine", 500, "a\nb")
+    assert len(line["path"]) == 200
 
 
 async def test_requests_are_counted_by_model_and_status() -> None:
@@ -91,24 +91,24 @@ async def test_requests_are_counted_by_model_and_status() -> None:
 
     def ends(status: int, served: str | None, *tokens: int) -> ASGIApp:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            visit: Visit = scope["state"]["visit"]
-            visit.model, visit.served, visit.prompt_tokens = "whatever a client writes", served, 7
-            for turn, count in zip(visit.take_turns(line, len(tokens), None, "n"), tokens, strict=True):
+            context: RequestContext = scope["state"]["context"]
+            context.model, context.served, context.prompt_tokens = "whatever a client writes", served, 7
+            for turn, count in zip(context.take_turns(line, len(tokens), None, "n"), tokens, strict=True):
                 turn.count(count)
                 turn.count(count)
             await send({"type": "http.response.start", "status": status, "headers": []})
 
         return app
 
-    count = Requests(registry).count
+    count = RequestMetrics(registry).count
     for app in (ends(200, "m", 3, 0), ends(504, "m", 1), ends(400, "m"), ends(404, None)):
-        await visited(app, over=count)
+        await run_request(app, on_end=count)
 
-    def told(name: str, **labels: str) -> float | None:
+    def sample(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"slipway_{name}", labels)
 
-    assert [told("requests_total", model="m", status=status) for status in ("200", "504", "400")] == [1] * 3
+    assert [sample("requests_total", model="m", status=status) for status in ("200", "504", "400")] == [1] * 3
     assert {sample.labels["model"] for family in registry.collect() for sample in family.samples} == {"m"}
-    assert told("prompt_tokens_total", model="m") == 14
-    assert told("request_seconds_count", model="m") == 2
-    assert told("time_to_first_token_seconds_count", model="m") == 2
+    assert sample("prompt_tokens_total", model="m") == 14
+    assert sample("request_seconds_count", model="m") == 2
+    assert sample("time_to_first_token_seconds_count", model="m") == 2

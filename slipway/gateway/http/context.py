@@ -1,0 +1,144 @@
+"""The context of a request, from its arrival to its end, and the middleware that makes it.
+
+Endpoints find it as `request.state.context`. The middleware also writes the access log.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from slipway.gateway import log
+from slipway.gateway.http.deadline import Deadline
+from slipway.gateway.http.error_response import is_messages_path
+from slipway.gateway.queue import EngineQueue, Turn
+
+# A client's own request id: no character that breaks a header or a line of the log.
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_MAX_SHOWN = 200
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_access = logging.getLogger(log.ACCESS)
+
+
+@dataclass(slots=True, eq=False)
+class RequestContext:
+    """One request.
+
+    id: the client's `x-request-id`, or a new one; not unique, because two requests may send the same.
+    deadline: when the request must be over. key: the name of its API key, if it has one.
+    model: what the body asks for. served: the model that was found for it.
+    turns: its answers in the queue of the engine.
+    long_body: whether work on the body takes long enough to delay streams.
+    cleanup: runs when the response is over, also after an error.
+    """
+
+    id: str
+    deadline: Deadline
+    key: str | None = None
+    model: str | None = None
+    served: str | None = None
+    prompt_tokens: int = 0
+    turns: list[Turn] = field(default_factory=list)
+    long_body: bool = False
+    cleanup: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated up to now, in all answers."""
+        return sum(turn.tokens for turn in self.turns)
+
+    async def run(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return what `work` returns. With a long body, run it in a thread, so that streams go on."""
+        if self.long_body:
+            return await asyncio.to_thread(work, *arguments, **named)
+        return work(*arguments, **named)
+
+    def take_turns(self, queue: EngineQueue, count: int, priority: int | None, field: str) -> list[Turn]:
+        """Queue `count` answers until the request is over. Raises the errors of `EngineQueue.turns`."""
+        turns = self.cleanup.enter_context(queue.turns(count, priority or 0, field))
+        self.turns += turns
+        return turns
+
+
+class RequestContextMiddleware:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, timeout_s: float, on_end: Callable[[RequestContext, int], None]) -> None:
+        """timeout_s: seconds that a request may take. on_end: called with each request and its status."""
+        self._app = app
+        self._timeout_s = timeout_s
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Set `state.context`, the unique `state.id`, and the header `x-request-id` of the response."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        arrived = time.monotonic()
+        unique = uuid.uuid4().hex
+        client_id = Headers(scope=scope).get("x-request-id", "")
+        original = scope
+        if scope["method"] == "HEAD":
+            # Answered like GET; uvicorn has the original scope and leaves the content out.
+            scope = {**scope, "method": "GET"}
+        request_id = client_id if _CLIENT_ID.fullmatch(client_id) else unique
+        context = RequestContext(request_id, Deadline(arrived, self._timeout_s))
+        scope.setdefault("state", {}).update(id=unique, context=context)
+        log.request_id.set(context.id)
+        status = 500  # the server's answer when the application raises
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = context.id
+                if is_messages_path(scope["path"]):
+                    headers["request-id"] = context.id
+            await send(message)
+
+        try:
+            with context.cleanup:
+                await self._app(scope, receive, send_with_id)
+        finally:
+            self._on_end(context, status)
+            if _access.isEnabledFor(logging.INFO):
+                _access.info(_access_line(original, context, status, time.monotonic() - arrived))
+
+
+def context_of(request: Request) -> RequestContext:
+    """Return the context of a request."""
+    context = request.state.context
+    assert isinstance(context, RequestContext)
+    return context
+
+
+def _access_line(scope: Scope, context: RequestContext, status: int, seconds: float) -> str:
+    """Return a line of JSON, so that no path can look like two lines. A query may hold a secret: left out."""
+    return json.dumps(
+        {
+            "time": log.now(),
+            "request_id": context.id,
+            "method": scope["method"],
+            "path": scope["path"][:_MAX_SHOWN],
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+            "model": context.model and context.model[:_MAX_SHOWN],
+            "key": context.key,
+            "prompt_tokens": context.prompt_tokens,
+            "completion_tokens": context.completion_tokens,
+        }
+    )
