@@ -1,1 +1,1 @@
-"""Load tests of a server over HTTP, and engines side by side, each a command of its own."""
+"""Load tests of a server over HTTP, and engines side by side on this machine."""

@@ -1,4 +1,4 @@
-"""One streamed answer, timed chunk by chunk; called by `bench.users`, knows no network."""
+"""One streamed answer, timed chunk by chunk."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 
 class RequestFailed(Exception):
-    """A request went wrong; the message is the same for the same cause, so it can be counted."""
+    """A request failed. The message depends only on the cause, so failures can be counted by it."""
 
 
 class Unreachable(RequestFailed):
-    """Nobody answered it."""
+    """No server answered the request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back.
+class TimedAnswer:
+    """A complete answer.
 
     chunks: clock readings, one per chunk with content. ended: the reading when the finish reason came.
     prompt_tokens, output_tokens: the server's `usage`.
@@ -27,10 +27,10 @@ class Answer:
     output_tokens: int
 
 
-def read_answer(events: Iterable[str], clock: Callable[[], float]) -> Answer:
+def read_answer(events: Iterable[str], clock: Callable[[], float]) -> TimedAnswer:
     """Read the data of the server-sent events of one chat completion up to `[DONE]`.
 
-    Raises RequestFailed when the stream carries an error, ends early, is not JSON, or lacks text or `usage`.
+    Raises RequestFailed when the stream has an error, ends early, is not JSON, or lacks text or `usage`.
     """
     chunks: list[float] = []
     ended: float | None = None
@@ -62,4 +62,4 @@ def read_answer(events: Iterable[str], clock: Callable[[], float]) -> Answer:
         raise RequestFailed("the server sent no usage (stream_options.include_usage)")
     if not chunks:
         raise RequestFailed("the answer has no text")
-    return Answer(tuple(chunks), ended, usage["prompt_tokens"], usage["completion_tokens"])
+    return TimedAnswer(tuple(chunks), ended, usage["prompt_tokens"], usage["completion_tokens"])

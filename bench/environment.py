@@ -1,4 +1,4 @@
-"""Where a run is made: what it inherits, and what its report says of machine, versions and command."""
+"""The environment of a measurement: machine, versions, command, and the variables that it inherits."""
 
 import os
 import platform
@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-# For `run`, and for finding the binary.
+# The key of the server under test, and the path of the tritonserver binary.
 _KEPT = ("SLIPWAY_API_KEY", "SLIPWAY_TRITONSERVER")
 
 
-def shed() -> None:
-    """Forget the proxies of this shell, and what it sets for servers of its own.
+def drop_server_settings() -> None:
+    """Remove the shell's proxies and its settings for servers (`SLIPWAY_*`) from this process.
 
-    So both reach neither the servers that a measurement starts nor the way to the one that it asks.
+    They would change the servers that a measurement starts, and the connection to the server under test.
     """
     for name in set(os.environ) - set(_KEPT):
         if name.startswith("SLIPWAY_") or name.lower().endswith("_proxy"):
@@ -22,7 +22,7 @@ def shed() -> None:
 
 
 def describe() -> dict[str, object]:
-    """The environment of this process, JSON-ready. The server may run on another machine."""
+    """The environment of this process, ready for JSON. The server may run on another machine."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["python", "-m", "bench", *sys.argv[1:]],

@@ -2,21 +2,20 @@
 
 Definitions:
 
-TTFT: seconds from a prompt (as token ids) to its first token; nobody else is served. Cold: of a prompt whose
-    prefix no one has sent before. Seen: of the same prefix with another end, the median of several.
-Gap: seconds between two tokens of one running stream. Undisturbed: of streams that all have their first
-    token, before any other prompt arrives. Beside prompts: from the first arrival to the first token of the
-    last one, or to the end of a stream, whichever comes first; long prompts arrive one after another, without
-    a pause.
-Every figure is made for each round, and the median of the rounds, with the lowest and the highest, is shown.
+TTFT: seconds from a prompt (as token ids) to its first token, with no other request in the engine. Cold: the
+    prefix is new. Seen: the same prefix with another end; the median of several.
+Gap: seconds between two tokens of one running stream. Undisturbed: after the first token of every stream,
+    before another prompt arrives. Beside prompts: from the first arrival to the first token of the last
+    arrival, or to the end of a stream, whichever is first. Long prompts arrive one after another.
+Every figure is the median of the rounds, with the lowest and the highest.
 Speculation is off: its tokens come in bursts.
 """
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -25,37 +24,32 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from bench import environment
-from bench.contest import WARM_UP_TOKENS, Figure
-from bench.contestant import Answers, Contestant, ContestantFailed, Entry
-from bench.json_file import JsonFile
-from bench.progress import shown
-from bench.side_by_side import prompt_maker, tokenizer_of
+from bench import environment, terminal
+from bench.comparison import WARM_UP_TOKENS, Figure, PromptMaker
+from bench.measured_engine import EngineSpec, MeasuredEngine, MeasurementFailed, TokenTimes
+from bench.options import JsonFile, Rounds, Seed, tokenizer_file
+from bench.prompts import token_prompts
 
 STREAM_PROMPT_TOKENS = 128
 UNDISTURBED_TOKENS = 64
 ENDS = 3
-# More than can be read before the streams end.
-MOST_ARRIVALS = 16
+# More than an engine can read before the streams end.
+MAX_ARRIVALS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """One round: seconds to the first token, cold and for each other end of the same prefix."""
+class PrefixRound:
+    """Seconds to the first token: cold, and for each other end of the same prefix."""
 
     cold_s: float
     seen_s: list[float]
 
 
 @dataclass(frozen=True, slots=True)
-class Gaps:
-    """One round of so many streams: seconds between tokens, and the prompts that were read meanwhile.
-
-    ttft_s: of each prompt that arrived.
-    """
+class GapRound:
+    """Seconds between tokens of `streams` streams, and the TTFT of each prompt that arrived."""
 
     streams: int
     undisturbed_s: list[float]
@@ -63,142 +57,157 @@ class Gaps:
     ttft_s: list[float]
 
     @classmethod
-    def of(cls, answers: Answers) -> "Gaps":
-        """The gaps of a batch with arrivals, see the definitions above.
+    def of(cls, times: TokenTimes) -> "GapRound":
+        """The gaps of a batch with arrivals.
 
-        Raises ContestantFailed when a stream ended before any prompt was read.
+        Raises MeasurementFailed when a stream ended before a prompt was read.
         """
-        all_begun, one_ended = (
-            max(times[0] for times in answers.times),
-            min(times[-1] for times in answers.times),
-        )
-        (first, first_read), (_, last_read) = answers.arrived[0], answers.arrived[-1]
+        all_started = max(stream[0] for stream in times.answers)
+        one_ended = min(stream[-1] for stream in times.answers)
+        (first, first_read), (_, last_read) = times.arrivals[0], times.arrivals[-1]
         if first_read > one_ended:
-            raise ContestantFailed(
-                f"{len(answers.times)} streams ended before one of the prompts was read; give them more "
+            raise MeasurementFailed(
+                f"one of {len(times.answers)} streams ended before the first prompt was read; give more "
                 "--stream-tokens, or fewer --streams than the engine has slots"
             )
         last = min(last_read, one_ended)
-        gaps = [pair for times in answers.times for pair in pairwise(times)]
+        gaps = [gap for stream in times.answers for gap in pairwise(stream)]
         return cls(
-            len(answers.times),
-            [after - before for before, after in gaps if all_begun <= before and after <= first],
+            len(times.answers),
+            [after - before for before, after in gaps if all_started <= before and after <= first],
             [after - before for before, after in gaps if first < after <= last],
-            [came - submitted for submitted, came in answers.arrived],
+            [answered - submitted for submitted, answered in times.arrivals],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySettings:
+    """What every round measures. streams: numbers of running streams, once for each."""
+
+    streams: list[int]
+    prefix_tokens: int
+    end_tokens: int
+    stream_tokens: int
+    prompt_tokens: int
+
+
+@dataclass(slots=True)
+class LatencyResult:
+    """The samples of all rounds."""
+
+    prefixes: list[PrefixRound] = field(default_factory=list)
+    gaps: list[GapRound] = field(default_factory=list)
 
 
 def latency(
     engine: Annotated[Path, typer.Argument(help="A built engine.")] = Path("engines/smollm2-135m-int4"),
-    rounds: Annotated[int, typer.Option(min=1, help="How often everything is run.")] = 5,
+    rounds: Rounds = 5,
     prefix_tokens: Annotated[int, typer.Option(min=1, help="Tokens of the prefix, no two alike.")] = 1000,
-    end_tokens: Annotated[int, typer.Option(min=2, help="Tokens that follow the prefix.")] = 16,
+    end_tokens: Annotated[int, typer.Option(min=2, help="Tokens after the prefix.")] = 16,
     streams: Annotated[
-        list[int] | None, typer.Option(min=1, help="Running streams, once for each; 1 and 8.")
+        list[int] | None, typer.Option(min=1, help="Running streams; 1 and 8 if not given.")
     ] = None,
     stream_tokens: Annotated[
         int, typer.Option(min=2 * UNDISTURBED_TOKENS, help="Tokens of each stream.")
     ] = 400,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of the prompts that arrive.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the made prompts.")] = 0,
+    seed: Seed = 0,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure what a known prefix saves (TTFT), and the gaps of running streams while long prompts arrive.
+    """Measure what a known prefix saves, and the gaps of running streams while long prompts arrive.
 
-    In process. Prints TTFT of a prompt whose prefix is new and of one whose prefix was read before, and the
-    gaps between the tokens of running streams, undisturbed and while one long prompt after another is read.
-    Ctrl-C prints the rounds that were measured.
+    In process, without a server. The table shows the TTFT of a prompt with a new prefix and with a known one.
+    It also shows the gaps between the tokens of running streams: undisturbed, and while the engine reads one
+    long prompt after another. Ctrl-C prints the rounds that were measured.
     """
-    make = prompt_maker(tokenizer_of(engine), seed)
-    sizes = streams or [1, 8]
-    prefixes: list[Prefix] = []
-    gaps: list[Gaps] = []
-    console, errors = Console(), Console(stderr=True, soft_wrap=True)
+    make = token_prompts(tokenizer_file(engine), seed)
+    settings = LatencySettings(streams or [1, 8], prefix_tokens, end_tokens, stream_tokens, prompt_tokens)
+    result = LatencyResult()
     failed = False
-    with shown(1 + rounds * (1 + len(sizes))) as report:
+    with terminal.step_progress(1 + rounds * (1 + len(settings.streams))) as report:
         try:
-            report("loading")
-            command = (sys.executable, "-m", "slipway", "measure", str(engine.resolve()))
-            entry = Entry(engine.name, (*command, "--no-speculation", "--prefix-cache"), ours=True)
-            with closing(Contestant(entry)) as ours:
-                ours.run(make(max(sizes), STREAM_PROMPT_TOKENS), WARM_UP_TOKENS)
-                for number in range(1, rounds + 1):
-                    report(f"round {number}: a prefix")
-                    prefixes.append(_prefix(ours, make, prefix_tokens, end_tokens))
-                    for size in sizes:
-                        report(f"round {number}: {size} streams")
-                        gaps.append(_gaps(ours, make, size, stream_tokens, prompt_tokens))
-        except ContestantFailed as error:
-            errors.print(f"It failed: {error}", style="red", markup=False)
+            _measure(engine, settings, rounds, make, report, result)
+        except MeasurementFailed as error:
+            terminal.print_error(f"The measurement failed: {error}.")
             failed = True
         except KeyboardInterrupt:
-            errors.print("Interrupted: these are the rounds up to then.", style="yellow")
-    figures = _figures(prefixes, gaps)
-    console.print(_table(figures, len(prefixes)))
+            terminal.print_warning(terminal.INTERRUPTED)
+    figures = dict(_figures(result))
+    terminal.print_report(_table(figures, len(result.prefixes)))
     if json_file:
         document = {
             "figures": {name: asdict(figure) for name, figure in figures.items()},
             "environment": environment.describe(),
-            "prefixes": [asdict(each) for each in prefixes],
-            "gaps": [asdict(each) for each in gaps],
+            **asdict(result),
         }
         json_file.write_text(json.dumps(document) + "\n", encoding="utf-8")
     if failed or not figures:
         raise typer.Exit(1)
 
 
-def _prefix(ours: Contestant, make: Callable[[int, int], list[list[int]]], tokens: int, end: int) -> Prefix:
-    (prefix,), ends = make(1, tokens), make(1 + ENDS, end)
-    cold, *seen = (ours.run([prefix + each], 1) for each in ends)
-    return Prefix(cold, seen)
+def _measure(
+    engine: Path,
+    settings: LatencySettings,
+    rounds: int,
+    make: PromptMaker,
+    report: Callable[[str], None],
+    result: LatencyResult,
+) -> None:
+    """Run all rounds and append their samples to `result`."""
+    report("loading")
+    command = (sys.executable, "-m", "slipway", "measure", str(engine.resolve()))
+    spec = EngineSpec(engine.name, (*command, "--no-speculation", "--prefix-cache"), ours=True)
+    with closing(MeasuredEngine(spec)) as ours:
+        ours.run(make(max(settings.streams), STREAM_PROMPT_TOKENS), WARM_UP_TOKENS)
+        for number in range(1, rounds + 1):
+            report(f"round {number}: a prefix")
+            (prefix,), ends = make(1, settings.prefix_tokens), make(1 + ENDS, settings.end_tokens)
+            cold_s, *seen_s = (ours.run([prefix + end], 1) for end in ends)
+            result.prefixes.append(PrefixRound(cold_s, seen_s))
+            for streams in settings.streams:
+                report(f"round {number}: {streams} streams")
+                batch = {
+                    "prompts": make(streams, STREAM_PROMPT_TOKENS),
+                    "max_tokens": settings.stream_tokens,
+                    "arrivals": make(MAX_ARRIVALS, settings.prompt_tokens),
+                    "arrive_after": UNDISTURBED_TOKENS,
+                }
+                result.gaps.append(GapRound.of(ours.time_tokens(batch)))
 
 
-def _gaps(
-    ours: Contestant,
-    make: Callable[[int, int], list[list[int]]],
-    streams: int,
-    tokens: int,
-    prompt_tokens: int,
-) -> Gaps:
-    batch = {
-        "prompts": make(streams, STREAM_PROMPT_TOKENS),
-        "max_tokens": tokens,
-        "arrivals": make(MOST_ARRIVALS, prompt_tokens),
-        "arrive_after": UNDISTURBED_TOKENS,
-    }
-    return Gaps.of(ours.ask(batch))
+def _figures(result: LatencyResult) -> Iterator[tuple[str, Figure]]:
+    """Name and figure, in the order of the table; times are in milliseconds, the others are ratios."""
+    if result.prefixes:
+        cold = [each.cold_s for each in result.prefixes]
+        seen = [median(each.seen_s) for each in result.prefixes]
+        yield "TTFT cold, ms", _milliseconds(cold)
+        yield "TTFT prefix seen, ms", _milliseconds(seen)
+        yield "TTFT seen : cold", Figure.of([a / b for a, b in zip(seen, cold, strict=True)])
+    for streams in dict.fromkeys(each.streams for each in result.gaps):
+        rounds = [each for each in result.gaps if each.streams == streams]
+        name = f"{streams} stream{'s' if streams > 1 else ''}"
+        undisturbed = [median(each.undisturbed_s) for each in rounds]
+        p99 = [float(np.percentile(each.beside_prompts_s, 99)) for each in rounds]
+        yield f"{name}, median gap undisturbed, ms", _milliseconds(undisturbed)
+        beside = [median(each.beside_prompts_s) for each in rounds]
+        yield f"{name}, median gap beside prompts, ms", _milliseconds(beside)
+        yield f"{name}, p99 gap beside prompts, ms", _milliseconds(p99)
+        ratios = [a / b for a, b in zip(p99, undisturbed, strict=True)]
+        yield f"{name}, p99 : median undisturbed", Figure.of(ratios)
+        every = [[*each.undisturbed_s, *each.beside_prompts_s] for each in rounds]
+        ratios = [float(np.percentile(gaps, 99)) / median(gaps) for gaps in every]
+        yield f"{name}, p99 : median of all", Figure.of(ratios)
+        yield f"{name}, TTFT of the prompts, ms", _milliseconds([median(each.ttft_s) for each in rounds])
 
 
-def _figures(prefixes: Sequence[Prefix], gaps: Sequence[Gaps]) -> dict[str, Figure]:
-    """By name, in order; times are in milliseconds, all else is a ratio."""
-    rounds: dict[str, list[float]] = {}
-
-    def note(name: str, value: float) -> None:
-        rounds.setdefault(name, []).append(value)
-
-    for prefix in prefixes:
-        seen = median(prefix.seen_s)
-        note("TTFT cold, ms", 1000 * prefix.cold_s)
-        note("TTFT prefix seen, ms", 1000 * seen)
-        note("TTFT seen : cold", seen / prefix.cold_s)
-    for each in gaps:
-        who = f"{each.streams} stream{'s' if each.streams > 1 else ''}"
-        undisturbed = median(each.undisturbed_s)
-        p99 = float(np.percentile(each.beside_prompts_s, 99))
-        note(f"{who}, median gap undisturbed, ms", 1000 * undisturbed)
-        note(f"{who}, median gap beside prompts, ms", 1000 * median(each.beside_prompts_s))
-        note(f"{who}, p99 gap beside prompts, ms", 1000 * p99)
-        note(f"{who}, p99 : median undisturbed", p99 / undisturbed)
-        every = [*each.undisturbed_s, *each.beside_prompts_s]
-        note(f"{who}, p99 : median of all", float(np.percentile(every, 99)) / median(every))
-        note(f"{who}, TTFT of the prompts, ms", 1000 * median(each.ttft_s))
-    return {name: Figure.over(values) for name, values in rounds.items()}
+def _milliseconds(seconds: Sequence[float]) -> Figure:
+    return Figure.of([1000 * value for value in seconds])
 
 
 def _table(figures: dict[str, Figure], rounds: int) -> Table:
-    board = Table(box=box.SIMPLE, title=f"median of {rounds} (lowest-highest)", title_justify="left")
-    board.add_column("")
-    board.add_column("", justify="right")
+    table = Table(box=box.SIMPLE, title=f"median of {rounds} (lowest-highest)", title_justify="left")
+    table.add_column("")
+    table.add_column("", justify="right")
     for name, figure in figures.items():
-        board.add_row(name, format(figure, ".1f" if name.endswith("ms") else ".2f"))
-    return board
+        table.add_row(name, format(figure, ".1f" if name.endswith("ms") else ".2f"))
+    return table

@@ -1,13 +1,13 @@
-"""What is measured and how figures are made of it: pure arithmetic, called by `bench.report` and the command.
+"""The samples of a load test, and the figures made of them.
 
-The names and definitions are the field's (NVIDIA AIPerf's metrics reference, MLPerf Inference's LLM rules):
+Names and definitions are those of NVIDIA AIPerf's metrics reference and MLPerf Inference's LLM rules:
 
 TTFT: time to first token: arrival of the first chunk with content minus the start of the request.
 TPOT: time per output token after the first, one value per request: (E2E - TTFT) / (tokens - 1). AIPerf
     calls it inter-token latency.
 E2E: end-to-end latency: arrival of the chunk that carries the finish reason minus the start of the request.
-Chunk gap: time between two neighbouring content chunks. A chunk may hold several tokens or half a
-    character's wait, so this is not TPOT.
+Chunk gap: time between two neighbouring content chunks. A chunk may hold several tokens, so this is not
+    TPOT.
 Output throughput: output tokens that arrived inside the window / length of the window.
 
 Tokens are counted by the server (`usage`); the client sees only text. All times are in seconds.
@@ -21,13 +21,13 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RequestSample:
     """One request as the client saw it.
 
     started_s: when it was sent, counted from the opening of the window; negative for one sent before.
     chunks_s: arrival of each chunk with content, counted from `started_s`. e2e_s: likewise, of the end.
     prompt_tokens, output_tokens: the server's count; 0 when the request failed.
-    failure: why it failed, in words that are the same for the same cause; None when it did not.
+    failure: the cause, in the same words for the same cause; None for a success.
     """
 
     started_s: float
@@ -60,7 +60,7 @@ class Sample:
         return tuple(float(gap) for gap in np.diff(self.chunks_s))
 
     def tokens_within(self, window_s: float) -> float:
-        """Output tokens that arrived inside [0, window_s]; a chunk stands for an equal share of them."""
+        """Output tokens that arrived inside [0, window_s]. Each chunk counts as an equal share of them."""
         if not self.chunks_s:
             return 0.0
         inside = sum(0 <= self.started_s + chunk <= window_s for chunk in self.chunks_s)
@@ -78,7 +78,7 @@ class Distribution:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Distribution | None":
-        """The distribution of the values that are there; None when there are none."""
+        """The distribution of the values that are not None; None without any."""
         present = np.array([value for value in values if value is not None], dtype=np.float64)
         if present.size == 0:
             return None
@@ -91,8 +91,8 @@ class Summary:
     """The figures of one run.
 
     window_s: length of the window, which opens when the last user has spawned.
-    requests: how many ended well after the opening (those under way at the close were let finish).
-    failures: how many did not, by reason.
+    requests: number of successful requests that ended after the opening, also those after the close.
+    failures: number of failed requests, by reason.
     """
 
     window_s: float
@@ -108,12 +108,12 @@ class Summary:
     chunk_gap_s: Distribution | None
 
 
-def summarise(samples: Sequence[Sample], window_s: float) -> Summary:
+def summarize(samples: Sequence[RequestSample], window_s: float) -> Summary:
     """The figures of a run whose window was [0, window_s].
 
-    Requests that ended before the window opened are left out. Rates count what happened inside the window;
-    latencies also count the requests that were let finish after it, because leaving out those that were
-    under way at the close would favour the short ones.
+    Requests that ended before the window opened are left out. Rates count what happened inside the window.
+    Latencies also count the requests that were running at its close: without them, short requests would be
+    counted more often than long ones.
     """
     measured = [sample for sample in samples if sample.ended_s >= 0]
     good = [sample for sample in measured if sample.failure is None]

@@ -1,42 +1,40 @@
-"""Our engine behind its servers: `python -m bench.over_http local|triton ENGINE`.
+"""Our engine behind its servers: `python -m bench.over_http local|triton ENGINE THREADS`.
 
-The servers are child processes; this process is the clients. It speaks the lines of `bench.peers.child`.
+The servers are child processes; this process is the clients. It exchanges the lines of `bench.peers.child`.
 Prompts are sent as text to /v1/completions, streamed, all at once, one connection each. The seconds run from
-the first connection to the end of the last answer. The clients share the machine with the servers, so they
-only collect bytes while the time runs and parse them afterwards.
+the first connection to the end of the last answer. Clients and servers share the machine, so the clients only
+collect bytes while the time runs and parse them afterwards. THREADS are those of the local backend; Triton's
+engine stage uses the physical cores.
 """
 
 import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from bench.contestant import ROOT
+from bench.measured_engine import ROOT
+from bench.peers.local_server import HOST, free_port, wait_until_ready
 
-HOST = "127.0.0.1"
 START_S = 120.0
 READ_BYTES = 1 << 16
 
 
 def main() -> None:
-    """Start the servers, say so, and answer until the input ends."""
-    kind, engine = sys.argv[1], Path(sys.argv[2]).resolve()
+    """Start the servers, report that they are ready, and run batches until the input ends."""
+    backend, engine, threads = sys.argv[1], Path(sys.argv[2]).resolve(), sys.argv[3]
     tokenizer = Tokenizer.from_file(str(engine / "tokenizer.json"))
     port = free_port()
-    server = _local(engine, port) if kind == "local" else _triton(engine, port)
+    server = _local(engine, port, threads) if backend == "local" else _triton(engine, port)
     try:
-        wait_until_ready(server, f"http://{HOST}:{port}/health/ready")
-        print(json.dumps({"ready": f"over HTTP, {kind} backend"}), flush=True)
+        wait_until_ready(server, f"http://{HOST}:{port}/health/ready", START_S)
+        print(json.dumps({"ready": f"over HTTP, {backend} backend"}), flush=True)
         for line in sys.stdin:
             batch = json.loads(line)
             texts = [tokenizer.decode(ids) for ids in batch["prompts"]]
@@ -51,12 +49,13 @@ def main() -> None:
         server.wait()
 
 
-def _local(engine: Path, port: int) -> "subprocess.Popen[bytes]":
-    return _start(["slipway", "gateway", "--engine", str(engine), "--port", str(port)])
+def _local(engine: Path, port: int, threads: str) -> "subprocess.Popen[bytes]":
+    options = ["--engine", str(engine), "--port", str(port), "--threads", threads]
+    return _start(["slipway", "gateway", *options])
 
 
 def _triton(engine: Path, port: int) -> "subprocess.Popen[bytes]":
-    # A repository of its own: Triton loads every engine that it finds.
+    # Triton loads every engine of its repository, so it gets a repository with this one.
     repository = ROOT / ".cache" / "bench" / engine.name
     _start(["build", "repository", str(engine), "--repository", str(repository)]).wait()
     ports = [f"--triton-{service}-port={free_port()}" for service in ("http", "grpc", "metrics")]
@@ -65,49 +64,34 @@ def _triton(engine: Path, port: int) -> "subprocess.Popen[bytes]":
 
 
 def _start(module: Iterable[str], **environment: str) -> "subprocess.Popen[bytes]":
-    """Run a room of this checkout; what it prints must not come between the answers."""
+    """Run a module of this checkout, with its output on standard error: standard output is for answers."""
     return subprocess.Popen(
         [sys.executable, "-m", *module],
         cwd=ROOT,
-        # As in process: prompts of random words repeat themselves more than answers do.
+        # As in process: random words repeat themselves more than real answers do.
         env={**os.environ, "SLIPWAY_SPECULATION": "0", **environment},
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
     )
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_ready(server: "subprocess.Popen[bytes]", url: str) -> None:
-    """Return when `url` answers 200; the process ends with a sentence when the server does first."""
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            sys.exit(f"the server ended with {server.returncode} while it started")
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except urllib.error.URLError:
-            time.sleep(0.1)
-    sys.exit(f"{url} was not ready within {START_S:g} s")
-
-
 def _request(model: str, prompt: str, max_tokens: int) -> bytes:
-    asked = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "ignore_eos": True}
+    sampling = {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+    }
     streamed = {"stream": True, "stream_options": {"include_usage": True}}
-    body = json.dumps({**asked, **streamed}).encode()
+    body = json.dumps({**sampling, **streamed}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode() + body
 
 
 async def _ask(port: int, requests: Iterable[bytes]) -> list[bytes]:
-    """The whole responses, as they came."""
+    """The raw responses."""
     return await asyncio.gather(*(_response(port, request) for request in requests))
 
 
@@ -122,7 +106,7 @@ async def _response(port: int, request: bytes) -> bytes:
 
 
 def _tokens(response: bytes) -> int:
-    """How many tokens the usage at the end of a streamed answer counts."""
+    """The number of tokens in the usage at the end of a streamed answer."""
     lines = [line for line in response.splitlines() if line.startswith(b"data: {")]
     if not response.startswith(b"HTTP/1.1 200 ") or not lines:
         sys.exit(f"the gateway answers {response.decode(errors='replace').splitlines()[-1]}")

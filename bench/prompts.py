@@ -1,8 +1,11 @@
-"""What the users ask: prompts from a file, or made to a length in tokens; called by the command."""
+"""Prompts: from a file, or random words of a given length in tokens."""
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import count, islice
 from pathlib import Path
+
+from tokenizers import Tokenizer
 
 from bench.answer import RequestFailed
 
@@ -18,44 +21,44 @@ WORDS = (  # noqa: SIM905 (a list of 100 quoted words is no easier to read)
 PROBE_WORDS = (32, 160)
 
 
-def from_file(path: Path) -> list[str]:
-    """One prompt per line, empty lines left out.
+def read(path: Path) -> list[str]:
+    """The prompts of a file: one per line, empty lines left out.
 
-    Raises RequestFailed when there is none, or the file is no text.
+    Raises RequestFailed when the file has no prompt, or is not UTF-8 text.
     """
     try:
-        given = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise RequestFailed(f"--prompts {path} is not UTF-8 text; save it so") from None
-    if not given:
+        raise RequestFailed(f"--prompts {path} is not UTF-8 text: save it as UTF-8") from None
+    if not prompts:
         raise RequestFailed(f"--prompts {path} has no prompt in it")
-    return given
+    return prompts
 
 
-def endless(prompts: list[str], seed: int) -> Iterator[str]:
-    """The prompts in random order, over and over."""
-    drawn = random.Random(seed)
+def shuffled(prompts: list[str], seed: int) -> Iterator[str]:
+    """The prompts without end, in another random order each time."""
+    generator = random.Random(seed)
     while True:
-        yield from drawn.sample(prompts, len(prompts))
+        yield from generator.sample(prompts, len(prompts))
 
 
-def made(words: int, seed: int) -> Iterator[str]:
-    """Prompts of `words` random words without end, no two alike, so that a prefix cache cannot serve them."""
-    drawn = random.Random(seed)
+def random_texts(words: int, seed: int) -> Iterator[str]:
+    """Texts of `words` random words, without end. No two are alike, so no prefix cache can serve them."""
+    generator = random.Random(seed)
     while True:
-        yield " ".join(drawn.choices(WORDS, k=words))
+        yield " ".join(generator.choices(WORDS, k=words))
 
 
-def words_for(tokens: int, count: Callable[[str], int], seed: int) -> int:
-    """How many words make a prompt of about `tokens` tokens, chat template included.
+def words_for(tokens: int, count_tokens: Callable[[str], int], seed: int) -> int:
+    """The number of words in a prompt of about `tokens` tokens, chat template included.
 
-    count: asks the server how many prompt tokens a text becomes; two texts give the slope and the template's
-        share, so that no tokenizer is needed here.
-    Raises RequestFailed when the template alone is longer.
+    count_tokens: the prompt tokens of a text, chat template included. Two texts give the tokens per word and
+        the tokens of the template, so no tokenizer is needed.
+    Raises RequestFailed when the template alone is longer than `tokens`.
     """
     few, many = PROBE_WORDS
-    at_few = count(next(made(few, seed)))
-    at_many = count(next(made(many, seed)))
+    at_few = count_tokens(next(random_texts(few, seed)))
+    at_many = count_tokens(next(random_texts(many, seed)))
     per_word = (at_many - at_few) / (many - few)
     template = at_few - per_word * few
     words = round((tokens - template) / per_word)
@@ -64,3 +67,16 @@ def words_for(tokens: int, count: Callable[[str], int], seed: int) -> int:
             f"--prompt-tokens {tokens} leaves no room: the chat template alone takes {template:.0f} tokens"
         )
     return words
+
+
+def token_prompts(tokenizer_file: Path, seed: int) -> Callable[[int, int], list[list[int]]]:
+    """A function that makes n new prompts of m token ids."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    seeds = count(seed)
+
+    def make(number: int, length: int) -> list[list[int]]:
+        # A word is one token or more, so `length` words are enough.
+        texts = islice(random_texts(length, next(seeds)), number)
+        return [tokenizer.encode(text, add_special_tokens=False).ids[:length] for text in texts]
+
+    return make

@@ -1,1 +1,1 @@
-"""Talk to an OpenAI-compatible server from the terminal: one answer, or a chat. Knows only HTTP."""
+"""A terminal client for an OpenAI-compatible server: one answer, or a chat."""

@@ -1,4 +1,4 @@
-"""One streamed answer: written to stdout as it comes, timed on the way; used by the command and the chat."""
+"""One streamed answer: printed and timed as it arrives."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TextIO
 
-from client.server import Server
+from client.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back.
+class StreamedAnswer:
+    """An answer, complete or stopped.
 
-    output_tokens: the server's own count; None when the answer was stopped before it came.
-    ttft_s: from the request to the first text; None when there was no text. e2e_s: to the last.
+    output_tokens: the server's count; None when the answer was stopped before it.
+    ttft_s: seconds from the request to the first text; None without text. e2e_s: to the last text.
     finish_reason: the server's, or None when the user stopped the answer.
     """
 
@@ -25,7 +25,7 @@ class Answer:
     finish_reason: str | None
 
     def summary(self) -> str:
-        """One line for people: tokens, decoding speed, time to the first token, and why it ended."""
+        """One line: tokens, decoding speed, time to the first token, and why the answer ended early."""
         parts = []
         if self.output_tokens is not None:
             parts.append(f"{self.output_tokens} token{'' if self.output_tokens == 1 else 's'}")
@@ -41,17 +41,17 @@ class Answer:
         return " · ".join(parts)
 
 
-def stream_answer(server: Server, messages: Sequence[Mapping[str, str]], out: TextIO) -> Answer:
-    """Ask, write the text to `out` as it arrives, and return what came.
+def stream_answer(endpoint: Endpoint, messages: Sequence[Mapping[str, str]], out: TextIO) -> StreamedAnswer:
+    """Request the next answer of a conversation, write its text to `out` as it arrives, and return it.
 
     Ctrl-C ends the answer, not the program.
-    Raises client.server.ServerError.
+    Raises ServerError.
     """
     pieces: list[str] = []
     output_tokens = ttft_s = finish_reason = None
     started = last = time.perf_counter()
     try:
-        with closing(server.stream(messages)) as chunks:
+        with closing(endpoint.stream(messages)) as chunks:
             for chunk in chunks:
                 if chunk.text:
                     last = time.perf_counter()
@@ -66,4 +66,4 @@ def stream_answer(server: Server, messages: Sequence[Mapping[str, str]], out: Te
     if pieces:
         out.write("\n")
         out.flush()
-    return Answer("".join(pieces), output_tokens, ttft_s, last - started, finish_reason)
+    return StreamedAnswer("".join(pieces), output_tokens, ttft_s, last - started, finish_reason)

@@ -1,4 +1,4 @@
-"""A conversation in the terminal, with history and a few commands; started by `python -m client`."""
+"""A chat in the terminal, with history and a few commands."""
 
 import sys
 
@@ -7,28 +7,28 @@ from prompt_toolkit.formatted_text import HTML
 from rich.console import Console
 
 from client.answer import stream_answer
-from client.server import Server, ServerError
+from client.endpoint import Endpoint, ServerError
 
-HELP = """/system TEXT  set the system prompt and start anew (without TEXT: show it)
+HELP = """/system TEXT  set the system prompt and start again (without TEXT: show it)
 /reset        forget the conversation, keep the system prompt
-/help         these lines
-/exit         leave, as Ctrl-D does; Ctrl-C stops the answer that is being written"""
+/help         show these lines
+/exit         end the chat, like Ctrl-D; Ctrl-C stops a running answer"""
 
 
-class Chat:
-    """One conversation with one server; `messages` is what the model sees."""
+class ChatSession:
+    """One conversation with one model. `messages`: the conversation as it is sent."""
 
-    def __init__(self, server: Server, system: str | None, notes: Console) -> None:
-        self.server = server
+    def __init__(self, endpoint: Endpoint, system: str | None, notes: Console) -> None:
+        self.endpoint = endpoint
         self.system = system
         self.notes = notes
         self.messages: list[dict[str, str]] = []
         self.reset()
 
     def run(self) -> None:
-        """Read lines and answer them until the user leaves."""
+        """Read and answer lines until the user ends the chat."""
         self.notes.print(
-            f"{self.server.model} at {self.server.url} · /help for commands", style="dim", highlight=False
+            f"{self.endpoint.model} at {self.endpoint.url} · /help for commands", style="dim", highlight=False
         )
         session: PromptSession[str] = PromptSession(HTML("<b>&gt; </b>"))
         while True:
@@ -46,10 +46,10 @@ class Chat:
                 self.say(line)
 
     def say(self, text: str) -> None:
-        """Send one message and write the answer; one without an answer is taken back."""
+        """Send one message and print the answer. A message without an answer leaves the conversation."""
         self.messages.append({"role": "user", "content": text})
         try:
-            answer = stream_answer(self.server, self.messages, sys.stdout)
+            answer = stream_answer(self.endpoint, self.messages, sys.stdout)
         except ServerError as error:
             self.messages.pop()
             self.notes.print(str(error), style="red", markup=False, highlight=False)
@@ -61,27 +61,27 @@ class Chat:
         self.notes.print(answer.summary(), style="dim", highlight=False)
 
     def command(self, line: str) -> None:
-        """Carry out one /command."""
+        """Run one /command."""
         name, _, text = line.partition(" ")
         match name:
             case "/system" if text.strip():
                 self.system = text.strip()
                 self.reset()
-                self.note("New system prompt; the conversation starts anew.")
+                self.note("New system prompt: the conversation starts again.")
             case "/system":
-                self.note(self.system or "No system prompt of yours; the model's own default applies.")
+                self.note(self.system or "You have set no system prompt; the model's default applies.")
             case "/reset":
                 self.reset()
-                self.note("The conversation starts anew.")
+                self.note("The conversation starts again.")
             case "/help":
                 self.note(HELP)
             case _:
                 self.note(f"{name} is not a command. The commands:\n{HELP}")
 
     def reset(self) -> None:
-        """Forget everything but the system prompt."""
+        """Clear the conversation, but keep the system prompt."""
         self.messages = [{"role": "system", "content": self.system}] if self.system else []
 
     def note(self, text: str) -> None:
-        """Say something that is not the model's."""
+        """Print a line of the program."""
         self.notes.print(text, style="dim", markup=False, highlight=False)

@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ _FOREIGN = ("SLIPWAY_", "OPENAI_", "ANTHROPIC_")
 for _name in set(os.environ) - {"SLIPWAY_TRITONSERVER"}:
     if _name.startswith(_FOREIGN) or _name.lower().endswith("_proxy"):
         del os.environ[_name]
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C; their children would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

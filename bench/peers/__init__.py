@@ -1,5 +1,5 @@
-"""The engines `python -m bench runtime --peers` measures ours against, each a process of its own.
+"""Programs that each run one engine for a comparison, in a process of its own.
 
-One file per peer, started by `bench.lineup` with the Python that has the peer's packages: they import what
-they measure and, of this checkout, only `bench.peers.child`. Nobody imports them.
+A program is started with the Python that has the engine's packages. It imports these and the modules `child`
+and `local_server` beside it, and no other module imports a program.
 """

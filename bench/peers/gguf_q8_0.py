@@ -1,9 +1,9 @@
-"""A GGUF file with its quantized weights in Q8_0; `make setup-peers` runs it on the sample's Q4_1.
+"""A GGUF file with its quantized weights converted to Q8_0.
 
     python -m bench.peers.gguf_q8_0 SOURCE TARGET
 
-OpenVINO GenAI loses a fifth of perplexity by the way it reads the sample's Q4_1, in fp32 too; from 8 bits it
-computes what the checkpoint does.
+OpenVINO GenAI loses a fifth of perplexity on the sample's Q4_1, in fp32 too. On a Q8_0 it computes what the
+checkpoint computes.
 """
 
 import sys
@@ -16,7 +16,7 @@ Q8_0 = GGMLQuantizationType.Q8_0
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write `target`; tensors that are not quantized stay as they are."""
+    """Write `target`; other tensors stay unchanged."""
     model = GGUFReader(source)
     partial = target.with_suffix(".partial")
     writer = GGUFWriter(partial, model.fields["general.architecture"].contents())

@@ -1,4 +1,4 @@
-"""ONNX Runtime GenAI's `og.Generator` on one of our engines: a static batch, all rows end together."""
+"""ONNX Runtime GenAI's `og.Generator` on one of our engines: a static batch, whose rows end together."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import onnxruntime_genai as og
 
 from bench.peers import child
 
-NEVER = -1e9
+IMPOSSIBLE = -1e9
 
 
 def load(threads: int, engine: str) -> child.Peer:
@@ -31,17 +31,17 @@ def load(threads: int, engine: str) -> child.Peer:
             generator.generate_next_token()
         return [len(generator.get_sequence(row)) - len(prompts[row]) for row in range(len(prompts))]
 
-    def foretell(windows: list[list[int]]) -> Iterator[list[float]]:
+    def score(windows: list[list[int]]) -> Iterator[list[float]]:
         for length in sorted({len(window) for window in windows}, reverse=True):
-            yield from _foretell(model, np.array([each for each in windows if len(each) == length], np.int32))
+            yield from _score(model, np.array([each for each in windows if len(each) == length], np.int32))
 
-    return child.Peer(f"onnxruntime-genai {og.__version__}", generate, foretell)
+    return child.Peer(f"onnxruntime-genai {og.__version__}", generate, score)
 
 
-def _foretell(model: og.Model, windows: npt.NDArray[np.int32]) -> list[list[float]]:
-    """The log-probabilities of windows of one length, int32 [rows, tokens], which decode as one batch.
+def _score(model: og.Model, windows: npt.NDArray[np.int32]) -> list[list[float]]:
+    """The log-probabilities of windows of one length, int32 [rows, tokens], decoded as one batch.
 
-    A batch takes no more tokens once it has begun, so each is forced: all others get a logit that none has.
+    A running batch accepts no more tokens, so each token is forced: all others get an impossible logit.
     """
     rows, length = windows.shape
     params = og.GeneratorParams(model)
@@ -50,15 +50,16 @@ def _foretell(model: og.Model, windows: npt.NDArray[np.int32]) -> list[list[floa
     generator.append_tokens(windows[:, :1])
     log_probs = np.empty((rows, length - 1))
     for position in range(1, length):
-        logits, came = generator.get_logits()[:, -1], (np.arange(rows), windows[:, position])
+        logits, tokens = generator.get_logits()[:, -1], (np.arange(rows), windows[:, position])
         highest = logits.max(axis=-1)
-        log_probs[:, position - 1] = logits[came] - highest
+        log_probs[:, position - 1] = logits[tokens] - highest
         log_probs[:, position - 1] -= np.log(np.exp(logits - highest[:, None]).sum(axis=-1, dtype=np.float64))
-        forced = np.full((rows, 1, logits.shape[-1]), NEVER, np.float32)
-        forced[came[0], 0, came[1]] = 0
+        forced = np.full((rows, 1, logits.shape[-1]), IMPOSSIBLE, np.float32)
+        forced[tokens[0], 0, tokens[1]] = 0
         generator.set_logits(forced)
         generator.generate_next_token()
-    return log_probs.tolist()
+    scores: list[list[float]] = log_probs.tolist()
+    return scores
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""OpenVINO GenAI's continuous batching on a GGUF file as it is."""
+"""OpenVINO GenAI's continuous batching on a GGUF file."""
 
 from collections.abc import Iterator
 
@@ -22,8 +22,8 @@ def load(threads: int, gguf: str) -> child.Peer:
         answers = pipeline.generate([_tensor(prompt) for prompt in prompts], [greedy] * len(prompts))
         return [len(answer.m_generation_ids[0]) for answer in answers]
 
-    def foretell(windows: list[list[int]]) -> Iterator[list[float]]:
-        # With echo, an answer begins with its prompt; the first token was not foretold.
+    def score(windows: list[list[int]]) -> Iterator[list[float]]:
+        # With echo, an answer starts with its prompt; the first token has no log-probability.
         echo = openvino_genai.GenerationConfig(max_new_tokens=1, echo=True, logprobs=1, ignore_eos=True)
         for number, window in enumerate(windows):
             handle = pipeline.add_request(number, _tensor(window), echo)
@@ -31,7 +31,7 @@ def load(threads: int, gguf: str) -> child.Peer:
                 pipeline.step()
             yield handle.read_all()[0].generated_log_probs[1 : len(window)]
 
-    return child.Peer(f"openvino-genai {openvino_genai.__version__}", generate, foretell)
+    return child.Peer(f"openvino-genai {openvino_genai.__version__}", generate, score)
 
 
 def _tensor(token_ids: list[int]) -> ov.Tensor:

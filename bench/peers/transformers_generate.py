@@ -1,4 +1,4 @@
-"""transformers on the checkpoint: what people start from, and in fp32 what all quality is held against."""
+"""transformers on the checkpoint: a peer and, in fp32, the reference for quality."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from bench.peers import child
 
 
 def load(threads: int, checkpoint: str, precision: str = "auto") -> child.Peer:
-    """Load the merged checkpoint folder `checkpoint`; in `auto`, the precision it was saved in."""
+    """Load the merged checkpoint folder `checkpoint`; `auto` is the precision of its files."""
     torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=precision).eval()
@@ -29,14 +29,14 @@ def load(threads: int, checkpoint: str, precision: str = "auto") -> child.Peer:
         return [len(answer) - ids.shape[1] for answer in answers]
 
     @torch.inference_mode()
-    def foretell(windows: list[list[int]]) -> Iterator[list[float]]:
+    def score(windows: list[list[int]]) -> Iterator[list[float]]:
         for window in windows:
             ids = torch.tensor(window)
             log_probs = model(ids[None]).logits[0, :-1].float().log_softmax(-1)
             yield log_probs.gather(-1, ids[1:, None])[:, 0].tolist()
 
     computed = str(model.dtype).removeprefix("torch.")
-    return child.Peer(f"transformers {transformers.__version__}, {computed}", generate, foretell)
+    return child.Peer(f"transformers {transformers.__version__}, {computed}", generate, score)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Several answers to one prompt at the same time: `python client/examples/openai_candidates.py "A poem:"`.
+"""Several answers to one prompt: `python client/examples/openai_candidates.py "A poem:"`.
 
-The server reads the prompt once and decodes the answers in one batch, so four take little longer than one.
-Answer i has the seed `seed + i`; `best_of` of plain completions picks the likeliest.
+The server reads the prompt once and decodes the answers in one batch, so four answers take little longer than
+one. Answer i has the seed `seed + i`. To get the likeliest of several, use `best_of` of plain completions.
 """
 
 import os
@@ -13,7 +13,7 @@ CANDIDATES = 4
 
 
 def main(question: str) -> None:
-    """Ask for all candidates together and print them in order."""
+    """Request all candidates together and print them in order."""
     url = os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:9000/v1")
     key = os.environ.get("OPENAI_API_KEY", "not needed")
     with OpenAI(base_url=url, api_key=key) as client:

@@ -36,4 +36,4 @@ def test_latency_reads_a_known_prefix_once_and_prompts_beside_streams(engine_dir
 def test_an_engine_that_is_not_there_is_named(command: str):
     done = bench(command, "engines/nothing")
     assert done.returncode == 2
-    assert "engines/nothing/tokenizer.json is missing" in " ".join(done.stderr.split())
+    assert "engines/nothing/tokenizer.json is missing" in done.stderr

@@ -73,7 +73,7 @@ def test_times_and_rates_are_those_of_the_server():
     with scripted(slow) as (url, received):
         done = bench("--users", "2", "--duration", "2", "--max-tokens", "20", url=url)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "nothing but the table where nobody watches"
+    assert done.stderr == "", "nothing but the table where stderr is no terminal"
     mean, *_ = row(done.stdout, "TPOT")
     assert 40 <= float(mean) <= 80, "one token every 40 ms, and what a busy machine adds"
     per_second = float(row(done.stdout, "output tokens/s")[0])
@@ -85,10 +85,10 @@ def test_times_and_rates_are_those_of_the_server():
 
 def test_a_server_that_ignores_ignore_eos_is_found_out():
     with scripted(lambda body: (200, answered(body, 3))) as (url, _):
-        prompts = ROOT / "requirements" / "bench.txt"
+        prompts = ROOT / "requirements" / "modelopt.txt"
         done = bench("--duration", "0.4", "--max-tokens", "20", "--prompts", str(prompts), url=url)
         assert done.returncode == 1
-        assert "failed: the server did not obey ignore_eos" in done.stdout
+        assert "failed: the server ignored ignore_eos" in done.stdout
         natural = bench("--duration", "0.4", "--no-ignore-eos", "--prompts", str(prompts), url=url)
     assert natural.returncode == 0
     assert row(natural.stdout, "output tokens, mean") == ["3.0"]
@@ -137,12 +137,15 @@ def test_ctrl_c_prints_what_was_measured(tmp_path: Path):
     [
         ((), "No server answers at {url} (connection: Connection refused): start one with `make serve`"),
         (("--json", "nowhere/result.json"), "the folder nowhere does not exist"),
-        (("--prompt-tokens", "9", "--prompts", "README.md"), "give either this or --prompts"),
+        (
+            ("--prompt-tokens", "9", "--prompts", "README.md"),
+            "--prompt-tokens and --prompts exclude each other: give one of them.",
+        ),
     ],
 )
 def test_what_cannot_run_is_said_in_one_sentence(options: tuple[str, ...], sentence: str):
     url = f"http://127.0.0.1:{free_port()}"
     done = bench(*options, url=url)
     assert done.returncode != 0
-    assert sentence.format(url=url) in done.stderr
-    assert "Traceback" not in done.stderr
+    [line] = done.stderr.splitlines()
+    assert sentence.format(url=url) in line

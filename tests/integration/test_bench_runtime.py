@@ -1,4 +1,4 @@
-"""`python -m bench runtime` as a user runs it, and what happens to contestants that misbehave."""
+"""`python -m bench runtime` as a user runs it, and what happens to engines that misbehave."""
 
 import json
 import os
@@ -13,14 +13,15 @@ import psutil
 import pytest
 from support.paths import ROOT
 
-from bench.contest import Point, hold
-from bench.contestant import Entry
-from bench.reading import WINDOW, Reading
+from bench.comparison import Workload, compare, steps
+from bench.measured_engine import EngineSpec
+from bench.quality import QualityText
+from slipway.text.perplexity import WINDOW
 
 SHORT = ("--prompt-tokens", "32", "--max-tokens", "8", "--concurrency", "1", "--concurrency", "3")
 NO_SPEED = ("--prompt-tokens", "8", "--max-tokens", "2", "--concurrency", "1", "--rounds", "1")
 QUICK_PEERS = ("--peers", *(f"--without={peer}" for peer in ("transformers", "OpenVINO GenAI", "llama.cpp")))
-POINTS = [Point(1, 4, 8), Point(2, 4, 8)]
+WORKLOADS = [Workload(1, 4, 8), Workload(2, 4, 8)]
 
 
 def bench(*options: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -31,8 +32,8 @@ def bench(*options: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def scripted(name: str, body: str) -> Entry:
-    """A contestant whose process runs `body` for every line, after saying that it is ready."""
+def scripted(name: str, body: str) -> EngineSpec:
+    """An engine whose process runs `body` for every line, after saying that it is ready."""
     script = (
         "import json, sys\n"
         "print(json.dumps({'ready': 'scripted'}), flush=True)\n"
@@ -42,11 +43,11 @@ def scripted(name: str, body: str) -> Entry:
         f"    {body}\n"
         "    print(json.dumps({'tokens': tokens, 'seconds': 0.5}), flush=True)\n"
     )
-    return Entry(name, (sys.executable, "-c", script), ours=False)
+    return EngineSpec(name, (sys.executable, "-c", script), ours=False)
 
 
-def foretelling(name: str, body: str) -> Entry:
-    """A contestant that runs `body` for the windows of a text, and batches as `scripted`."""
+def scoring(name: str, body: str) -> EngineSpec:
+    """An engine that runs `body` for the windows of a text, and batches as `scripted`."""
     script = (
         "import json, sys\n"
         "print(json.dumps({'ready': 'scripted'}), flush=True)\n"
@@ -56,14 +57,14 @@ def foretelling(name: str, body: str) -> Entry:
         "    tokens = [batch['max_tokens']] * len(batch['prompts'])\n"
         "    print(json.dumps({'tokens': tokens, 'seconds': 0.5}), flush=True)\n"
     )
-    return Entry(name, (sys.executable, "-c", script), ours=False)
+    return EngineSpec(name, (sys.executable, "-c", script), ours=False)
 
 
 def test_our_engine_and_a_peer_run_the_same_work(engine_dir: Path, tmp_path: Path):
     result = tmp_path / "result.json"
     done = bench(engine_dir, *QUICK_PEERS, "--no-quality", *SHORT, "--rounds", 2, "--json", result)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "nothing but the table where nobody watches"
+    assert done.stderr == "", "nothing but the table where stderr is no terminal"
     assert "transformers is left out" in done.stdout
     assert f"slipway {engine_dir.name} : best peer" in done.stdout
 
@@ -71,12 +72,12 @@ def test_our_engine_and_a_peer_run_the_same_work(engine_dir: Path, tmp_path: Pat
     ours, peer = written["figures"]
     assert (ours["name"], ours["ours"]) == (f"slipway {engine_dir.name}", True)
     assert peer["version"].startswith("onnxruntime-genai ")
-    assert [point["requests"] for point in ours["points"]] == [1, 3, 1]
-    for mine, theirs in zip(ours["points"], peer["points"], strict=True):
+    assert [point["requests"] for point in ours["workloads"]] == [1, 3, 1]
+    for mine, theirs in zip(ours["workloads"], peer["workloads"], strict=True):
         assert mine["best_peer"] == peer["name"]
         assert mine["tokens_per_s"]["median"] > 0
         assert theirs["ratio"]["median"] == 1
-    assert len(written["samples"]) == 2 * 2 * 3, "two rounds, two contestants, three points"
+    assert len(written["samples"]) == 2 * 2 * 3, "two rounds, two engines, three workloads"
     assert not written["failures"]
     assert written["environment"]["cores"] > 0
 
@@ -115,14 +116,14 @@ def test_the_engine_runs_behind_its_servers_too_and_no_server_stays(engine_dir: 
     short = ("--concurrency", 3, "--rounds", 2, "--prompt-tokens", 16, "--max-tokens", 8)
     done = bench(engine_dir, "--over-http", *short, "--json", result, **SHELL)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == "", "nothing but the table where nobody watches"
+    assert done.stderr == "", "nothing but the table where stderr is no terminal"
     written = json.loads(result.read_text())
     ours = f"slipway {engine_dir.name}"
-    assert [entry["name"] for entry in written["figures"]] == [ours, f"{ours}, local", f"{ours}, triton"]
-    for entry in written["figures"][1:]:
-        assert entry["ratio_to"] == ours
-        assert all(point["ratio"]["median"] > 0 for point in entry["points"])
-    assert len(written["samples"]) == 2 * 3 * 2, "two rounds, three ways, two points"
+    assert [spec["name"] for spec in written["figures"]] == [ours, f"{ours}, local", f"{ours}, triton"]
+    for spec in written["figures"][1:]:
+        assert spec["ratio_to"] == ours
+        assert all(point["ratio"]["median"] > 0 for point in spec["workloads"])
+    assert len(written["samples"]) == 2 * 3 * 2, "two rounds, three ways, two workloads"
     left = [process for process in psutil.process_iter(["cmdline"]) if _is_a_server(process, engine_dir)]
     assert not psutil.wait_procs(left, timeout=20)[1]
 
@@ -164,83 +165,94 @@ def test_ctrl_c_prints_what_was_measured(engine_dir: Path, tmp_path: Path):
 def test_options_for_peers_without_peers_are_refused(engine_dir: Path):
     done = bench(engine_dir, "--without", "transformers")
     assert done.returncode == 2
-    assert "counts only with it" in " ".join(done.stderr.split())
+    assert done.stderr == "Invalid value: options about peers need --peers: add it.\n"
 
 
 def test_without_the_checkpoint_it_says_that_quality_was_not_measured(engine_dir: Path, tmp_path: Path):
     (tmp_path / "own-model").symlink_to(engine_dir)
     done = bench(tmp_path / "own-model", *QUICK_PEERS, *NO_SPEED)
     assert done.returncode == 0, done.stderr
-    said = " ".join(done.stdout.split())
+    said = done.stdout
     assert "quality is left out: name the checkpoint the engine was built from with --checkpoint" in said
 
 
-def test_who_cannot_foretell_is_out_and_who_does_it_badly_does_not_count():
+def test_an_engine_that_cannot_score_is_out_and_one_that_scores_badly_does_not_count():
     answers = "'windows' in batch and ([print(json.dumps({'log_probs': [%s] * (len(each) - 1)})) "
     answers += "for each in batch['windows']], sys.stdout.flush())"
-    entries = [
-        replace(foretelling("good", answers % -1.0), may_lose=0.01),
-        replace(foretelling("bad", answers % -1.1), may_lose=0.06),
-        replace(
-            foretelling("mute", "'windows' in batch and sys.exit('no log-probabilities')"), may_lose=0.06
-        ),
+    specs = [
+        replace(scoring("good", answers % -1.0), max_loss=0.01),
+        replace(scoring("bad", answers % -1.1), max_loss=0.06),
+        replace(scoring("mute", "'windows' in batch and sys.exit('no log-probabilities')"), max_loss=0.06),
     ]
-    reading = Reading([[1, 2, 3], [4, 5]], foretelling("checkpoint", answers % -1.0))
+    quality_text = QualityText([[1, 2, 3], [4, 5]], scoring("checkpoint", answers % -1.0))
     seen: list[str] = []
-    contest = hold(entries, POINTS, 1, lambda count, length: [[1] * length] * count, seen.append, reading)
-    assert contest.checkpoint_perplexity == pytest.approx(exp(1))
-    assert contest.loss("good") == 0
-    assert contest.loss("bad") == pytest.approx(exp(0.1) - 1)
-    assert contest.failures == {"mute": "no log-probabilities"}
-    assert contest.best_peer(POINTS[0]) == "good"
-    assert seen[:4] == ["loading checkpoint", "checkpoint reads", "checkpoint reads", "loading good"]
+    comparison = compare(
+        specs, WORKLOADS, 1, lambda count, length: [[1] * length] * count, seen.append, quality_text
+    )
+    assert comparison.checkpoint_perplexity == pytest.approx(exp(1))
+    assert comparison.loss("good") == 0
+    assert comparison.loss("bad") == pytest.approx(exp(0.1) - 1)
+    assert comparison.failures == {"mute": "no log-probabilities"}
+    assert comparison.best_peer(WORKLOADS[0]) == "good"
+    assert seen[:4] == [
+        "loading checkpoint",
+        "checkpoint scores the text",
+        "checkpoint scores the text",
+        "loading good",
+    ]
 
 
-def test_without_the_checkpoints_own_score_every_speed_counts_and_the_reason_is_told():
-    broken = Entry("checkpoint", (sys.executable, "-c", "import a_package_that_is_not_there"), ours=False)
-    reading = Reading([[1, 2]], broken)
-    contest = hold([scripted("a", "pass")], POINTS, 1, lambda n, m: [[1] * m] * n, lambda _: None, reading)
-    assert "a_package_that_is_not_there" in contest.failures["checkpoint"]
-    assert contest.best_peer(POINTS[0]) == "a"
+def test_without_the_checkpoints_score_every_speed_counts_and_the_reason_is_kept():
+    broken = EngineSpec(
+        "checkpoint", (sys.executable, "-c", "import a_package_that_is_not_there"), ours=False
+    )
+    quality_text = QualityText([[1, 2]], broken)
+    comparison = compare(
+        [scripted("a", "pass")], WORKLOADS, 1, lambda n, m: [[1] * m] * n, lambda _: None, quality_text
+    )
+    assert "a_package_that_is_not_there" in comparison.failures["checkpoint"]
+    assert comparison.best_peer(WORKLOADS[0]) == "a"
 
 
-def test_who_dies_or_miscounts_is_out_and_the_others_go_on():
-    entries = [
+def test_an_engine_that_dies_or_miscounts_is_out_and_the_others_continue():
+    specs = [
         scripted("honest", "pass"),
         scripted("short of breath", "tokens[-1] -= number > 1"),
         scripted("mortal", "number > 2 and sys.exit('out of memory')"),
-        Entry("stillborn", (sys.executable, "-c", "import a_package_that_is_not_there"), ours=False),
+        EngineSpec("stillborn", (sys.executable, "-c", "import a_package_that_is_not_there"), ours=False),
     ]
     seen: list[str] = []
-    contest = hold(entries, POINTS, 3, lambda count, length: [[1] * length] * count, seen.append)
-    assert contest.failures == {
+    comparison = compare(specs, WORKLOADS, 3, lambda count, length: [[1] * length] * count, seen.append)
+    assert comparison.failures == {
         "short of breath": "it made [8, 7] tokens instead of 8 for each of 2",
         "mortal": "out of memory",
         "stillborn": "ModuleNotFoundError: No module named 'a_package_that_is_not_there'",
     }
-    assert [sample.round for sample in contest.samples if sample.name == "honest"] == [0, 0, 1, 1, 2, 2]
-    assert contest.best_peer(POINTS[0]) == "honest"
-    assert len(seen) == len(entries) * (1 + 3 * len(POINTS))
+    assert [sample.round for sample in comparison.samples if sample.name == "honest"] == [0, 0, 1, 1, 2, 2]
+    assert comparison.best_peer(WORKLOADS[0]) == "honest"
+    assert len(seen) == steps(specs, WORKLOADS, 3, None) == len(specs) * (1 + 3 * len(WORKLOADS))
 
 
-def test_everyone_gets_the_same_prompts_and_no_prompt_comes_twice():
+def test_all_engines_get_the_same_prompts_and_no_prompt_comes_twice():
     made: list[int] = []
 
     def prompts(count: int, length: int) -> list[list[int]]:
         made.append(count)
         return [[len(made)] * length] * count
 
-    # The seconds of these contestants are the ids they were given.
+    # The seconds of these engines are the token ids of the batch.
     echo = "print(json.dumps({'tokens': tokens, 'seconds': batch['prompts'][0][0]}), flush=True); continue"
-    contest = hold([scripted("a", echo), scripted("b", echo)], POINTS, 2, prompts, lambda _: None)
+    comparison = compare([scripted("a", echo), scripted("b", echo)], WORKLOADS, 2, prompts, lambda _: None)
     given = {
-        name: [sample.seconds for sample in contest.samples if sample.name == name] for name in ("a", "b")
+        name: [sample.seconds for sample in comparison.samples if sample.name == name] for name in ("a", "b")
     }
     assert given["a"] == given["b"]
     assert len(set(given["a"])) == 4
 
 
-def test_the_order_of_the_contestants_moves_on():
-    entries = [scripted(name, "pass") for name in ("a", "b", "c")]
-    contest = hold(entries, POINTS[:1], 3, lambda count, length: [[1] * length] * count, lambda _: None)
-    assert [sample.name for sample in contest.samples] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
+def test_another_engine_is_first_each_time():
+    specs = [scripted(name, "pass") for name in ("a", "b", "c")]
+    comparison = compare(
+        specs, WORKLOADS[:1], 3, lambda count, length: [[1] * length] * count, lambda _: None
+    )
+    assert [sample.name for sample in comparison.samples] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]

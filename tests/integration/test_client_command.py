@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from support.scripted_server import DONE, content, finish, scripted, usage
 from support.servers import free_port, running
 
 FRANCE = "What is the capital of France?"
-PROMPT = "\x1b[?2004h"  # The terminal is told that a line is being edited from here on.
+PROMPT = "\x1b[?2004h"  # prompt_toolkit starts to edit a line (bracketed paste mode)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,14 @@ def test_a_wrong_address_is_one_sentence(url: str, sentence: str):
     assert sentence in done.stderr
 
 
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_a_wrong_option_is_one_line_in_a_terminal_of_any_width(columns: str):
+    done = client("hi", "--max-tokens", "none", url="http://127.0.0.1:1", COLUMNS=columns)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Invalid value for '--max-tokens': ")
+
+
 class Terminal:
     """`python -m client` on a pseudo-terminal, as a person has it."""
 
@@ -178,7 +187,10 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         """Read until `text` has come since the last wait."""
+        deadline = time.monotonic() + 60
         while text not in self.seen:
+            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"no {text!r} within 60 s after {self.seen!r}"
             self.seen += os.read(self.master, 4096).decode(errors="ignore")
         self.seen = self.seen.partition(text)[2]
 
@@ -196,13 +208,13 @@ def test_a_chat_remembers_until_it_is_reset():
             terminal.type("first\r")
             terminal.wait_for("first token after")
             terminal.type("/system Be brief.\r")
-            terminal.wait_for("starts anew")
+            terminal.wait_for("starts again")
             terminal.type("second\r")
             terminal.wait_for("first token after")
             terminal.type("third\r")
             terminal.wait_for("first token after")
             terminal.type("/reset\r")
-            terminal.wait_for("starts anew")
+            terminal.wait_for("starts again")
             terminal.type("fourth\r")
             terminal.wait_for("first token after")
             terminal.type("/exit\r")

@@ -4,14 +4,14 @@ from itertools import count
 import pytest
 from support.scripted_server import content, finish, usage
 
-from bench.answer import Answer, RequestFailed, read_answer
+from bench.answer import RequestFailed, TimedAnswer, read_answer
 
 
 def data(*events: str) -> Iterator[str]:
     return (event.removeprefix("data: ").strip() for event in events)
 
 
-def read(events: Iterable[str]) -> Answer:
+def read(events: Iterable[str]) -> TimedAnswer:
     """Read with a clock that ticks once per event, from 0."""
     ticks = count()
     return read_answer(events, lambda: float(next(ticks)))
@@ -20,7 +20,7 @@ def read(events: Iterable[str]) -> Answer:
 def test_only_chunks_with_text_are_timed():
     role = '{"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": null}]}'
     answer = read([role, *data(content("a"), content("b"), finish(), usage(7, 2)), "[DONE]"])
-    assert answer == Answer(chunks=(1.0, 2.0), ended=3.0, prompt_tokens=7, output_tokens=2)
+    assert answer == TimedAnswer(chunks=(1.0, 2.0), ended=3.0, prompt_tokens=7, output_tokens=2)
 
 
 @pytest.mark.parametrize(

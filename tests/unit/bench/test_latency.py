@@ -1,15 +1,11 @@
 import pytest
 
-from bench.contestant import Answers, ContestantFailed
-from bench.latency import Gaps
-
-
-def answers(times: list[list[float]], arrived: list[tuple[float, float]]) -> Answers:
-    return Answers(times, arrived)
+from bench.latency import GapRound
+from bench.measured_engine import MeasurementFailed, TokenTimes
 
 
 def test_gaps_count_as_undisturbed_until_the_first_prompt_and_beside_prompts_until_the_last_is_read():
-    gaps = Gaps.of(answers([[1.0, 2.0, 3.0, 5.0, 8.0, 9.0]], [(3.0, 6.0), (6.0, 8.0)]))
+    gaps = GapRound.of(TokenTimes([[1.0, 2.0, 3.0, 5.0, 8.0, 9.0]], [(3.0, 6.0), (6.0, 8.0)]))
     assert gaps.undisturbed_s == [1.0, 1.0]
     assert gaps.beside_prompts_s == [2.0, 3.0]
     assert gaps.ttft_s == [3.0, 2.0]
@@ -18,11 +14,11 @@ def test_gaps_count_as_undisturbed_until_the_first_prompt_and_beside_prompts_unt
 def test_gaps_before_every_stream_has_begun_and_after_one_has_ended_do_not_count():
     early = [1.0, 2.5, 3.0, 4.0, 5.0]
     late = [2.0, 3.0, 4.0, 6.0, 7.0]
-    gaps = Gaps.of(answers([early, late], [(3.0, 4.5), (4.5, 9.0)]))
+    gaps = GapRound.of(TokenTimes([early, late], [(3.0, 4.5), (4.5, 9.0)]))
     assert gaps.undisturbed_s == [0.5, 1.0]
     assert gaps.beside_prompts_s == [1.0, 1.0, 1.0]
 
 
 def test_streams_that_end_before_a_prompt_is_read_measure_nothing():
-    with pytest.raises(ContestantFailed, match="1 streams ended before one of the prompts was read"):
-        Gaps.of(answers([[1.0, 2.0, 3.0]], [(2.0, 3.5)]))
+    with pytest.raises(MeasurementFailed, match="one of 1 streams ended before the first prompt was read"):
+        GapRound.of(TokenTimes([[1.0, 2.0, 3.0]], [(2.0, 3.5)]))

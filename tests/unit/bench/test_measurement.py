@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measurement import Distribution, Sample, summarise
+from bench.measurement import Distribution, RequestSample, summarize
 
 # Sent one second into the window; text after 0.2, 0.3 and 0.5 s; complete after 0.6 s; five tokens.
-ANSWER = Sample(
+ANSWER = RequestSample(
     started_s=1.0, chunks_s=(0.2, 0.3, 0.5), e2e_s=0.6, prompt_tokens=10, output_tokens=5, failure=None
 )
 
@@ -13,9 +13,9 @@ seconds = st.floats(min_value=0, max_value=1e4, allow_nan=False)
 
 
 @st.composite
-def samples(draw: st.DrawFn) -> Sample:
+def samples(draw: st.DrawFn) -> RequestSample:
     chunks = sorted(draw(st.lists(seconds, min_size=1, max_size=20)))
-    return Sample(
+    return RequestSample(
         started_s=draw(st.floats(min_value=-100, max_value=100)),
         chunks_s=tuple(chunks),
         e2e_s=chunks[-1] + draw(seconds),
@@ -33,7 +33,7 @@ def test_chunk_gaps_are_not_tpot():
 
 
 def test_an_answer_of_one_token_has_no_tpot():
-    assert Sample(0.0, (0.2,), 0.2, output_tokens=1).tpot_s is None
+    assert RequestSample(0.0, (0.2,), 0.2, output_tokens=1).tpot_s is None
 
 
 def test_tokens_count_where_their_chunks_arrive():
@@ -53,15 +53,15 @@ def test_percentiles_interpolate_between_raw_values():
 
 
 def test_a_run_adds_up():
-    warm_up = Sample(started_s=-2.0, chunks_s=(0.5,), e2e_s=1.0, output_tokens=100)
-    across_the_opening = Sample(
+    warm_up = RequestSample(started_s=-2.0, chunks_s=(0.5,), e2e_s=1.0, output_tokens=100)
+    across_the_opening = RequestSample(
         started_s=-0.5, chunks_s=(0.1, 0.9), e2e_s=1.0, prompt_tokens=20, output_tokens=2
     )
-    across_the_close = Sample(
+    across_the_close = RequestSample(
         started_s=1.8, chunks_s=(0.1, 0.9), e2e_s=1.0, prompt_tokens=30, output_tokens=2
     )
-    refused = Sample(started_s=1.0, chunks_s=(), e2e_s=0.1, failure="HTTP 429: full")
-    summary = summarise(
+    refused = RequestSample(started_s=1.0, chunks_s=(), e2e_s=0.1, failure="HTTP 429: full")
+    summary = summarize(
         [warm_up, across_the_opening, ANSWER, across_the_close, refused, refused], window_s=2.0
     )
 
@@ -75,7 +75,7 @@ def test_a_run_adds_up():
 
 
 def test_a_run_in_which_nothing_happened_has_no_latencies():
-    summary = summarise([], window_s=0.0)
+    summary = summarize([], window_s=0.0)
     assert (summary.requests, summary.output_tokens_per_s, summary.ttft_s) == (0, 0.0, None)
 
 
@@ -87,14 +87,14 @@ def test_percentiles_are_ordered_and_within_the_range_of_the_values(values: list
 
 
 @given(samples(), seconds)
-def test_no_window_holds_more_tokens_than_the_answer_has(sample: Sample, window: float):
+def test_no_window_holds_more_tokens_than_the_answer_has(sample: RequestSample, window: float):
     assert 0 <= sample.tokens_within(window) <= sample.output_tokens
     if sample.started_s + sample.chunks_s[0] >= 0:
         assert sample.tokens_within(sample.ended_s) == pytest.approx(sample.output_tokens)
 
 
 @given(samples())
-def test_ttft_and_tpot_make_up_the_whole_answer(sample: Sample):
+def test_ttft_and_tpot_make_up_the_whole_answer(sample: RequestSample):
     if sample.tpot_s is not None:
         assert sample.ttft_s is not None
         whole = sample.ttft_s + sample.tpot_s * (sample.output_tokens - 1)

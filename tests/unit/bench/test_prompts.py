@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from bench.answer import RequestFailed
-from bench.prompts import endless, from_file, made, words_for
+from bench.prompts import random_texts, read, shuffled, words_for
 
 
-def test_made_prompts_differ_from_each_other_and_return_with_the_seed():
-    first = list(islice(made(20, seed=1), 50))
+def test_random_prompts_differ_from_each_other_and_return_with_the_seed():
+    first = list(islice(random_texts(20, seed=1), 50))
     assert len(set(first)) == 50
-    assert first == list(islice(made(20, seed=1), 50))
+    assert first == list(islice(random_texts(20, seed=1), 50))
     assert all(len(prompt.split()) == 20 for prompt in first)
 
 
@@ -20,7 +20,7 @@ def test_the_length_is_found_by_asking_the_server(per_word: float, template: int
         return template + round(len(text.split()) * per_word)
 
     words = words_for(400, count, seed=0)
-    assert count(next(made(words, seed=5))) == pytest.approx(400, abs=1)
+    assert count(next(random_texts(words, seed=5))) == pytest.approx(400, abs=1)
 
 
 def test_a_length_that_the_template_alone_fills_is_refused():
@@ -34,14 +34,14 @@ def test_a_length_that_the_template_alone_fills_is_refused():
 def test_a_file_without_prompts_is_refused(tmp_path: Path, content: bytes, words: str):
     (tmp_path / "prompts.txt").write_bytes(content)
     with pytest.raises(RequestFailed, match=words):
-        from_file(tmp_path / "prompts.txt")
+        read(tmp_path / "prompts.txt")
 
 
 def test_prompts_of_a_file_are_all_asked_before_any_is_asked_again(tmp_path: Path):
     path = tmp_path / "prompts.txt"
     path.write_text("안녕하세요\n\n  two  \nthree\n", encoding="utf-8")
-    prompts = from_file(path)
+    prompts = read(path)
     assert prompts == ["안녕하세요", "two", "three"]
-    asked = endless(prompts, seed=0)
+    asked = shuffled(prompts, seed=0)
     assert {next(asked) for _ in range(3)} == set(prompts)
     assert {next(asked) for _ in range(3)} == set(prompts)

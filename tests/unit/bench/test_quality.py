@@ -7,7 +7,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from bench.reading import DOCS_WINDOWS, WINDOW, may_lose, perplexity, windows_of
+from bench.quality import DOCS_WINDOWS, max_loss, perplexity, windows_of
+from slipway.contract.errors import InvalidRequest
+from slipway.text.perplexity import WINDOW
 
 
 @pytest.fixture
@@ -29,14 +31,16 @@ def test_a_text_is_cut_into_windows_and_a_single_token_at_its_end_is_left_out(
     assert [len(window) for window in windows_of(tmp_path / "text", tokenizer)] == lengths
 
 
-def test_without_a_text_the_start_of_the_docs_is_read(tokenizer: Path):
+def test_without_a_text_the_start_of_the_docs_is_scored(tokenizer: Path):
     assert [len(window) for window in windows_of(None, tokenizer)] == [WINDOW] * DOCS_WINDOWS
 
 
 @pytest.mark.parametrize("content", [b"yes", b"", b"\xff\xfe"], ids=["one token", "empty", "not UTF-8"])
-def test_what_is_no_text_is_named(content: bytes, tokenizer: Path, tmp_path: Path):
+def test_a_file_that_is_no_text_is_refused(content: bytes, tokenizer: Path, tmp_path: Path):
     (tmp_path / "text").write_bytes(content)
-    with pytest.raises(ValueError, match=r"text (has fewer than two tokens|is not UTF-8 text)"):
+    with pytest.raises(
+        InvalidRequest, match=r"text (has fewer than two tokens|cannot be read as UTF-8 text)"
+    ):
         windows_of(tmp_path / "text", tokenizer)
 
 
@@ -45,8 +49,8 @@ def test_what_is_no_text_is_named(content: bytes, tokenizer: Path, tmp_path: Pat
 )
 def test_what_an_engine_may_lose_depends_on_its_quantization(quantization: str, share: float, tmp_path: Path):
     (tmp_path / "engine.json").write_text(json.dumps({"quantization": quantization}))
-    assert may_lose(tmp_path) == share
+    assert max_loss(tmp_path) == share
 
 
-def test_perplexity_is_the_number_of_tokens_that_one_guesses_among():
+def test_perplexity_is_the_number_of_equally_likely_tokens():
     assert perplexity([[log(0.25)] * 3, [log(0.25)]]) == pytest.approx(4)

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server as the client sees it: its models, its streamed answers; used by `client`."""
+"""A model on an OpenAI-compatible server: streamed answers over HTTP."""
 
 import ipaddress
 import json
@@ -15,16 +15,16 @@ KEY_ADVICE = "Put a valid key into SLIPWAY_API_KEY (or OPENAI_API_KEY), or give 
 
 
 class ServerError(Exception):
-    """The server did not answer as asked; the message is one sentence that says what to do."""
+    """The server did not answer; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class AnswerChunk:
     """One piece of a streamed answer.
 
-    text: the new text, may be empty.
-    finish_reason: set on the last piece of the answer.
-    output_tokens: the server's own count, on the piece that closes the stream.
+    text: new text, may be empty.
+    finish_reason: set in the last piece with text or after it.
+    output_tokens: the server's count, in the last piece of the stream.
     """
 
     text: str = ""
@@ -33,12 +33,11 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """One server, reached at `url` (without /v1).
+class Endpoint:
+    """A model on the server at `url` (without /v1).
 
-    model: the model to ask.
-    api_key: what the server knows the user by, if it asks; never shown.
-    sampling: temperature, max_tokens, seed, stop; what is not there is left to the server.
+    api_key: for a server that requires one; never shown.
+    sampling: temperature, max_tokens, seed, stop. The server chooses the ones that are not set.
     """
 
     url: str
@@ -47,10 +46,12 @@ class Server:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, url: str, api_key: str | None, model: str | None, sampling: Mapping[str, Any]) -> "Server":
-        """The server at `url`; with no model named, its first one.
+    def open(
+        cls, url: str, api_key: str | None, model: str | None, sampling: Mapping[str, Any]
+    ) -> "Endpoint":
+        """The model on the server at `url`; the first model if `model` is None.
 
-        Raises ServerError when nobody answers there, the key is not valid, or there is no model.
+        Raises ServerError when no server answers, the key is not valid, or there is no model.
         """
         url = url.rstrip("/").removesuffix("/v1")
         if model is None:
@@ -65,10 +66,10 @@ class Server:
             model = served["data"][0]["id"]
         return cls(url, model, api_key, sampling)
 
-    def stream(self, messages: Sequence[Mapping[str, str]]) -> Generator[Chunk, None, None]:
-        """Ask for the next answer of the conversation and yield it piece by piece.
+    def stream(self, messages: Sequence[Mapping[str, str]]) -> Generator[AnswerChunk, None, None]:
+        """Request the next answer of the conversation and yield its pieces.
 
-        Closing the iterator closes the connection, which ends the generation on the server.
+        Closing the generator closes the connection, which ends the generation on the server.
         Raises ServerError when the server refuses, fails or goes away.
         """
         body = {
@@ -94,13 +95,13 @@ class Server:
 
 @contextmanager
 def _connected(url: str, api_key: str | None) -> Iterator[httpx.Client]:
-    """An HTTP client for `url`; what can go wrong on the way becomes a ServerError."""
+    """An HTTP client for `url`. Errors of the connection become ServerError."""
     headers = _authorization(api_key) if api_key else None
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
     try:
-        # A proxy that the environment names is for other machines.
-        proxied = not _on_this_machine(httpx.URL(url).host)
-        with httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=proxied) as http:
+        # The proxy in the environment is for other machines.
+        use_proxy = not _on_this_machine(httpx.URL(url).host)
+        with httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=use_proxy) as http:
             yield http
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise ServerError(f"--url {url} is not an address like http://127.0.0.1:9000.") from None
@@ -144,15 +145,15 @@ def _parse(content: str) -> Any:
     try:
         return json.loads(content)
     except ValueError:
-        raise ServerError(f"The server sent {content[:60]!r} where JSON belongs: is --url right?") from None
+        raise ServerError(f"The server sent {content[:60]!r} instead of JSON: is --url right?") from None
 
 
-def _chunk(event: Mapping[str, Any]) -> Chunk:
+def _chunk(event: Mapping[str, Any]) -> AnswerChunk:
     if "error" in event:
         raise ServerError(f"The server stopped the answer: {event['error']['message']}")
     usage = event.get("usage")
     tokens = usage["completion_tokens"] if usage else None
     if not event["choices"]:
-        return Chunk(output_tokens=tokens)
+        return AnswerChunk(output_tokens=tokens)
     choice = event["choices"][0]
-    return Chunk(choice["delta"].get("content") or "", choice.get("finish_reason"), tokens)
+    return AnswerChunk(choice["delta"].get("content") or "", choice.get("finish_reason"), tokens)
