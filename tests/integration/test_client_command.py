@@ -97,7 +97,7 @@ def test_the_examples_run(gateway: str, engine_dir: Path, name: str):
             assert done.stdout.rstrip().endswith("data: [DONE]")
 
 
-def test_a_model_that_is_not_there_is_told_with_the_servers_words(gateway: str):
+def test_an_unknown_model_is_reported_in_the_words_of_the_server(gateway: str):
     done = client(FRANCE, "--model", "gpt-5", url=gateway)
     assert done.returncode == 1
     assert done.stdout == ""

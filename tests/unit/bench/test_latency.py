@@ -11,7 +11,7 @@ def test_gaps_count_as_undisturbed_until_the_first_prompt_and_beside_prompts_unt
     assert gaps.ttft_s == [3.0, 2.0]
 
 
-def test_gaps_before_every_stream_has_begun_and_after_one_has_ended_do_not_count():
+def test_gaps_before_every_stream_has_started_and_after_one_has_ended_do_not_count():
     early = [1.0, 2.5, 3.0, 4.0, 5.0]
     late = [2.0, 3.0, 4.0, 6.0, 7.0]
     gaps = GapRound.of(TokenTimes([early, late], [(3.0, 4.5), (4.5, 9.0)]))
