@@ -14,25 +14,25 @@ def load(threads: int, checkpoint: str, precision: str = "auto") -> child.Peer:
     transformers.logging.set_verbosity_error()
     model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=precision).eval()
 
-    @torch.inference_mode()
     def generate(prompts: list[list[int]], max_tokens: int) -> list[int]:
         ids = torch.tensor(prompts)
-        # min_new_tokens keeps end-of-sequence from being chosen.
-        answers = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            min_new_tokens=max_tokens,
-            max_new_tokens=max_tokens,
-            pad_token_id=0,
-        )
+        with torch.inference_mode():
+            # min_new_tokens keeps end-of-sequence from being chosen.
+            answers = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                min_new_tokens=max_tokens,
+                max_new_tokens=max_tokens,
+                pad_token_id=0,
+            )
         return [len(answer) - ids.shape[1] for answer in answers]
 
-    @torch.inference_mode()
     def score(windows: list[list[int]]) -> Iterator[list[float]]:
         for window in windows:
             ids = torch.tensor(window)
-            log_probs = model(ids[None]).logits[0, :-1].float().log_softmax(-1)
+            with torch.inference_mode():
+                log_probs = model(ids[None]).logits[0, :-1].float().log_softmax(-1)
             yield log_probs.gather(-1, ids[1:, None])[:, 0].tolist()
 
     computed = str(model.dtype).removeprefix("torch.")
