@@ -207,7 +207,7 @@ def _type(field: Schema) -> str:
         return ", ".join(_shown(value) for value in field["enum"] if value is not None) or "null"
     if field.get("type") == "array":
         return f"list of {_type(field.get('items', {}))}"
-    kind = field.get("format", field.get("type", "object" if "$ref" in field else "any"))
+    kind = str(field.get("format", field.get("type", "object" if "$ref" in field else "any")))
     least, most = field.get("minimum"), field.get("maximum")
     if least is not None and most is not None:
         return f"{kind}, {least} to {most}"
