@@ -1,8 +1,8 @@
-"""The typed errors of Slipway; `gateway.errors` maps them to HTTP, commands print them as one sentence."""
+"""The typed errors of Slipway. Each message is one sentence: what is wrong, where, what to do."""
 
 
 class SlipwayError(Exception):
-    """Base of all errors a user can mend; the message says what is wrong, where, and what to do."""
+    """Base of all errors that a user can fix."""
 
 
 class RecipeError(SlipwayError):

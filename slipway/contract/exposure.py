@@ -1,4 +1,4 @@
-"""Whether a server would be open to strangers; asked by `gateway` and by `deploy` before they start one."""
+"""A check that a server without keys listens on this machine only."""
 
 import ipaddress
 import socket
@@ -7,9 +7,9 @@ from slipway.contract.errors import ServerFailed
 
 
 def check_exposure(host: str, keys: bool, insecure: bool) -> None:
-    """Raise ServerFailed where other machines would reach a server that asks nobody for a key.
+    """Raise ServerFailed if other machines can reach the server and it asks for no keys.
 
-    host: an address or a name; one that cannot be found out is left to whoever listens there.
+    host: an address or a name. A name that does not resolve passes; listening on it then fails.
     """
     if keys or insecure:
         return
@@ -21,5 +21,5 @@ def check_exposure(host: str, keys: bool, insecure: bool) -> None:
         raise ServerFailed(
             f"At {host} other machines reach this server, and it asks for no keys: give it some with --keys "
             "FILE (`slipway keys new NAME --file FILE` makes one), or say with --insecure that "
-            "everybody may use it."
+            "everyone may use it."
         )

@@ -1,4 +1,4 @@
-"""The one vocabulary of every backend: what is asked of an engine and what comes back."""
+"""Requests to an engine and what comes back, the same for every backend."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,27 +23,27 @@ class Grammar:
 class SamplingParams:
     """How the next tokens are chosen.
 
-    max_tokens: most tokens to generate, >= 1.
-    min_tokens: end-of-sequence is not chosen, and stop sequences are not looked for, before so many.
+    max_tokens: of the answer, >= 1.
+    min_tokens: before this many tokens, end-of-sequence is not chosen and stop sequences do not count.
     temperature: 0 is greedy; otherwise logits are divided by it.
     top_p: nucleus, in (0, 1]; 1 keeps all.
     top_k: keep the k most likely tokens; 0 keeps all.
     min_p: keep tokens at least this fraction as likely as the likeliest, in [0, 1]; 0 keeps all.
     repetition_penalty: logits of the tokens in prompt and answer are divided by it (multiplied where
         negative), as in Hugging Face's transformers; 1 does nothing.
-    presence_penalty, frequency_penalty: taken off the logits of the tokens in the answer, once and for each
-        time they are there, as in OpenAI's API; 0 does nothing.
+    presence_penalty, frequency_penalty: subtracted from the logits of the tokens in the answer, once and for
+        each occurrence, as in OpenAI's API; 0 does nothing.
     logit_bias: (token id, what is added to its logit).
     bad_token_ids: token sequences that the answer must not complete.
-    seed: 64 bits; the same seed gives the same answer whoever the neighbours are. None draws one.
+    seed: 64 bits; the same seed gives the same answer, whatever else runs. None draws one.
     ignore_eos: go on past end-of-sequence, for measurements of fixed length.
-    eos_token_ids: what ends the sequence; None means the engine's own. Never part of the output.
+    eos_token_ids: the tokens that end the sequence; None means the engine's own. Never part of the output.
     stop_token_ids: token sequences that end the generation and stay in the output, as in
         TensorRT-LLM's `stop_words_list`.
     log_probs: report the natural-log probability of each chosen token, by the softmax of the raw logits.
-    top_log_probs: with each, report so many of the likeliest tokens; fewer where `grammar` allows fewer.
+    top_log_probs: the number of likeliest tokens to report with each; fewer where `grammar` allows fewer.
     grammar: allows only tokens that can lead to a match, and ends the generation with one; then
-        log-probabilities are those of the allowed tokens alone, as in vLLM.
+        log-probabilities are those of the allowed tokens only, as in vLLM.
     """
 
     max_tokens: int
@@ -72,10 +72,10 @@ class GenerationRequest:
 
     prompt_token_ids is `text.tokenizer.Tokenizer.encode(prompt)`, or what the client gave in its place; then
         `prompt` is empty. The Triton backend sends the text where there is one (its own preprocessing
-        tokenises, with the same code), the local backend sends the ids.
-    stop: strings that end the answer, applied to the text above every backend, because a string tokenises
+        tokenizes, with the same code), the local backend sends the ids.
+    stop: strings that end the answer, applied to the text above every backend, because a string tokenizes
         differently in context.
-    show_stop: the stop string that was met is the end of the answer, and else no part of it.
+    show_stop: whether the answer ends with the stop string that ended it.
     """
 
     request_id: str
@@ -101,9 +101,9 @@ class Delta:
     text: the new text, whole UTF-8 characters only; empty inside `runtime`, which knows tokens only.
     token_count: how many tokens this delta stands for (end-of-sequence is never counted).
     token_ids, log_probs, top_log_probs: one per token where asked for and known, else empty.
-    finish_reason: set on the last delta alone.
-    cached_tokens: on the first delta, how many tokens of the prompt did not have to be read, because their
-        keys and values were still there; None where the backend does not say.
+    finish_reason: set on the last delta only.
+    cached_tokens: on the first delta, how many tokens of the prompt were not read, because their keys
+        and values were cached; None where the backend does not say.
     """
 
     text: str = ""

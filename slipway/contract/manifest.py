@@ -1,4 +1,4 @@
-"""engine.json: what was built, from what, for what; written by `build`, read first by whoever serves."""
+"""The manifest of a built engine, engine.json: what was built, from what, for what."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from slipway.contract.target import TargetByName
 FORMAT = 1
 FILE_NAME = "engine.json"
 _HASH_CHUNK = 1 << 20
-# Where a package comes from that `make setup` does not install.
+# How to get a package that `make setup` does not install.
 _SOURCES = {"tensorrt_llm": "serve it in the container of docker/triton.Dockerfile"}
 
 
@@ -47,12 +47,12 @@ class FileDigest(Frozen):
 class Manifest(Frozen):
     """One built engine.
 
-    method: how the weights were quantised, in words; None in an engine built before that was written down.
+    method: how the weights were quantized, in words; None in an engine of an older Slipway.
     source: digest of every file of the checkpoint it was built from, by name.
-    recipe_sha256: digest of the recipe as it was resolved; with `source` it tells whether a build is due.
+    recipe_sha256: digest of the resolved recipe; with `source` it shows whether a build is due.
     versions: packages it was built with. requires: packages and version ranges it can be served with.
-    device: "cpu", "dml" or "cuda". compute_capability: of the GPU that a TensorRT-LLM engine was compiled on,
-        and runs on alone ("8.9"); None in an ONNX engine. parallel: the GPUs that share such an engine.
+    device: "cpu", "dml" or "cuda". parallel: the GPUs that share a TensorRT-LLM engine.
+    compute_capability: of the GPU for which a TensorRT-LLM engine was compiled, such as "8.9"; else None.
     eos_token_ids: every id that ends a sequence. vocab_size: rows of the logits.
     files: digest of every produced file but this one, by path below the engine's folder.
     """
@@ -121,7 +121,7 @@ class Manifest(Frozen):
                 )
 
     def check_device(self) -> None:
-        """Raise EngineRefused unless the GPUs here are those that a TensorRT-LLM engine was compiled for."""
+        """Raise EngineRefused unless this machine has the GPUs that the engine was compiled for."""
         if self.compute_capability is None:
             return
         count = self.parallel.world_size
@@ -134,12 +134,12 @@ class Manifest(Frozen):
             raise EngineRefused(f"{needs}. {error}") from None
         if [device.capability for device in found].count(capability) < count:
             raise EngineRefused(
-                f"{needs}, and here is {', '.join(map(str, found))}; build it again on this machine, or "
-                "serve it where it was built."
+                f"{needs}, and this machine has {', '.join(map(str, found))}; build it again "
+                "here, or serve it where it was built."
             )
 
     def check_recipe(self, directory: Path) -> None:
-        """Hold the engine in `directory` against its recipe, when that lies beside it (engines/NAME.yaml).
+        """Compare the engine in `directory` with its recipe, if that lies beside it (engines/NAME.yaml).
 
         Raises EngineRefused when the recipe asks for more than the engine has, or cannot be read.
         """
@@ -149,7 +149,7 @@ class Manifest(Frozen):
         try:
             recipe = read_recipe(path)
         except RecipeError as error:
-            raise EngineRefused(f"The recipe of engine {self.name} says nothing of it: {error}") from None
+            raise EngineRefused(f"The recipe of engine {self.name} is wrong: {error}") from None
         if (recipe.name, recipe.target) != (self.name, self.target):
             return
         for limit, asked in recipe.limits:

@@ -1,4 +1,4 @@
-"""A recipe (engines/NAME.yaml): which checkpoint becomes which engine; read by `build`."""
+"""A recipe (engines/NAME.yaml): which checkpoint becomes which engine."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -24,9 +24,9 @@ class Section(BaseModel):
 
 
 class Limits(Section):
-    """What an engine holds, in sequences and tokens.
+    """The capacity of an engine, in sequences and tokens.
 
-    max_input_len: longest prompt. max_seq_len: longest prompt and answer together.
+    max_input_len: of a prompt. max_seq_len: of a prompt and its answer together.
     max_num_tokens: of all sequences in one step of TensorRT-LLM; None in an ONNX engine, where the runtime
         chooses.
     """
@@ -38,7 +38,7 @@ class Limits(Section):
 
 
 class RequestedLimits(Section):
-    """The limits as a recipe gives them; None follows the target and the model's context (`fitted`)."""
+    """The limits as a recipe gives them; None takes the default of the target and the model (`fitted`)."""
 
     max_batch_size: Positive | None = None
     """Sequences that run at the same time. Default: the target's, in the table above."""
@@ -62,8 +62,8 @@ class RequestedLimits(Section):
     def fitted(self, context: int, target: Target) -> Limits:
         """The limits of an engine for `target` and a model of `context` positions.
 
-        max_seq_len defaults to the context, but at most 8192, so that a model of 128 k does not ask for
-        memory that nobody meant to give; max_input_len defaults to all of it but the first answer token.
+        max_seq_len defaults to the context, but at most 8192, so that a model of 128 k does not take
+        memory by surprise; max_input_len defaults to all of it but the first answer token.
         Raises RecipeError when a given limit does not fit.
         """
         max_seq_len = self.max_seq_len or min(DEFAULT_MAX_SEQ_LEN, context)
@@ -105,15 +105,15 @@ class RequestedLimits(Section):
 class KVCache(Section):
     """Memory for the keys and values of sequences.
 
-    memory_share: how much of the memory that is free when the engine starts they may take, prompts kept for
-    their prefixes included. quantization: of the keys and values of a TensorRT-LLM engine.
+    memory_share: the largest share of the memory free when the engine starts, cached prompts included.
+    quantization: of the keys and values of a TensorRT-LLM engine.
     """
 
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     quantization: CacheQuantization = "none"
 
     def chunks_prompts(self, weights: Quantization) -> bool:
-        """Whether a TensorRT-LLM engine with such weights reads prompts in chunks, and blocks again.
+        """Whether a TensorRT-LLM engine with such weights reads prompts in chunks, and reuses blocks.
 
         build() in tensorrt_llm/builder.py switches paged context FMHA off where not.
         """
@@ -217,7 +217,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def fields_suit_target(self) -> Self:
-        """What a target does not have is an error, not an option without effect."""
+        """A key that the target does not take is an error, not an option without effect."""
         for key in dict.fromkeys(key for target in TARGETS.values() for key in target.recipe_keys):
             if key not in self.target.recipe_keys and self._gives(key):
                 suits = ", ".join(name for name, target in TARGETS.items() if key in target.recipe_keys)
@@ -230,7 +230,7 @@ class Recipe(Section):
         return self
 
     def _gives(self, key: str) -> bool:
-        """Whether the recipe itself has `key`, such as limits.max_num_tokens."""
+        """Whether the recipe has `key`, such as limits.max_num_tokens."""
         section: Section = self
         *outer, last = key.split(".")
         for name in outer:
@@ -239,7 +239,7 @@ class Recipe(Section):
 
     @property
     def calibrated(self) -> bool:
-        """Whether a text is read to set scales by."""
+        """Whether the build reads a text to set scales."""
         scaled = self.quantization in CALIBRATED or self.kv_cache.quantization != "none"
         return scaled and "calibration" in self.target.recipe_keys
 

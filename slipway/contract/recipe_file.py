@@ -1,4 +1,4 @@
-"""Reading a recipe's file, with errors that name the line; called by `build` and `engines.manifest`."""
+"""Reads a recipe file; errors name the line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def read_recipe(path: Path) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         line = f"{path}:{mark.line + 1}" if mark else str(path)
         raise RecipeError(f"{line} is not YAML: {getattr(error, 'problem', None) or error}.") from None
-    except ValueError as error:  # What looks like a date and is none.
+    except ValueError as error:  # Looks like a date but is not one.
         raise RecipeError(f"{path} is not YAML: {error}; put quotes around text that is no date.") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must be a mapping with the keys {', '.join(Recipe.model_fields)}.")
@@ -46,7 +46,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _twice(node: yaml.Node | None, outer: str = "") -> Iterator[tuple[int, str]]:
-    """Line and name of each key that its mapping has already; YAML would take the last one silently."""
+    """Line and name of each repeated key; YAML takes the last value without an error."""
     if not isinstance(node, yaml.MappingNode):
         return
     seen = set()
@@ -62,14 +62,14 @@ def _sentence(path: Path, document: yaml.Node | None, detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     message = _message(detail, location)
     if detail["type"] == "value_error":
-        # A contradiction: its sentence begins with the key that it is about.
+        # A contradiction: its sentence begins with the key.
         location += message.split()[0].split(".")
         return f"{path}:{_line(document, location)}: {message}."
     return f"{path}:{_line(document, location)}: {'.'.join(location)}: {message}."
 
 
 def _message(detail: Any, location: list[str]) -> str:
-    """What is wrong with a value; pydantic's own words where they are a recipe's too."""
+    """The sentence for an error: pydantic's own where it fits a recipe."""
     match detail["type"]:
         case "extra_forbidden":
             return f"unknown key; allowed here: {', '.join(_section(location[:-1]).model_fields)}"

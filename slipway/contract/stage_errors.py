@@ -1,6 +1,6 @@
-"""What kind of error a Triton stage answers with; written by `ensemble`, read by `gateway`.
+"""The kind of a Triton stage's error, as a prefix of its message.
 
-It stands in the text, because Triton's streams give a client the text alone.
+Triton's streams give a client the message only, so the message carries the kind.
 """
 
 import re
@@ -13,18 +13,18 @@ _KIND = re.compile(rf"\[({'|'.join(_KINDS)})\] ")
 
 
 def kind(error: SlipwayError) -> str | None:
-    """Triton's name for it, if whoever asked can do something about it."""
+    """Triton's name for the kind of an error that the client can act on; None for other errors."""
     return next((name for name, of in _KINDS.items() if isinstance(error, of)), None)
 
 
 def written(error: SlipwayError) -> str:
-    """The sentence of `error`, with its kind if it has one."""
+    """The message of `error`, with its kind in front if it has one."""
     name = kind(error)
     return f"[{name}] {error}" if name else str(error)
 
 
 def read(message: str) -> tuple[type[SlipwayError] | None, str]:
-    """The kind of error that `message` tells of, and the sentence without it."""
+    """The kind that `message` carries, and the message without it."""
     found = _KIND.search(message)
     if found is None:
         return None, message

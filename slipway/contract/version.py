@@ -4,5 +4,5 @@ from importlib import metadata
 
 
 def version() -> str:
-    """The version of Slipway, as its package says it."""
+    """The version of Slipway."""
     return metadata.version("slipway")

@@ -1,1 +1,1 @@
-"""The ONNX engine in process: scheduler, KV slots, sampling; used by `gateway` and `ensemble`."""
+"""The engine in process: scheduler, KV slots, executors, sampling, grammars."""

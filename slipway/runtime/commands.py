@@ -6,7 +6,7 @@ Heavy packages are imported inside the commands, so that `slipway --help` and se
 import queue
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ from slipway.contract.generation import Delta, Grammar, SamplingParams
 
 if TYPE_CHECKING:
     from slipway.runtime.engine import Engine
+    from slipway.text.detokenizer import Detokenizer
     from slipway.text.perplexity import Score
 
 _CHECK_PROMPT = "The capital of France is"
@@ -124,19 +125,7 @@ def generate(
             seed=seed,
             grammar=chosen,
         )
-        detokenizer = Detokenizer(tokenizer)
-        started, tokens, steps = time.perf_counter(), 0, 0
-        for delta in _stream(engine, token_ids, sampling):
-            print(detokenizer.push(delta.token_ids), end="", flush=True)
-            tokens, steps = tokens + delta.token_count, steps + 1
-        print()
-        if figures:
-            seconds, stats = time.perf_counter() - started, engine.stats
-            print(
-                f"{tokens} tokens in {seconds:.2f} s and {steps} steps, prompt included; "
-                f"{stats.accepted_tokens} of {stats.draft_tokens} drafted tokens were right.",
-                file=sys.stderr,
-            )
+        _print_answer(engine, Detokenizer(tokenizer), _stream(engine, token_ids, sampling), figures)
 
 
 def perplexity(
@@ -202,6 +191,23 @@ def measure(
     with closing(Engine(directory, threads, cache_bytes=cache_bytes, speculation=speculation)) as engine:
         for line in replies(engine, sys.stdin, score):
             print(line, flush=True)
+
+
+def _print_answer(
+    engine: "Engine", detokenizer: "Detokenizer", deltas: Iterable[Delta], figures: bool
+) -> None:
+    started, tokens, steps = time.perf_counter(), 0, 0
+    for delta in deltas:
+        print(detokenizer.push(delta.token_ids), end="", flush=True)
+        tokens, steps = tokens + delta.token_count, steps + 1
+    print()
+    if figures:
+        seconds, stats = time.perf_counter() - started, engine.stats
+        print(
+            f"{tokens} tokens in {seconds:.2f} s and {steps} steps, prompt included; "
+            f"{stats.accepted_tokens} of {stats.draft_tokens} drafted tokens were right.",
+            file=sys.stderr,
+        )
 
 
 def _grammar(json_schema: Path | None, regex: str | None, grammar: Path | None) -> Grammar | None:

@@ -1,4 +1,4 @@
-"""Keys and values of every sequence, one slot each; owned by `slot_executor`."""
+"""The keys and values of all sequences, one slot each."""
 
 import mmap
 import sys
@@ -19,11 +19,11 @@ class KVCache:
 
     This is the layout that GroupQueryAttention updates in place when past and present share their memory
     (microsoft/onnxruntime, docs/ContribOperators.md); a slot is contiguous in it, and so is a range of slots.
-    max_len is rounded up so that each head of a slot starts a page. What is resident follows the tokens
-    written, not max_len.
+    max_len is rounded up so that each head of a slot starts a page. Resident memory grows with the
+    tokens written, not with max_len.
     """
 
-    # Whether `Window`s can be had: they need a C library that maps memory where it is told.
+    # `Window`s need a C library that maps memory at a given address.
     has_windows = sys.platform == "linux"
 
     def __init__(self, layers: int, slots: int, kv_heads: int, max_len: int, head_size: int) -> None:
@@ -55,14 +55,14 @@ class KVCache:
                 self._memory.release(first + keep * self._row_bytes, first + self._head_bytes)
 
     def window(self, slot: int, rows: int) -> "Window":
-        """A slot as it looks to a batch of `rows` that all are this one sequence."""
+        """A slot as a batch of `rows` rows, all of this one sequence."""
         starts = [start + slot * self._slot_bytes for start in self._starts]
         return Window(self._memory, starts, (rows, *self._slot_shape))
 
 
 class Window:
     """One slot's keys and values per layer, float32 [rows, kv_heads, max_len, head_size]: every row is the
-    same memory, so what one row writes at its position, all the others read there.
+    same memory, so all rows read what one row writes.
     """
 
     def __init__(self, memory: MappedMemory, starts: list[int], shape: tuple[int, ...]) -> None:

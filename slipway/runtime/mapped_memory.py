@@ -1,4 +1,4 @@
-"""Memory that is resident where it was written, and can be mapped several times over; owned by `kv_cache`."""
+"""Memory that becomes resident page by page, and can be mapped several times."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 class MappedMemory:
-    """So many bytes of zeros, committed by the operating system page by page as they are written.
+    """`size` bytes of zeros, committed by the operating system page by page as they are written.
 
     NumPy's own allocator would ask for huge pages and make nearly all of it resident at once.
     """
@@ -42,18 +42,18 @@ class MappedMemory:
     def release(self, start: int, stop: int) -> None:
         """Give the whole pages of [start, stop) back to the operating system; they read as zeros again."""
         if sys.platform != "linux":
-            return  # elsewhere they stay, and are used again
+            return  # elsewhere the pages stay and are reused
         start, stop = _page(start + mmap.PAGESIZE - 1), _page(stop)
         if start < stop:
             self._memory.madvise(mmap.MADV_REMOVE, start, stop - start)
 
     def repeated(self, starts: Sequence[int], size: int, times: int) -> "Repetition":
-        """The `size` bytes at each of `starts`, `times` over; all in whole pages. Linux only."""
+        """The `size` bytes at each of `starts`, mapped `times` times; all in whole pages. Linux only."""
         return Repetition(self._file, starts, size, times)
 
 
 class Repetition:
-    """Stretches of one memory, each mapped several times in a row: what is written to one copy is in all.
+    """Stretches of one memory, each mapped several times in a row: a write to one copy is a write to all.
 
     A page counts as resident (RSS) once for every copy it was read through, though it is there once (PSS).
     """

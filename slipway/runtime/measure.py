@@ -1,4 +1,4 @@
-"""Timed batches and foretold texts, one JSON object per line: how `python -m bench` measures this engine.
+"""Timed batches and scored texts, one JSON object per line: the protocol of `slipway measure`.
 
 out, once:       {"ready": "name and version"}
 in, per batch:   {"prompts": [[token id, ...], ...], "max_tokens": n,
@@ -9,15 +9,13 @@ out, per batch:  {"tokens": [number of output tokens of each prompt], "seconds":
 in, per text:    {"windows": [[token id, ...], ...]}
 out, per window: {"log_probs": [natural logarithm of the probability of each token but the first]}
 
-The seconds run from the prompts, as token ids, to the last token of the last answer; session_s is how many of
-them the engine was inside onnxruntime. times: when each token of each answer came, seconds from the start;
-those of one pass came at once. Answers are greedy and go past end-of-sequence, unless ignore_eos is false.
+seconds: from the submission of the prompts to the last token of the last answer. session_s: the part of them
+spent inside onnxruntime. times: of each token of each answer, in seconds from the start; tokens of one pass
+have one time. Answers are greedy and go past end-of-sequence, unless ignore_eos is false.
 
-arrivals: prompts that come while the others are answered, one output token each, one after another: the first
-when each of `prompts` has arrive_after tokens, the next when the one before has its token, none any more once
-an answer has ended. arrived: when each of those that came was submitted, and when it had its token.
-
-Called by the command `measure`.
+arrivals: prompts that arrive during the answers, one after another, with one output token each. The first
+arrives when each of `prompts` has arrive_after tokens, the next when the one before has its token, and none
+after an answer has ended. arrived: for each that arrived, the times of its submission and of its token.
 """
 
 import json
@@ -36,7 +34,7 @@ from slipway.text.perplexity import Score
 
 @dataclass(slots=True)
 class _Answer:
-    """One request's tokens and when each came, as the clock says."""
+    """One request's tokens and their times, by the clock."""
 
     submitted: float
     token_ids: list[int] = field(default_factory=list)
@@ -45,7 +43,7 @@ class _Answer:
     error: SlipwayError | None = None
 
     def add(self, event: Event) -> None:
-        """Note what happened, and when; called in the engine's thread."""
+        """Record an event and its time; runs in the engine's thread."""
         if isinstance(event, SlipwayError):
             self.error = event
         else:
@@ -55,24 +53,26 @@ class _Answer:
 
 
 def replies(
-    engine: Engine, asked: Iterable[str], read: Callable[[list[list[int]]], Iterator[Score]]
+    engine: Engine, lines: Iterable[str], score: Callable[[list[list[int]]], Iterator[Score]]
 ) -> Iterator[str]:
-    """The lines for what is asked, each as soon as it is known.
+    """The reply lines to `lines`, each as soon as it is known.
 
-    read: scores the windows of a text, in order.
+    score: scores the windows of a text, in order.
     Raises InvalidRequest for a line that is not JSON, or the SlipwayError with which a request was refused or
     ended.
     """
     manifest = engine.manifest
     yield json.dumps({"ready": f"slipway {manifest.versions['slipway']}, {manifest.quantization}"})
-    for line in asked:
+    for line in lines:
         try:
             batch = json.loads(line)
         except ValueError:
-            raise InvalidRequest(f"{line[:60]!r} is no JSON object; --help says what is asked so.") from None
+            raise InvalidRequest(
+                f"{line[:60]!r} is not a JSON object; `slipway measure --help` describes the lines."
+            ) from None
         if "windows" in batch:
-            for score in read(batch["windows"]):
-                yield json.dumps({"log_probs": score.log_probs.tolist()})
+            for each in score(batch["windows"]):
+                yield json.dumps({"log_probs": each.log_probs.tolist()})
         else:
             yield json.dumps(_timed(engine, batch))
 
@@ -94,7 +94,7 @@ def _timed(engine: Engine, batch: dict[str, Any]) -> dict[str, object]:
 
 
 def _run(engine: Engine, batch: dict[str, Any]) -> tuple[list[_Answer], list[_Answer]]:
-    """The answers to the prompts, submitted at once, and to those that arrived meanwhile."""
+    """The answers to the prompts, submitted at once, and to the arrivals."""
     changed: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
     prompts, arrivals = batch["prompts"], batch.get("arrivals", [])
     sampling = SamplingParams(
@@ -109,7 +109,7 @@ def _run(engine: Engine, batch: dict[str, Any]) -> tuple[list[_Answer], list[_An
 
         def on_event(event: Event) -> None:
             answer.add(event)
-            # Whoever wakes up takes a core from the next pass, so this thread sleeps while it may.
+            # A thread that wakes up takes a core from the next pass, so this one sleeps while it can.
             if arrivals or answer.ended or answer.error:
                 changed.put(answer)
 

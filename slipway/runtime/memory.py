@@ -1,4 +1,4 @@
-"""The slots that there is memory for on this machine; asked by `engine` when it starts."""
+"""The slots that fit into this machine's memory."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from slipway.contract.manifest import Manifest
 from slipway.runtime.executors.base import Executor
 from slipway.runtime.slots import Slots
 
-# Some 23,000 tokens of SmolLM2-135M, 4,700 of Llama-3.2-3B: a few system prompts and long chats, on a laptop
-# that has other things to do with its memory.
+# About 23,000 tokens of SmolLM2-135M, 4,700 of Llama-3.2-3B: a few system prompts and long chats, on a laptop
+# that needs its memory for other programs too.
 DEFAULT_CACHE_BYTES = 1 << 30
-# Where Linux tells a container its limit and its use (control groups, version 2).
+# Where Linux shows a container its limit and its use (control groups, version 2).
 _CONTAINER = Path("/sys/fs/cgroup")
 
 
 def slots_within_memory(manifest: Manifest, executor: Executor, cache_bytes: int) -> Slots:
-    """As many slots as `executor` was made with, for as many tokens as there is memory for.
+    """The slots of `executor`, with as many tokens as fit into memory.
 
-    cache_bytes: most memory for the prompts of finished requests. Raises EngineRefused, with the numbers,
+    cache_bytes: upper bound for the prompts of finished requests. Raises EngineRefused, with the numbers,
     when there is not enough for one sequence of full length.
     """
     limits, can = manifest.limits, executor.capabilities
@@ -35,18 +35,18 @@ def available_bytes() -> int:
     try:
         limit, used = _read("memory.max"), _read("memory.current")
         pages = {name: int(size) for name, size in map(str.split, _read("memory.stat").splitlines())}
-    except OSError:  # not Linux, or no container
+    except OSError:  # not Linux, or not in a container
         return machine
     if limit == "max":
         return machine
-    # Of what a container uses, the system takes back the pages of files that nobody has mapped: what was
-    # read once, such as weights whose digests were checked, is no reason to refuse an engine.
+    # The use of a container includes pages of files that no process has mapped, such as weights read once
+    # for their digests. The system takes them back when needed, so they count as free.
     cached = pages.get("active_file", 0) + pages.get("inactive_file", 0) - pages.get("file_mapped", 0)
     return min(machine, max(int(limit) - int(used) + max(cached, 0), 0))
 
 
 def _room(manifest: Manifest, bytes_per_token: int) -> int:
-    """The tokens that there is memory for."""
+    """The tokens that fit into memory."""
     longest, share, available = manifest.limits.max_seq_len, manifest.kv_cache.memory_share, available_bytes()
     tokens = int(share * available) // bytes_per_token
     if tokens < longest:

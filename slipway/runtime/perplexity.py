@@ -39,7 +39,7 @@ def score_windows(
     """The score of each piece of a text, in order. As many are decoded at once as there are slots.
 
     Pieces are decoded token by token, because the graph gives the logits of the last token only.
-    pieces: of equal length; the last may be shorter. The other arguments and errors are those of `score_text`.
+    pieces: of equal length, but the last may be shorter. Other arguments and errors are as in `score_text`.
     """
     manifest = open_engine(directory)
     limits = manifest.limits

@@ -1,35 +1,35 @@
-"""What comes next if a sequence repeats itself: draft tokens from its own context; one per `sequence`.
+"""Draft tokens from a sequence's own context, for sequences that repeat themselves.
 
-Prompt lookup (Saxena 2023, apoorvumang/prompt-lookup-decoding): find where the last tokens stood before and
-guess that what followed them there follows again. Every token that then comes, drafted or not, shows whether
-the guess was right, so how far guesses can be trusted is known without paying for it.
+Prompt lookup (Saxena 2023, apoorvumang/prompt-lookup-decoding): find the last tokens earlier in
+the context and guess that the same tokens follow again. Every next token, drafted or not, shows whether the
+guess was right, so the chance of a right guess is measured at no cost.
 """
 
 from bisect import bisect_left
 from collections.abc import Sequence
 
-# Places where the last two tokens stood before that are compared; the longest match counts.
+# Earlier places of the last two tokens that are compared; the longest match counts.
 _MAX_PLACES = 16
 _MAX_COMPARED = 16
-# After a miss, a match of two tokens elsewhere says less than that this place has been the right one: the two
+# After a miss the current place is more likely right than another one where only two tokens match: those
 # are often digits of a number.
 _LONGER_ELSEWHERE = 3
-# Guesses are told apart by how many tokens before them matched: 0, 1, 2, 3-4, 5-8, 9-16, more; and by how the
-# guess of the token that is copied came out: in a list, what changed in one line changes in the next.
+# Guesses have classes: by how many tokens before them matched (0, 1, 2, 3-4, 5-8, 9-16, more), and by the
+# outcome of the guess for the copied token. In a list, a value that changed in one line changes in the next.
 _CLASS_ENDS = (0, 1, 2, 4, 8, 16)
 _NOT_GUESSED, _RIGHT, _WRONG = _OUTCOMES = range(3)
-# One guess counts this much less than the next one of its class, so a change of content is noticed.
+# Each guess counts this much less than the next one of its class, so the averages follow the content.
 _FORGET = 15 / 16
-# Before anything is known, a guess is as likely right as wrong; that belief weighs as much as one guess.
+# The prior: a guess is as likely right as wrong. It weighs as much as one guess.
 _PRIOR, _PRIOR_WEIGHT = 0.5, 1.0
 
 
 class PromptLookup:
-    """The tokens of a sequence, where its next ones may be copied from, and how often that was right."""
+    """The tokens of a sequence, the place to copy the next ones from, and how often copies were right."""
 
     def __init__(self, token_ids: Sequence[int]) -> None:
         self._tokens: list[int] = []
-        self._outcomes: list[int] = []  # of the guess of each token
+        self._outcomes: list[int] = []  # of the guess for each token
         self._places: dict[tuple[int, int], list[int]] = {}  # after which positions a pair of tokens ends
         self._source: int | None = None  # position of the guessed next token
         self._matched = 0  # tokens before it that match
@@ -58,11 +58,11 @@ class PromptLookup:
         self._push(token, outcome)
 
     def draft(self, most: int) -> list[int]:
-        """The guessed next tokens, none if the sequence does not repeat itself."""
+        """Up to `most` guessed next tokens; none if the sequence does not repeat itself."""
         return self._from_source(self._tokens, most)
 
     def chances(self, most: int) -> list[float]:
-        """How likely the first token of `draft` is right, the first two are, and so on."""
+        """The chance that the first token of `draft` is right, that the first two are, and so on."""
         chances: list[float] = []
         chance = 1.0
         for further, outcome in enumerate(self._from_source(self._outcomes, most)):
@@ -72,7 +72,7 @@ class PromptLookup:
         return chances
 
     def _from_source(self, values: list[int], most: int) -> list[int]:
-        """What stands in `values`, one for each token, where the next tokens are copied from."""
+        """The entries of `values`, one per token, at the place to copy the next tokens from."""
         if self._source is None:
             return []
         # A sequence that repeats its very end is copied from the draft itself, round after round.
@@ -87,7 +87,7 @@ class PromptLookup:
         self._judged[kind] = self._judged[kind] * _FORGET + 1
 
     def _look_up(self, token: int) -> None:
-        """Move to the longest match of the sequence with `token` at its end; of equals, the latest.
+        """Move to the longest match of the sequence with `token` at its end; among equals, the latest.
 
         Stay after a miss if none is long enough.
         """

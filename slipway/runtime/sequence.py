@@ -1,4 +1,4 @@
-"""One request on its way through the engine: its prompt, its answer so far, and when it ends."""
+"""One request in the engine: its prompt, its answer so far, and when it ends."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,11 +15,11 @@ OnEvent = Callable[[Event], None]
 
 
 class ActiveSequence:
-    """What the engine keeps for one request; `on_event` is how its client hears of it.
+    """The state of one request. `on_event` passes its events to the client.
 
     eos_token_ids: the engine's own, used when the request names none.
     matcher: set before the first token when the request has a grammar.
-    refusal: why the answer cannot go on; its client hears that in place of the last delta.
+    refusal: why the answer cannot continue; the client gets it in place of the last delta.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ActiveSequence:
         self._lookup: PromptLookup | None = None
 
     def advance(self, logits: FloatArray) -> Delta:
-        """Choose the next token from float32 [vocab] and say what it adds to the answer."""
+        """Choose the next token from logits, float32 [vocab]. Returns what it adds to the answer."""
         try:
             if self.matcher:
                 logits = self.matcher.masked(logits, self._eos)
@@ -64,11 +64,11 @@ class ActiveSequence:
         )
 
     def accept(self, draft: Sequence[int], logits: Sequence[FloatArray]) -> tuple[Delta, int]:
-        """Advance along a draft as far as it is what would have been chosen anyway, and one token further.
+        """Advance along a draft while its tokens are the ones chosen, and one token further.
 
         logits: after the last token and after each of the draft, float32 [vocab] each.
-        Returns what that adds to the answer, and how many of the logits it took. The sampler never sees the
-        others, so the answer is the one that comes without drafts, whatever was drafted.
+        Returns what that adds to the answer, and how many of the logits it used. The sampler never sees the
+        other logits, so the answer is the same as without drafts.
         """
         deltas: list[Delta] = []
         for row, guessed in zip(logits, [*draft, None], strict=True):
@@ -78,19 +78,19 @@ class ActiveSequence:
         return joined(deltas), len(deltas)
 
     def chances(self, most: int) -> list[float]:
-        """How likely the first of up to `most` draft tokens is right, the first two are, and so on."""
+        """The chance that the first of up to `most` draft tokens is right, the first two are, and so on."""
         if self._lookup is None:
             self._lookup = PromptLookup(self.prompt_token_ids)
         for token in self.output[len(self._lookup) - len(self.prompt_token_ids) :]:
             self._lookup.append(token)
         sampling, length = self.sampling, len(self.output)
-        # A pass adds one token more than it drafts. Above, stop strings count from min_tokens on, so that a
-        # step must not straddle.
+        # A pass adds one token more than it drafts. Stop strings count from min_tokens on, so a step must
+        # not cross it.
         end = sampling.min_tokens if length < sampling.min_tokens else sampling.max_tokens
         return self._lookup.chances(min(most, end - length - 1))
 
     def draft(self, length: int) -> list[int]:
-        """The first `length` of the tokens that `chances` spoke of."""
+        """The first `length` of the tokens that `chances` rated."""
         return self._lookup.draft(length) if self._lookup else []
 
     def _finish_reason(self) -> FinishReason | None:
@@ -104,7 +104,7 @@ class ActiveSequence:
 
 
 def joined(deltas: Sequence[Delta]) -> Delta:
-    """What all of these, one after another, added to an answer."""
+    """One delta with everything that these added to an answer."""
     return Delta(
         text="".join(delta.text for delta in deltas),
         token_count=sum(delta.token_count for delta in deltas),

@@ -1,4 +1,4 @@
-"""What every KV slot holds and which one a request takes: the prefix cache, as plain data for `scheduler`."""
+"""The content of every KV slot and the slot for each request: the prefix cache, as plain data."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ TokenIds = NDArray[np.int64]
 # A pass over one token sums in another order than a longer one, so its bits differ; a prompt of two or more
 # tokens is never read in such a pass, and its answer depends neither on where chunks ended nor on the cache.
 MIN_CHUNK = 2
-# Every chat of a model starts with the same few tokens; so few are as soon read as copied.
+# Every chat of a model starts with the same few tokens, which are read as fast as copied.
 _MIN_PREFIX = 16
 # A forward pass costs about as much as three of its rows (SmolLM2-135M int4, 2 cores: 3.0 ms + 1.0 ms a
 # row), so computing up to two idle slots between two running ones is cheaper than a second pass, unless
@@ -37,16 +37,16 @@ class Place(NamedTuple):
 class Slots:
     """The prompts whose keys and values lie in the slots, running or finished.
 
-    A running one has memory for all that it may come to hold, so none ever has to give way to another.
-    A finished prompt stays until its slot is taken, or until the idle slots together hold too much: the least
-    recently used goes first. Tokens of answers are not kept: they went through decode, whose bits differ from
-    a prompt's (see MIN_CHUNK), and an answer must be the same with the cache as without.
+    A running request has memory for its longest answer, so it never has to give way to another one.
+    A finished prompt stays until its slot is taken, or until the idle slots together hold too much; then the
+    least recently used goes first. Tokens of answers are not kept: decode gave them other bits than a
+    prompt's (MIN_CHUNK says why), and an answer must be the same with the cache as without.
     """
 
     def __init__(self, count: int, tokens: int, idle_tokens: int, copies: bool = True) -> None:
-        """tokens: what there is memory for. idle_tokens: most of them that idle slots hold together.
+        """tokens: that fit into memory. idle_tokens: upper bound for idle slots together.
 
-        copies: whether a slot can take over what another one holds.
+        copies: whether a slot can take over the content of another one.
         """
         self.count = count
         self.tokens = tokens
@@ -58,11 +58,11 @@ class Slots:
         self._clock = 0
 
     def take(self, prompt: TokenIds, need: int) -> Place | None:
-        """Give a prompt a slot, if one is idle and there is memory; what it held beside `cached` is lost.
+        """Give a prompt an idle slot, if there is one and memory; its old content beside `cached` is lost.
 
-        need: most tokens that prompt and answer come to.
-        Running slots decode in one pass when they are neighbours, so that comes first; then a slot that holds
-        the prefix and little else, an empty one, the least recently used.
+        need: upper bound for the tokens of prompt and answer.
+        Running slots decode in one pass if they are neighbours, so a neighbour comes first; then a slot that
+        holds the prefix and little else, an empty slot, the least recently used one.
         """
         idle = self._idle()
         if not idle or sum(self._reserved.values()) + need > self.tokens:
@@ -94,7 +94,7 @@ class Slots:
     def leave(self, slot: int, read: int) -> list[tuple[int, int]]:
         """Make a slot idle, with the first `read` tokens of its prompt in it.
 
-        Returns the slots whose content is cut, with the tokens each has left.
+        Returns the slots to cut, with the tokens each keeps.
         """
         del self._reserved[slot]
         self._touch(slot)
@@ -117,7 +117,7 @@ class Slots:
         return [slot for slot in range(self.count) if slot not in self._reserved]
 
     def _evict(self) -> dict[int, int]:
-        """Empty the least recently used idle slots until the others fit; which, with the 0 tokens left."""
+        """Empty the least recently used idle slots until the others fit; returns them, each with 0 tokens."""
         room = min(self._idle_tokens, self.tokens - sum(self._reserved.values()))
         excess = self.idle_tokens - room
         emptied = {}

@@ -1,4 +1,4 @@
-"""What makes a request impossible for an engine; checked by `engine` before it queues anything."""
+"""Validation of a request against an engine's limits."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from slipway.contract.generation import SamplingParams
 from slipway.contract.manifest import Manifest
 from slipway.runtime.sampling.log_probs import MAX_TOP_LOG_PROBS
 
-# Wider than any use, and narrow enough that no logit overflows and what is banned stays so: OpenAI's
-# temperatures and penalties end at 2, its bias at 100.
+# Wider than any use (OpenAI's temperatures and penalties end at 2, its bias at 100), and narrow enough that
+# no logit overflows and banned tokens stay banned.
 _MAX_TEMPERATURE = 100.0
 _MAX_PENALTY = 100.0
 _REPETITION = (0.01, 100.0)
 _MAX_BIAS = 100.0
-# Twice what OpenAI lets the names and values of a schema take together.
+# Characters: twice OpenAI's limit for all names and values of a schema.
 _MAX_GRAMMAR = 1 << 18
 
 
@@ -134,8 +134,8 @@ def _check_grammar(sampling: SamplingParams) -> None:
         return
     if len(sampling.grammar.text) > _MAX_GRAMMAR:
         raise InvalidRequest(
-            f"The grammar has {len(sampling.grammar.text)} characters, but {_MAX_GRAMMAR} are the most; "
-            "shorten it.",
+            f"The grammar has {len(sampling.grammar.text)} characters, but at most {_MAX_GRAMMAR} "
+            "are allowed; shorten it.",
             param="grammar",
         )
     if sampling.ignore_eos:

@@ -1,4 +1,4 @@
-"""How much time and space one chat template may take; kept by `sandbox`, opened by `template`."""
+"""Limits for the time and memory of one chat template."""
 
 import re
 import time
@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import jinja2
 
-# A long conversation takes milliseconds. Of the thread's own time, so that a busy machine refuses nobody.
+# CPU time of the thread, so that a busy machine refuses no request. A long conversation takes milliseconds.
 MAX_SECONDS = 2.0
-# All that is made on the way to a prompt, which is some times the length of the messages.
+# All text made on the way to a prompt: a few times the length of the messages.
 MAX_CHARACTERS = 64_000_000
 _MAX_WIDTH = 10_000
 _MAX_BITS = 4096
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class OverLimit(jinja2.TemplateRuntimeError):
-    """A template takes too long or makes too much."""
+    """A template takes too much time or memory."""
 
 
 class _Budget:
@@ -45,7 +45,7 @@ _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """What is compiled or rendered within has one budget; all functions below raise OverLimit past it."""
+    """Compile or render within one budget; past it all functions below raise OverLimit."""
     token = _budget.set(_Budget())
     try:
         yield
@@ -54,14 +54,14 @@ def bounded() -> Iterator[None]:
 
 
 def spend(characters: int = 0) -> None:
-    """Take so many characters from the budget, and look at the time."""
+    """Take characters from the budget, and check the time."""
     budget = _budget.get()
     if budget is not None:
         budget.spend(characters)
 
 
-def counted(value: T) -> T:
-    """`value`, whose own size is taken from the budget; of what a list holds, each was counted when made."""
+def spend_size(value: T) -> T:
+    """Take the size of `value` from the budget and return it. Items of a list were counted when made."""
     if isinstance(value, str | bytes):
         spend(len(value))
     elif isinstance(value, list | tuple | dict | set):
@@ -73,14 +73,14 @@ def counted(value: T) -> T:
     return value
 
 
-def spelled_out(value: Any) -> Any:
-    """`value`, of which the text is taken from the budget."""
+def spend_text(value: Any) -> Any:
+    """Take the length of the text of `value` from the budget and return `value`."""
     spend(weight(value))
     return value
 
 
 def weight(value: Any) -> int:
-    """About how many characters `value` has as text.
+    """Roughly how many characters `value` has as text.
 
     A list that holds another twice counts it twice, as its text would.
     """
@@ -100,38 +100,38 @@ def weight(value: Any) -> int:
     return total
 
 
-def ask_for(characters: int) -> None:
-    """Refuse what no budget could pay, before it is made; it is counted once made."""
+def check_size(characters: int) -> None:
+    """Refuse a size that no budget allows, before the value is made. Once made, it is counted."""
     if characters > MAX_CHARACTERS:
         raise _too_much()
 
 
 def check_width(width: Any) -> None:
-    """Refuse to fill up to a great width."""
+    """Refuse to pad to a great width."""
     if isinstance(width, int) and abs(width) > _MAX_WIDTH:
-        raise OverLimit(f"it asks for a width of {width}, and the widest is {_MAX_WIDTH}")
+        raise OverLimit(f"it asks for a width of {width}, and at most {_MAX_WIDTH} is allowed")
 
 
 def check_fill(value: Any, fillings: list[Any]) -> None:
-    """Refuse to fill each line of a text, or wrap it everywhere, with much."""
+    """Refuse to pad or wrap each line of a text with long fillings."""
     lines = len(value) if isinstance(value, str) else 1
     for filling in fillings:
         check_width(filling)
-        ask_for(lines * (len(filling) if isinstance(filling, str) else 1))
+        check_size(lines * (len(filling) if isinstance(filling, str) else 1))
         if isinstance(filling, int) and isinstance(value, str):
-            ask_for((value.count("\n") + 1) * filling)
+            check_size((value.count("\n") + 1) * filling)
 
 
 def check_json(value: Any, form: list[Any]) -> None:
-    """Refuse JSON that is spread out by much."""
+    """Refuse JSON with a great indentation or long separators."""
     size = weight(value)
     for part in form:
         check_width(part)
         if isinstance(part, int):
-            ask_for(size * part)
+            check_size(size * part)
         elif isinstance(part, tuple | list):
-            ask_for(size * weight(part))
-    ask_for(size)
+            check_size(size * weight(part))
+    check_size(size)
 
 
 def check_operator(operator: str, left: Any, right: Any) -> None:
@@ -145,39 +145,39 @@ def check_operator(operator: str, left: Any, right: Any) -> None:
             if isinstance(one, int) and isinstance(other, int):
                 _check_bits(one.bit_length() + other.bit_length())
             elif isinstance(one, int) and hasattr(other, "__len__"):
-                ask_for(max(one, 0) * len(other) * (1 if isinstance(other, str) else _PER_ITEM))
+                check_size(max(one, 0) * len(other) * (1 if isinstance(other, str) else _PER_ITEM))
 
 
 def check_format(text: str, *values: Any) -> None:
-    """Refuse a format that fills up, or that shows much often."""
+    """Refuse a format that pads, or that repeats a long value."""
     shown = text.count("%") + text.count("{")
     if shown > _MAX_WIDTH:
         raise _too_much()
     if shown and _WIDTH_IN_FORMAT.search(text):
-        raise OverLimit("it formats with a width of its own making")
+        raise OverLimit("it formats with a computed width")
     widest = max(map(int, _NUMBER.findall(text)), default=0) if shown else 0
-    ask_for(len(text) + shown * (widest + weight(values)))
+    check_size(len(text) + shown * (widest + weight(values)))
 
 
 def check_replace(text: str, old: Any, new: Any) -> None:
-    """Refuse to put much in the place of little, often."""
-    ask_for(len(text) + (text.count(str(old)) if old else len(text) + 1) * len(str(new)))
+    """Refuse to replace many short parts with a long one."""
+    check_size(len(text) + (text.count(str(old)) if old else len(text) + 1) * len(str(new)))
 
 
 def check_join(separator: Any, items: list[Any]) -> None:
-    """Refuse to join much."""
-    ask_for(weight(items) + len(items) * weight(separator))
+    """Refuse to join to a great length."""
+    check_size(weight(items) + len(items) * weight(separator))
 
 
 def check_cut(text: str, pieces: int) -> None:
-    """Refuse to cut a text into many strings, each of which takes more memory than its characters."""
-    ask_for(len(text) + _PER_STRING * pieces)
+    """Refuse to cut a text into many strings: each takes more memory than its characters."""
+    check_size(len(text) + _PER_STRING * pieces)
 
 
 def check_sum(items: list[Any], start: Any) -> None:
-    """Refuse to add up many lists, which copies the first as often as there are more."""
+    """Refuse to add up many lists, which copies the growing sum for each."""
     if isinstance(start, list | tuple):
-        ask_for(weight(items) * len(items))
+        check_size(weight(items) * len(items))
 
 
 def _check_bits(bits: int) -> None:

@@ -1,4 +1,4 @@
-"""Token ids to text while they arrive; one Detokenizer per answer, used by every backend's stream."""
+"""Token ids to text, while they arrive."""
 
 from collections.abc import Iterable
 

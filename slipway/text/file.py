@@ -1,4 +1,4 @@
-"""A text that somebody names by its file; read by `build` and `runtime`."""
+"""Reads text files that a user names."""
 
 from pathlib import Path
 

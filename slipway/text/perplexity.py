@@ -44,7 +44,7 @@ class Score:
 
     @classmethod
     def from_logits(cls, logits: npt.NDArray[np.float32], token_ids: npt.NDArray[np.int64]) -> Self:
-        """The score of the tokens of a text, int64 [tokens], from the logits for each, float32 [tokens, vocab]."""
+        """The score of token_ids, int64 [tokens], from logits, float32 [tokens, vocab], for their places."""
         shifted = logits - logits.max(axis=-1, keepdims=True)
         chosen = np.take_along_axis(shifted, token_ids[:, None], axis=-1)[:, 0]
         return cls(chosen - np.log(np.exp(shifted).sum(axis=-1, dtype=np.float64)), logits.argmax(axis=-1))

@@ -1,4 +1,4 @@
-"""What a model thinks in tags before it answers, told apart from the answer; run by `text.answer_parser`."""
+"""Splits the reasoning that a model writes in tags from its answer."""
 
 from slipway.text.parts import AnswerReasoning, AnswerText, Part, merged
 
@@ -6,43 +6,43 @@ OPEN, CLOSE = "<think>", "</think>"
 
 
 def thinks(template: str) -> bool:
-    """Whether a chat template is one of a model that thinks in tags."""
+    """Whether a chat template belongs to a model that thinks in tags."""
     return CLOSE in template
 
 
 class ReasoningSplitter:
     """One per answer.
 
-    What stands between the tags is reasoning, if the answer begins with the first tag, or the prompt ends
-    with it (templates of DeepSeek-R1 and QwQ open it themselves); a tag further on is text. Line breaks
-    behind a tag are no part of either. The parts joined do not depend on the pieces.
+    The text between the tags is reasoning if the answer begins with the first tag, or the prompt ends with it
+    (templates of DeepSeek-R1 and QwQ do that). A later tag is text. Line breaks behind a tag belong to
+    neither. The parts joined do not depend on how the text is split.
     """
 
     def __init__(self, prompt: str) -> None:
-        """prompt: what the model was given."""
+        """prompt: the rendered prompt."""
         self._inside = prompt.rstrip().endswith(OPEN)
         self._at_start = True  # an opening tag may still come
         self._after_tag = False
         self._held = ""
 
     def push(self, text: str) -> list[Part]:
-        """What `text` adds; may be nothing yet."""
+        """What `text` adds; may be empty."""
         return merged(self._read(text, end=False))
 
     def flush(self) -> list[Part]:
-        """What was held back, when the answer ends."""
+        """The text held back until the answer ended."""
         return merged(self._read("", end=True))
 
     def _read(self, text: str, end: bool) -> list[Part]:
         pending, self._held = self._held + text, ""
         if self._at_start:
-            begun = pending.lstrip()
-            if not end and len(begun) < len(OPEN) and OPEN.startswith(begun):
+            start = pending.lstrip()
+            if not end and len(start) < len(OPEN) and OPEN.startswith(start):
                 self._held = pending
                 return []
             self._at_start = False
-            if begun.startswith(OPEN):
-                pending, self._inside, self._after_tag = begun[len(OPEN) :], True, True
+            if start.startswith(OPEN):
+                pending, self._inside, self._after_tag = start[len(OPEN) :], True, True
             elif self._inside:
                 self._after_tag = True
         parts: list[Part] = []

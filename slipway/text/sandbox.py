@@ -1,10 +1,11 @@
-"""Where a stranger's Jinja runs: what transformers offers to chat templates, within bounds; for `template`.
+"""A Jinja sandbox for untrusted chat templates: the names of transformers, and limits on time and memory.
 
-Templates come with checkpoints, from people nobody here knows. Jinja's sandbox keeps them from Python's
-insides, but lets them loop for hours and fill the memory. Here every loop and call looks at the time, what a
-template makes is counted, and the operators, filters and methods that make much of little are asked for the
-size first (`budget`). One hole is known: Python compares nested lists and dictionaries without asking anyone,
-so `==` between two lists that hold themselves many times over (`[x, x]` in a loop) is not interrupted.
+Templates come with checkpoints, from unknown authors. Jinja's own sandbox keeps a template away from Python's
+internals, but lets it loop for hours and fill the memory. Here every loop and call checks the time, text and
+lists are counted, and operators, filters and methods that can make large values check the size first.
+
+One hole is known: Python compares nested lists without any check. So `==` between two lists that contain
+themselves many times (`[x, x]` in a loop) is not interrupted.
 """
 
 import json
@@ -23,7 +24,6 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from slipway.text.budget import (
-    ask_for,
     check_cut,
     check_fill,
     check_format,
@@ -31,11 +31,12 @@ from slipway.text.budget import (
     check_json,
     check_operator,
     check_replace,
+    check_size,
     check_sum,
     check_width,
-    counted,
-    spelled_out,
     spend,
+    spend_size,
+    spend_text,
     weight,
 )
 
@@ -47,7 +48,7 @@ _LIST_FILTERS = (
 _OF_LISTS = frozenset(_LIST_FILTERS.split())
 _CUTTING_METHODS = frozenset({"split", "rsplit", "splitlines"})
 _WIDE_METHODS = frozenset({"center", "ljust", "rjust", "zfill"})
-# They make much of little, and no template needs them.
+# They make long text from short text, and no template needs them.
 _BLOCKED_METHODS = frozenset({"translate", "expandtabs", "format_map"})
 
 
@@ -62,7 +63,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             extensions=[loopcontrols, _Generation],
             autoescape=False,
-            finalize=spelled_out,
+            finalize=spend_text,
         )
         self.filters["tojson"] = _tojson
         self.filters = {name: _guarded(name, function) for name, function in self.filters.items()}
@@ -73,7 +74,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "dict": _Dict(),
             "namespace": _Namespace,
         }
-        # What makes pages and filler text.
+        # For web pages and filler text.
         del self.globals["lipsum"], self.filters["urlize"], self.filters["xmlattr"]
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -83,28 +84,28 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return changed
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """What a template may take of an object."""
+        """Whether a template may use this attribute of an object."""
         return attr not in _BLOCKED_METHODS and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """The operators that can make much of little."""
+        """The operators that can make large values."""
         check_operator(operator, left, right)
-        return counted(super().call_binop(context, operator, left, right))
+        return spend_size(super().call_binop(context, operator, left, right))
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Every call in a template; the odd names leave all others to its keywords, as in Jinja."""
+        """Every call in a template. The parameter names are Jinja's, so that keywords cannot collide."""
         args = _check_method(__obj, args, kwargs)
-        return counted(super().call(__context, __obj, *args, **kwargs))
+        return spend_size(super().call(__context, __obj, *args, **kwargs))
 
     @staticmethod
     def tick(characters: int) -> None:
-        """One more round of a loop or of a macro, which writes so many characters of its own."""
+        """Count one round of a loop or a macro, which writes this many characters itself."""
         spend(characters)
 
     @staticmethod
     def concatenate(*values: Any) -> str:
         """The operator `~`."""
-        return counted("".join([str(spelled_out(value)) for value in values]))
+        return spend_size("".join([str(spend_text(value)) for value in values]))
 
     @staticmethod
     def slice(value: Any, start: Any, stop: Any, step: Any) -> Any:
@@ -113,7 +114,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 class _Counting(NodeTransformer):
-    """Has loops, macros, `~` and slices tell the budget."""
+    """Makes loops, macros, `~` and slices count against the budget."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         return self._with_tick(node)
@@ -144,7 +145,7 @@ class _Counting(NodeTransformer):
 
 
 class _Generation(Extension):
-    """{% generation %} marks what a model wrote, for training; here it only holds its body."""
+    """{% generation %} marks the model's text, for training; here it only renders its body."""
 
     tags = {"generation"}  # noqa: RUF012 - Jinja's name and type
 
@@ -162,7 +163,7 @@ class _Dict:
 
 
 class _Namespace(Namespace):
-    """Without underscored names, which lead to Python's insides."""
+    """Without names that begin with an underscore, which lead to Python's internals."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, *given = args
@@ -186,7 +187,7 @@ def _call(method: str, args: Sequence[nodes.Node], line: int) -> nodes.Call:
 
 
 def _check_method(obj: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The arguments for a call of `obj`, if it is not a string's method that makes too much of them."""
+    """The arguments for a call of `obj`, unless it is a string method that makes too long a text."""
     method = getattr(obj, "__wrapped__", obj)  # Jinja wraps str.format
     text, name = getattr(method, "__self__", None), getattr(method, "__name__", "")
     if not isinstance(text, str):
@@ -207,7 +208,7 @@ def _check_method(obj: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that looks at the budget; `name` tells what it could make much of."""
+    """The filter `name` with a check of the budget before and after it."""
     passed = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @wraps(function)
@@ -219,7 +220,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(value, str):
                 check_cut(value, len(value))
         elif not isinstance(value, str):
-            ask_for(weight(value))  # its text is what the filter works on
+            check_size(weight(value))  # the filter works on its text
         if name in _WIDTHS:
             check_fill(value, given)
         elif name == "format":
@@ -235,13 +236,13 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 check_join(given[:1], value)
             else:
                 check_sum(value, given[-1] if given else 0)
-        return counted(function(*args, **kwargs))
+        return spend_size(function(*args, **kwargs))
 
     return guarded
 
 
 def _timed(function: Any) -> Callable[..., Any]:
-    """A test that looks at the time, since filters ask it of every item."""
+    """A test that checks the time, because filters run it on every item."""
 
     @wraps(function)
     def timed(*args: Any, **kwargs: Any) -> Any:
@@ -258,7 +259,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    # Jinja's own filter escapes HTML, which a prompt must not be.
+    # Jinja's own filter escapes HTML, which would change the prompt.
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )

@@ -1,13 +1,13 @@
-"""Stop strings in a stream of text; one StopStrings per answer, used by `gateway` above every backend."""
+"""Stop strings in a stream of text."""
 
 from collections.abc import Sequence
 
 
 class StopStrings:
-    """Finds the first of several strings that a stream completes, wherever the pieces break.
+    """Finds the first of several strings that a stream completes, however the text is split. One per answer.
 
-    Text is held back only while it could still become a stop string, and a stop string is never shown, or
-    only as a whole: where `shown` says so.
+    Text is held back only while it could still become a stop string. shown: whether the stop string itself is
+    part of the text; it never is in part.
     """
 
     def __init__(self, stop: Sequence[str], shown: bool = False) -> None:
@@ -16,9 +16,9 @@ class StopStrings:
         self._held = ""
 
     def push(self, text: str) -> tuple[str, str | None]:
-        """The text that may be shown, and the stop string that was met, if one was (nothing may follow)."""
+        """The text that may be sent, and the stop string that ended it, if there is one."""
         pending = self._held + text
-        # The one that is complete first, so that the breaks between pieces do not matter.
+        # The one that is complete first, so that the split of the text does not matter.
         found = [(at + len(string), at, string) for string in self._stop if (at := pending.find(string)) >= 0]
         if found:
             self._held = ""
@@ -29,7 +29,7 @@ class StopStrings:
         return pending[: len(pending) - keep], None
 
     def flush(self) -> str:
-        """What was held back, when the answer ends without a stop string."""
+        """The text held back until the answer ended without a stop string."""
         held, self._held = self._held, ""
         return held
 

@@ -1,4 +1,4 @@
-"""The model's own chat template (Jinja, in a sandbox): conversation to prompt; called by `gateway`."""
+"""The model's own chat template (Jinja, in a sandbox): conversation to prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from slipway.text.sandbox import Sandbox
 from slipway.text.tokenizer import Tokenizer
 
 FILE_NAME = "chat_template.jinja"
-# Some checkpoints have a template of its own for conversations with tools.
+# Some checkpoints have a second template for conversations with tools.
 TOOL_USE_FILE_NAME = "chat_template.tool_use.jinja"
 _GIVEN = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
-# Put behind the message that is to go on; its blank tells whether the template trims messages.
+# Put behind the message to continue; its blank shows whether the template trims messages.
 _HERE = "\ue000the model goes on here\ue000 "
 _MAX_REASON = 500
-# What an expression can raise beside Jinja's own errors.
+# The errors that an expression can raise, Jinja's and Python's.
 _FAILURES = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -36,7 +36,7 @@ _FAILURES = (
 class ChatTemplate:
     """template: None for a base model, which has none. with_tools: used in its place when there are tools.
 
-    source: the Jinja of both, for who looks for a model's habits in it.
+    source: the Jinja of both.
     """
 
     template: jinja2.Template | None
@@ -67,12 +67,12 @@ class ChatTemplate:
         continue_final_message: bool = False,
         kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt of a conversation, as transformers' apply_chat_template has it; special tokens in words.
+        """The prompt of a conversation, as by transformers' apply_chat_template; special tokens as text.
 
-        continue_final_message: the prompt ends within the last message, for the model to go on with.
-        kwargs: further variables that the template may ask for.
+        continue_final_message: the prompt ends within the last message, so that the model continues it.
+        kwargs: further variables for the template.
         Raises InvalidRequest when the model has no template, or the template refuses the messages or takes
-        too much time or space.
+        too much time or memory.
         """
         template = self.with_tools if tools and self.with_tools is not None else self.template
         if template is None:
@@ -92,7 +92,7 @@ class ChatTemplate:
         if continue_final_message:
             if not isinstance(last, str):
                 raise InvalidRequest(
-                    "continue_final_message needs a last message with text to go on with.", param="messages"
+                    "continue_final_message needs a last message with text to continue.", param="messages"
                 )
             turns[-1]["content"] = last + _HERE
         variables = {
@@ -108,8 +108,8 @@ class ChatTemplate:
                 prompt = template.render(variables)
         except OverLimit as error:
             raise InvalidRequest(
-                f"The model's chat template was stopped at these messages: {error.message}. Send less; if it "
-                "is little, the template is to blame: chat.template in the recipe gives another.",
+                f"The model's chat template was stopped at these messages: {error.message}. Send less; if "
+                "the messages are short, the template is at fault: set chat.template in the recipe.",
                 param="messages",
             ) from None
         except _FAILURES as error:
@@ -127,7 +127,7 @@ def _compiled(sandbox: Sandbox, path: Path, source: str) -> jinja2.Template:
     except jinja2.TemplateSyntaxError as error:
         raise EngineRefused(f"{path}:{error.lineno} is not a valid chat template: {error.message}.") from None
     except (OverLimit, RecursionError, MemoryError, SyntaxError) as error:
-        # Python's own compiler, which Jinja's code goes through, refuses what is nested too deep.
+        # Python's compiler, which compiles Jinja's code, refuses deep nesting.
         raise EngineRefused(f"{path} cannot be used as a chat template: {error}.") from None
 
 
@@ -145,7 +145,7 @@ def _cut(prompt: str, last: str) -> str:
     if at < 0 or last.strip() not in prompt:
         raise InvalidRequest(
             "The model's chat template does not put the last message into the prompt as it is, so it cannot "
-            "be gone on with; leave out continue_final_message.",
+            "be continued; leave out continue_final_message.",
             param="continue_final_message",
         )
     return prompt[:at] if prompt.startswith(_HERE, at) else prompt[:at].rstrip()

@@ -67,23 +67,23 @@ class Tokenizer:
         return len(self.vocabulary.token_bytes)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """Token ids of `text`; special tokens spelled out in it are recognised.
+        """Token ids of `text`; special tokens spelled out in it are recognized.
 
         The special tokens that the tokenizer puts around a text (BOS, as a rule) are added unless the text
         begins with BOS already, so a rendered chat template never gets two.
         """
-        begun = self.bos_token is not None and text.startswith(self.bos_token)
-        # The batch call works without Python's lock, so a long prompt in a thread stops nobody; without
+        has_bos = self.bos_token is not None and text.startswith(self.bos_token)
+        # The batch call releases Python's lock, so a long prompt in a thread blocks no other thread; without
         # offsets it is also faster than `encode`.
         (encoding,) = self.encoder.encode_batch_fast(
-            [text], add_special_tokens=add_special_tokens and not begun
+            [text], add_special_tokens=add_special_tokens and not has_bos
         )
         return encoding.ids
 
     def spell(self, token_id: int) -> str:
-        r"""One token on its own: its text, or the name of one that stands for none (special tokens).
+        r"""One token on its own: its text, or the name of a token without text (special tokens).
 
-        Bytes that are no whole characters are spelled as OpenAI's API does: bytes:\xed\x95.
+        Bytes that are not whole characters are spelled as OpenAI's API does: bytes:\xed\x95.
         """
         data = self.vocabulary.join([token_id])
         if not data:
@@ -98,22 +98,22 @@ class Tokenizer:
         return [self.encoder.id_to_token(each) or "" for each in ids]
 
     def text(self, ids: Sequence[int]) -> str:
-        """All that `ids` stand for: special tokens are spelled out, as `encode` reads them."""
+        """The text of `ids`, with special tokens spelled out as `encode` reads them."""
         decoded: str = self.encoder.decode(ids, skip_special_tokens=False)
         return decoded
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, special tokens left out but those that mark calls and reasoning.
 
-        Bytes that no character can begin with or go on with become U+FFFD. A last character whose bytes are
-        not all there, because the answer was cut at its length, is no text yet and is left out.
+        Invalid bytes become U+FFFD. An incomplete last character, where the answer was cut at its length,
+        is left out.
         """
         text = utf8_decoder().decode(self.vocabulary.join(ids))
         return text.removeprefix(" ") if self.vocabulary.strips_first_space else text
 
 
 def utf8_decoder() -> codecs.IncrementalDecoder:
-    """Bytes to whole characters; the bytes of an unfinished one are kept for the next call."""
+    """Bytes to whole characters; the bytes of an incomplete one are kept for the next call."""
     return codecs.getincrementaldecoder("utf-8")(errors="replace")
 
 

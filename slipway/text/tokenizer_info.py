@@ -1,4 +1,4 @@
-"""What xgrammar has to know of a tokenizer, as TensorRT-LLM's C++ backend reads it; written by `build`.
+"""xgrammar's description of a tokenizer, in the file that TensorRT-LLM's C++ backend reads.
 
 Upstream makes the file by a script that needs transformers (NVIDIA/TensorRT-LLM,
 examples/generate_xgrammar_tokenizer_info.py and `_xgrammar_tokenizer_info` in tensorrt_llm/tokenizer).
@@ -15,10 +15,10 @@ FILE_NAME = "xgrammar_tokenizer_info.json"
 def tokenizer_info(tokenizer: Tokenizer, eos_token_ids: Sequence[int]) -> str:
     """The file's content.
 
-    encoded_vocab: the tokens as the tokenizer spells them, by id. Upstream drops ids that no token has, and
-        those behind a gap then stand for their neighbours; here they are empty, which xgrammar never allows.
+    encoded_vocab: the tokens as the tokenizer spells them, by id. Upstream drops unused ids, which
+        shifts the ids behind a gap; here they are empty, and xgrammar never allows an empty token.
     tokenizer_str: tokenizer.json, from which xgrammar takes how tokens spell bytes.
-    stop_token_ids: what may follow a complete answer. Upstream writes the tokenizer's own alone.
+    stop_token_ids: what may follow a complete answer. Upstream writes the tokenizer's own only.
     """
     ids = tokenizer.encoder.get_vocab(with_added_tokens=True)
     vocabulary = [""] * (max(ids.values()) + 1)

@@ -1,4 +1,4 @@
-"""The bytes that each token stands for, read from tokenizer.json; `text.tokenizer` keeps the table.
+"""The bytes that each token stands for, read from tokenizer.json.
 
 Decoding by bytes makes streams exact and cheap: the text of any token sequence is the UTF-8 decode of its
 joined bytes, so a stream only ever holds back its last, incomplete character.
@@ -12,9 +12,9 @@ from typing import Any
 from slipway.contract.errors import EngineRefused
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-# What tells calls and reasoning from text in an answer (`text.tool_calls`, `text.reasoning`). Whether such a
-# marker is a special token differs from checkpoint to checkpoint, Mistral's [TOOL_CALLS] is one and Qwen's
-# <tool_call> is none; without its text nobody above could tell what the model meant.
+# The markers of calls and reasoning in an answer. Whether a marker is a special token differs between
+# checkpoints: Mistral's [TOOL_CALLS] is special, Qwen's <tool_call> is not. Decoding keeps the text, because
+# the parsers of calls and reasoning need it.
 _MARKERS = {"[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>"}
 _MARKERS |= {"<tool_call>", "</tool_call>", "<think>", "</think>"}
 _SENTENCEPIECE = {"Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"}

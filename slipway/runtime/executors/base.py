@@ -1,4 +1,4 @@
-"""What an executor does, and what it says that it cannot do; asked by `engine`, chosen by `executors`."""
+"""The protocol of executors, which run the forward pass, and their capabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from typing import Protocol
 
 from slipway.runtime.kv_cache import FloatArray
 
-# Most tokens of one sequence in a pass. Later drafts are hardly ever still right, and a page of the cache
-# that is read through every row counts so often in the process's RSS.
+# Tokens of one sequence in a pass. Later draft tokens are rarely right, and a page of the cache counts in the
+# process's RSS once for every row that reads it.
 MAX_ROWS = 16
-# Slots that are extended in turn: each takes MAX_ROWS mappings per buffer, of the 65,530 that a process has.
+# Slots extended at the same time: each takes MAX_ROWS mappings per buffer, and a process has 65,530.
 MAX_EXTENDED_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the scheduler may plan with.
+    """What an executor can do beside the basic operations.
 
-    appends: prompt tokens can follow what a slot holds, so a prompt may be read in chunks, and a prefix that
-        is kept need not be read again. copies: a slot can take over what another one holds.
+    appends: prompt tokens can follow the tokens in a slot, so a prompt may be read in chunks and after a
+        cached prefix. copies: a slot can take over the content of another one.
     reserves: a slot takes memory for a sequence of full length when it is first used, on the executor's own
         device; else this machine's memory, as it fills.
     extends: several tokens of a sequence can be decoded in one pass, and some of them taken back.
@@ -33,12 +33,12 @@ class Capabilities:
 class Executor(Protocol):
     """The forward pass over slots, each of which holds one sequence. One thread drives it.
 
-    A row's logits are the same whoever else is in the slots.
+    A row's logits do not depend on the other slots.
     """
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do beside the rest of this."""
+        """The capabilities of this executor."""
 
     @property
     def session_s(self) -> float:
@@ -49,7 +49,7 @@ class Executor(Protocol):
         """Keys and values of one token."""
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
-        """Append a prompt to an empty slot, or where it appends a chunk to what the slot holds.
+        """Append a prompt to an empty slot, or a chunk to the tokens in the slot if the executor appends.
 
         Returns the logits after its last token, float32 [vocab], valid until the next call.
         """
@@ -61,17 +61,17 @@ class Executor(Protocol):
         """
 
     def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append up to MAX_ROWS tokens to what a slot holds, in one pass, where it extends.
+        """Append up to MAX_ROWS tokens to a slot in one pass; for executors that extend.
 
-        Returns the logits after each, float32 [vocab], valid until the next call: what `decode` gives for
-        them one by one.
+        Returns the logits after each, float32 [vocab], valid until the next call, equal to those that
+        `decode` gives one by one.
         """
 
     def rewind(self, slot: int, count: int) -> None:
-        """Take back the last `count` tokens of a slot, where it extends."""
+        """Take back the last `count` tokens of a slot; for executors that extend."""
 
     def copy(self, source: int, slot: int, length: int) -> None:
-        """Make a slot hold the first `length` tokens of another one, where it copies."""
+        """Copy the first `length` tokens of another slot into this one; for executors that copy."""
 
     def release(self, slot: int, keep: int = 0) -> None:
         """Forget all but the first `keep` tokens of a slot."""

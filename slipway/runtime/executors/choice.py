@@ -1,4 +1,4 @@
-"""Which executor an engine gets, by its target; asked by `engine` and `perplexity`."""
+"""The executor for an engine, by its target."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ def open_executor(
 
     slots: sequences held at once. max_len: tokens a slot holds. threads: cores a pass on the CPU uses.
     on_cpu: run a graph made for a GPU on the CPU. Raises EngineRefused when the graph does not load, cannot
-    hold max_len positions, or is made for a device that the packages here do not reach.
+    hold max_len positions, or is built for a device that the installed packages do not reach.
     """
-    # Each executor brings its library, and a machine need not have the other's.
+    # Imported here, because a machine may have only one executor's library.
     if manifest.target.runtime == "onnxruntime":
         from slipway.runtime.executors.onnxruntime import SlotExecutor
 

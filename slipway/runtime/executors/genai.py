@@ -1,6 +1,6 @@
-"""The forward pass through ONNX Runtime GenAI, with a generator per slot; made by `executors`.
+"""The forward pass through ONNX Runtime GenAI, with a generator per slot.
 
-It calls nothing but what onnxruntime-genai 0.13.1, the newest that installs for DirectML, and 0.18 share.
+It uses only calls that onnxruntime-genai 0.13.1 (the newest that installs for DirectML) and 0.18 share.
 """
 
 import json
@@ -20,7 +20,7 @@ from slipway.runtime.executors.base import Capabilities
 from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.kv_cache import FloatArray
 
-_NEVER = np.float32(-1e30)  # a logit that is not chosen
+_NEVER = np.float32(-1e30)  # the logit of a token that must not be chosen
 _FLOAT16 = 2  # bytes: keys and values of the graphs that the builder writes for GPUs
 
 
@@ -53,15 +53,15 @@ class GeneratorExecutor:
     """Runs one `og.Generator` per slot; a step goes through them one after the other.
 
     A generator reserves its keys and values for `max_len` tokens when its slot is first used, and serves the
-    slot from then on: on DirectML, memory grows with every generator that is made anew
+    slot from then on: on DirectML, memory grows with every new generator
     (microsoft/onnxruntime-genai issues 590 and 1620).
-    Sampling is the engine's own: a generator is told which token it chose. Not thread-safe.
+    The engine samples, and passes the chosen token to the generator. Not thread-safe.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, max_len: int, threads: int, on_cpu: bool) -> None:
-        """Load the graph of the engine in `directory`, whose target is one of a GPU.
+        """Load the graph of the engine in `directory`, built for a GPU.
 
-        max_len, threads, on_cpu: as of `open_executor`, and so are the errors raised.
+        Arguments and errors are those of `open_executor`.
         """
         device = _PROVIDERS[manifest.target.device]
         if not on_cpu and not device.available():
@@ -72,8 +72,8 @@ class GeneratorExecutor:
             )
         model = read_model(directory)
         check_context(directory, model, max_len)
-        # A generator that chose an end-of-sequence token takes no more, but whether an answer ends is the
-        # engine's to say. GenAI wants one all the same: the last of the vocabulary, which hardly ever comes.
+        # A generator stops at its end-of-sequence token, but the engine decides when an answer ends. GenAI
+        # needs one, so it gets the last of the vocabulary, which models hardly ever choose.
         self._end = model.vocab_size - 1
         disable_flash_attention()
         config = og.Config(str(directory))
@@ -107,28 +107,28 @@ class GeneratorExecutor:
         self._choice = np.full((1, model.vocab_size), _NEVER, dtype=np.float32)
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
-        """Append a prompt, or a chunk where it appends, to a slot; see `Executor`."""
+        """Append a prompt, or a chunk if this executor appends, to a slot."""
         if slot not in self._generators:
             self._generators[slot] = self._generator()
         return self._read(self._generators[slot], token_ids)
 
     def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append one token to each of `slots`; see `Executor`."""
+        """Append one token to each of `slots`."""
         return [
             self._append(self._generators[slot], token) for slot, token in zip(slots, token_ids, strict=True)
         ]
 
     def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Not to be had: `capabilities` says so."""
-        raise NotImplementedError("GenAI gives the logits after the last of several tokens alone.")
+        """Not supported, as `capabilities` says."""
+        raise NotImplementedError("GenAI gives the logits after the last of several tokens only.")
 
     def rewind(self, slot: int, count: int) -> None:
         """Not needed without `extend`."""
-        raise NotImplementedError("What is not extended has nothing to take back.")
+        raise NotImplementedError("There is no `extend`, so nothing can be taken back.")
 
     def copy(self, source: int, slot: int, length: int) -> None:
-        """Not to be had: `capabilities` says so."""
-        raise NotImplementedError("GenAI does not let one generator take over what another one holds.")
+        """Not supported, as `capabilities` says."""
+        raise NotImplementedError("GenAI cannot copy the state of one generator to another.")
 
     def release(self, slot: int, keep: int = 0) -> None:
         """Forget all but the first `keep` tokens of a slot; the generator stays."""
@@ -137,7 +137,7 @@ class GeneratorExecutor:
 
     def _generator(self) -> og.Generator:
         params = og.GeneratorParams(self._model)
-        # What genai_config.json has from the checkpoint would bend the choice.
+        # Search options from the checkpoint in genai_config.json would change the choice.
         params.set_search_options(
             max_length=self._max_len,
             min_length=0,
@@ -150,11 +150,11 @@ class GeneratorExecutor:
         return og.Generator(self._model, params)
 
     def _append(self, generator: og.Generator, token: int) -> FloatArray:
-        """Let the likeliest token be this one, because DirectML has no other way to append one."""
+        """Append a token by making it the likeliest, because DirectML has no other way."""
         if token == self._end:
-            told = [*generator.get_sequence(0), token]
+            tokens = [*generator.get_sequence(0), token]
             generator.rewind_to(0)
-            return self._read(generator, told)
+            return self._read(generator, tokens)
         self._choice[0, token] = 0
         start = time.perf_counter()
         generator.set_logits(self._choice)

@@ -1,4 +1,4 @@
-"""genai_config.json: names and sizes of the graph, read by the executors.
+"""genai_config.json: names and sizes of the graph.
 
 Written by ONNX Runtime GenAI's builder; layout: microsoft/onnxruntime, docs/genai/reference/config.md.
 """
@@ -13,7 +13,7 @@ FILE_NAME = "genai_config.json"
 
 
 class Part(BaseModel):
-    """A part of the file; keys that the engine does not need are passed over."""
+    """A part of the file; other keys are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

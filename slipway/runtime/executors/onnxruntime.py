@@ -1,4 +1,4 @@
-"""The forward pass on plain onnxruntime (CPU), with a KV slot per sequence; made by `executors`."""
+"""The forward pass on plain onnxruntime (CPU), with a KV slot per sequence."""
 
 import time
 from collections import OrderedDict
@@ -17,10 +17,10 @@ from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.kv_cache import FloatArray, KVCache, Window
 from slipway.runtime.slots import spans
 
-# Names that build/drafts.py gives.
+# Names that the build gives (build/onnx/drafts.py).
 _WRITE_FIRST, _FIRST = "write_first", "first_"
 _TRUE = np.array(True)
-# Tokens that are tried out on an empty slot.
+# Tokens for a trial of `extend` on an empty slot.
 _PROBE = (1, 2, 3, 4, 5, 6)
 
 # What onnxruntime raises for a graph it cannot load; they have no common base.
@@ -41,14 +41,13 @@ class SlotExecutor:
     decoded together, one token each.
     Not thread-safe: one thread drives it.
 
-    A row's logits are the same bits alone and among others: GroupQueryAttention works row by row, and the
-    MatMulNBits kernels quantise activations per row and sum each row in one order whatever the batch; so do
-    the integer products of int8 engines. The tests hold this for int4 and int8, because the answer to a
-    request rests on it.
+    A row's logits do not depend on the batch, to the bit: GroupQueryAttention works row by row, and the
+    MatMulNBits kernels quantize activations per row and sum each row in one order; so do the integer products
+    of int8 engines. Tests check this for int4 and int8, because answers depend on it.
 
     Several tokens of one sequence are decoded in one pass as rows of such a batch, all over the memory of one
     slot (`extend`), so they too get the bits of a decode step. The graph then writes the new keys and values
-    of all rows before it attends for any (build/drafts.py); one that does not is noticed when it is loaded.
+    of all rows before it attends for any (build/onnx/drafts.py); loading detects a graph that does not.
     """
 
     def __init__(self, directory: Path, slots: int, max_len: int, threads: int) -> None:
@@ -62,9 +61,9 @@ class SlotExecutor:
         check_context(directory, model, max_len)
         disable_flash_attention()
         options = ort.SessionOptions()
-        # It warns that `write_first` may be overridden, which it is there for.
+        # onnxruntime warns that `write_first` can be overridden, which is its purpose.
         options.log_severity_level = 3
-        # In the order of the file, where what writes keys and values first stands before what attends.
+        # In the order of the file, where nodes that write keys and values come before those that attend.
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         options.intra_op_num_threads = threads
         if not _has_vnni():
@@ -93,7 +92,7 @@ class SlotExecutor:
         self.capabilities = Capabilities(appends=True, copies=True, reserves=False, extends=self._extends())
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
-        """Append a chunk of a prompt to what a slot holds.
+        """Append a chunk of a prompt to the tokens in a slot.
 
         Returns the logits after its last token, float32 [vocab], valid until the next call. Wherever the
         chunks end, logits and cache are the same bits, unless a chunk is a single token: that goes through
@@ -130,7 +129,7 @@ class SlotExecutor:
         return all(np.array_equal(*pair) for pair in zip(one_by_one, together, strict=True))
 
     def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append up to MAX_ROWS tokens to what a slot holds, in one pass.
+        """Append up to MAX_ROWS tokens to a slot in one pass.
 
         Returns the logits after each, float32 [vocab], valid until the next call: the bits that `decode`
         gives for them one by one.
@@ -154,7 +153,7 @@ class SlotExecutor:
     def release(self, slot: int, keep: int = 0) -> None:
         """Forget all but the first `keep` tokens of a slot and give their memory back."""
         self._lengths[slot] = keep
-        # Giving pages back takes the longer the more often they are mapped.
+        # Giving pages back takes longer the more often they are mapped.
         self._windows.pop(slot, None)
         self._cache.release(slot, keep)
 
@@ -190,7 +189,7 @@ class SlotExecutor:
         self.session_s += time.perf_counter() - started
 
     def _window_binding(self, slot: int, rows: int) -> ort.IOBinding:
-        """The binding of so many rows of a slot's window."""
+        """The binding of this many rows of a slot's window."""
         if slot not in self._windows:
             if len(self._windows) == MAX_EXTENDED_SLOTS:
                 self._windows.popitem(last=False)
@@ -213,7 +212,7 @@ class SlotExecutor:
     ) -> ort.IOBinding:
         """A binding of caches, [rows, kv_heads, max_len, head_size] per layer, and logits, [rows, vocab].
 
-        They are bound once and stay.
+        They are bound once.
         """
         binding = self._session.io_binding()
         inputs, outputs = self._names.inputs, self._names.outputs
@@ -232,7 +231,7 @@ def _bind(bind: Callable[..., None], name: str, array: NDArray[np.generic]) -> N
 
 
 def _has_vnni() -> bool:
-    """Whether this CPU is known to add products of 8-bit numbers in 32 bits; only Linux tells."""
+    """Whether this CPU is known to add products of 8-bit numbers in 32 bits; known on Linux only."""
     cpu = Path("/proc/cpuinfo")
     return cpu.is_file() and "vnni" in cpu.read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""From the text of a grammar to a `Matcher`, beside the engine's thread; kept by `engine`."""
+"""Compiles grammars to matchers in a thread of its own."""
 
 import threading
 from collections import OrderedDict
@@ -14,14 +14,14 @@ from slipway.contract.manifest import Manifest
 from slipway.runtime.grammar.matcher import Masks, Matcher, compiled, load_tokenizer
 from slipway.runtime.grammar.trial import STACK_BYTES, Trial
 
-# Some megabytes each at most; an application asks with a handful.
+# At most a few megabytes each; an application uses a handful.
 _KEPT = 32
 
 Outcome = Matcher | SlipwayError
 
 
 class GrammarCompiler:
-    """Compiles in a thread and keeps the grammars used last; nothing is loaded before the first."""
+    """Compiles in a thread and caches the grammars used last; loads nothing before the first grammar."""
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.masks = Masks(manifest.vocab_size, manifest.eos_token_ids)
@@ -34,10 +34,10 @@ class GrammarCompiler:
         self._kept: OrderedDict[Grammar, Matcher] = OrderedDict()
 
     def start(self, grammar: Grammar, wanted: Callable[[], bool], done: Callable[[Outcome], None]) -> None:
-        """Give `done` a matcher at the start of `grammar`, or why there is none.
+        """Call `done` with a matcher at the start of `grammar`, or with the error.
 
-        At once if the grammar is known, else from the compiling thread, and not at all if it is not `wanted`
-        any more when its turn comes. Called by one thread at a time.
+        That happens at once if the grammar is cached, else from the compiling thread, and not at all if it is
+        not `wanted` any more when its turn comes. Call from one thread at a time.
         """
         matcher = self._known(grammar)
         if matcher is not None:
@@ -48,7 +48,7 @@ class GrammarCompiler:
         self._thread.submit(lambda: done(self._outcome(grammar)) if wanted() else None)
 
     def close(self) -> None:
-        """End the threads and the process. A grammar under way is compiled to its end first."""
+        """End the threads and the process. A running compilation is finished first."""
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
         self._trial.close()
@@ -81,7 +81,7 @@ class GrammarCompiler:
 
 
 def _deep_thread() -> ThreadPoolExecutor:
-    """One thread with a stack in which all that survived the trial can be compiled."""
+    """One thread, with a stack large enough for every grammar that passed the trial."""
     before = threading.stack_size(2 * STACK_BYTES)
     try:
         executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar compiler")

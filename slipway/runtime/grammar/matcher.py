@@ -1,4 +1,4 @@
-"""Which tokens a grammar allows next, by llguidance; compiled by `grammar_compiler`, used by `sequence`."""
+"""Which tokens a grammar allows next, by llguidance."""
 
 from collections.abc import Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,15 +14,15 @@ from slipway.contract.errors import EngineRefused, InvalidRequest
 from slipway.contract.generation import Grammar
 from slipway.runtime.kv_cache import FloatArray
 
-# llguidance's own limits but for the lexer's states, 1 to 2 kB each, of which it would allow 250,000.
+# llguidance's own limits, except for the lexer's states: 1 to 2 kB each, and the default is 250,000.
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
-# Between the tokens of a document: some spaces, or a line break and an indentation. Without a bound a small
-# model that likes blanks goes on with them until its tokens are spent. A schema's `x-guidance` may differ.
+# Between the tokens of a document: a few spaces, or a line break and an indentation. Without a bound a small
+# model may write blanks until max_tokens. A schema's `x-guidance` may differ.
 _WHITESPACE = r"[ \t]{1,4}|\r?\n[ \t]{0,32}"
 _WAY_OUT = {
-    "json_schema": "mend or simplify it, or leave out the keyword",
-    "regex": "mend or simplify it (Rust's syntax, without look-around and back-references)",
-    "ebnf_grammar": "mend or simplify it (Lark in llguidance's dialect, or GBNF)",
+    "json_schema": "fix or simplify it, or leave out the keyword",
+    "regex": "fix or simplify it (Rust's syntax, without look-around and back-references)",
+    "ebnf_grammar": "fix or simplify it (Lark in llguidance's dialect, or GBNF)",
 }
 _NOUN = {"json_schema": "JSON schema", "regex": "regular expression", "ebnf_grammar": "grammar"}
 _MAX_REASON = 200
@@ -33,7 +33,7 @@ def load_tokenizer(directory: Path, vocab_size: int, eos_token_ids: Sequence[int
     """The vocabulary of an engine as llguidance keeps it: a tree of the tokens' bytes.
 
     vocab_size: columns of the logits, which may be more than tokens.
-    Python's lock is held meanwhile: 0.2 s for 49,152 tokens.
+    It holds Python's lock: 0.2 s for 49,152 tokens.
     Raises EngineRefused when tokenizer.json is of a kind that llguidance does not know.
     """
     path = directory / "tokenizer.json"
@@ -42,14 +42,14 @@ def load_tokenizer(directory: Path, vocab_size: int, eos_token_ids: Sequence[int
         return LLTokenizer(definition, n_vocab=vocab_size, eos_token=list(eos_token_ids) or None)
     except ValueError as error:
         raise EngineRefused(
-            f"{path} does not go with grammars ({error}); ask this engine for text without one."
+            f"{path} does not work with grammars ({error}); ask this engine for text without one."
         ) from None
 
 
 def compiled(grammar: Grammar, tokenizer: LLTokenizer) -> LLMatcher:
     """The start of every answer that follows `grammar`.
 
-    Raises InvalidRequest with llguidance's reason. Neither time nor stack is bounded: `grammar_trial`.
+    Raises InvalidRequest with llguidance's reason. Neither time nor stack is bounded.
     """
     try:
         matcher = LLMatcher(tokenizer, _definition(grammar), log_level=0, limits=_LIMITS)
@@ -81,7 +81,7 @@ class Masks:
         self._executor: LLExecutor | None = None
 
     def compute_ahead(self, matchers: "Sequence[Matcher]") -> None:
-        """Begin to compute for these, in one call; each waits for it when it is asked."""
+        """Start to compute for these, in one call; each waits for the result when it needs it."""
         if matchers:
             computed = self._thread.submit(self.compute, matchers)
             for matcher in matchers:
@@ -90,7 +90,7 @@ class Masks:
     def compute(self, matchers: "Sequence[Matcher]") -> None:
         """Compute what each of these allows next."""
         if self._executor is None:
-            # One thread: the others are busy with the forward pass, and 16 rows take it about a millisecond.
+            # One thread: the other cores run the forward pass, and 16 rows take about a millisecond.
             self._executor = LLExecutor(1)
         bits = allocate_token_bitmask(len(matchers), self._vocab_size)
         fill_next_token_bitmask_par(
@@ -108,7 +108,7 @@ class Masks:
 
 
 class Matcher:
-    """Where one answer is in its grammar. state: llguidance's own."""
+    """The position of one answer in its grammar. state: llguidance's."""
 
     def __init__(self, grammar: Grammar, state: LLMatcher, masks: Masks) -> None:
         self.state = state
@@ -119,20 +119,20 @@ class Matcher:
         self._may_end = False
 
     def copy(self) -> "Matcher":
-        """Another answer that is at the same place."""
+        """A matcher at the same position, for another answer."""
         other = Matcher(self._grammar, self.state.deep_copy(), self._masks)
         if self._allowed is not None:
             other.allow(self._allowed, self._may_end)
         return other
 
     def allow(self, allowed: NDArray[np.bool_], may_end: bool) -> None:
-        """Take what may come next: bool [vocab] without end-of-sequence, and whether that may come."""
+        """Set the tokens allowed next, bool [vocab] without end-of-sequence, and whether it may end."""
         self._allowed, self._may_end = allowed, may_end
 
     def masked(self, logits: FloatArray, ending: Set[int]) -> FloatArray:
         """Float32 [vocab], with minus infinity for every token that the grammar does not allow now.
 
-        ending: the tokens that end this sequence, allowed where a match is complete and nowhere else.
+        ending: the tokens that end this sequence, allowed only where a match is complete.
         Raises InvalidRequest when the grammar has become too complex for llguidance's limits.
         """
         if self.computed is not None:

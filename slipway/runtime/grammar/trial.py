@@ -1,11 +1,11 @@
-"""A process in which a grammar is tried before an engine compiles it; kept by `grammar_compiler`.
+"""A process that tries each grammar before the engine's process compiles it.
 
-    python -m runtime.grammar_trial DIR VOCAB_SIZE [EOS_TOKEN_ID ...]
+    python -m slipway.runtime.grammar.trial DIR VOCAB_SIZE [EOS_TOKEN_ID ...]
 
 llguidance bounds neither the time nor the stack that a grammar takes to compile: a JSON schema of 4 kB whose
 `allOf` has 80 patterns does not end within a minute, and rules that name each other 20,000 deep overflow the
-stack. Here that harms nobody. Lines of JSON come in, {"kind", "text", "answer"}, and a line goes out for
-each: where answer is null, what is wrong with the grammar, or null; else whether the answer completes it.
+stack. Here that harms only this process. It reads lines of JSON, {"kind", "text", "answer"}, and writes a
+line for each: if answer is null, the fault of the grammar or null; else whether the answer completes it.
 """
 
 import faulthandler
@@ -26,16 +26,16 @@ from slipway.contract.errors import EngineFailed, EngineRefused, InvalidRequest
 from slipway.contract.generation import Grammar
 from slipway.runtime.grammar.matcher import compiled, load_tokenizer, refused
 
-# Half a second is long for a real schema; a busy machine may take several times as long.
+# Half a second is long for a real schema, and a busy machine may need several times as long.
 PATIENCE_S = 5.0
-# Of the thread that compiles here. The engine's has twice as much, so what fits here fits there.
+# Of the compiling thread here. The engine's has twice as much, so a grammar that fits here fits there.
 STACK_BYTES = 32 << 20
 _NO_START = "The process that tries grammars does not start"
-_KILLED = -9  # by somebody: what a grammar may do to the process ends it in other ways
+_KILLED = -9  # by another program: a grammar can end the process only in other ways
 
 
 class Trial:
-    """The process, started for the first grammar and again after one that it did not survive."""
+    """The process, started for the first grammar and again after one that ended it."""
 
     def __init__(self, directory: Path, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
         numbers = [str(number) for number in (vocab_size, *eos_token_ids)]
@@ -43,17 +43,17 @@ class Trial:
         self._process: subprocess.Popen[str] | None = None
 
     def check(self, grammar: Grammar) -> None:
-        """Raises InvalidRequest unless the grammar compiles in time, EngineFailed when it cannot be tried.
+        """Raise InvalidRequest unless the grammar compiles in time, EngineFailed when the process fails.
 
-        Called by one thread at a time.
+        Call from one thread at a time.
         """
-        reason = self._told(grammar)
+        reason = self._answer(grammar)
         if reason is not None:
             raise InvalidRequest(str(reason), param="grammar")
 
     def ends(self, grammar: Grammar, answer: str) -> bool:
-        """Whether `answer` matches the grammar and nothing can follow it. As for `check`."""
-        return bool(self._told(grammar, answer))
+        """Whether `answer` matches the grammar and nothing can follow it. Errors as for `check`."""
+        return bool(self._answer(grammar, answer))
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -62,7 +62,7 @@ class Trial:
             process.kill()
             process.communicate()
 
-    def _told(self, grammar: Grammar, answer: str | None = None) -> str | bool | None:
+    def _answer(self, grammar: Grammar, answer: str | None = None) -> str | bool | None:
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -76,8 +76,8 @@ class Trial:
             if process.returncode == _KILLED:
                 raise EngineFailed("The process that tries grammars was killed; send the request again.")
             raise refused(grammar, f"it is too complex to compile within {PATIENCE_S:g} s")
-        told: str | bool | None = json.loads(line)
-        return told
+        reply: str | bool | None = json.loads(line)
+        return reply
 
     def _running(self) -> "subprocess.Popen[str]":
         if self._process is None or self._process.poll() is not None:
@@ -89,10 +89,10 @@ class Trial:
             except OSError as error:
                 raise EngineFailed(f"{_NO_START} ({error}).") from None
             assert self._process.stdout is not None
-            # It has read the tokenizer then, which is not the grammar's time.
+            # Its first line comes after it read the tokenizer, which must not count as the grammar's time.
             if not self._process.stdout.readline():
                 self.close()
-                raise EngineFailed(f"{_NO_START}; its last words are on standard error.")
+                raise EngineFailed(f"{_NO_START}; its last output is on standard error.")
         return self._process
 
 
@@ -104,14 +104,14 @@ def main() -> None:
     threading.stack_size(STACK_BYTES)
     with Path(os.devnull).open("w") as nowhere:
         for line in sys.stdin:
-            # Ends the process from a thread of its own, whatever llguidance holds, even with no parent left.
+            # Ends the process from a thread of its own, even while llguidance holds Python's lock.
             faulthandler.dump_traceback_later(PATIENCE_S, exit=True, file=nowhere)
             asked = json.loads(line)
             answer, grammar = asked.pop("answer"), Grammar(**asked)
             made = _made(grammar, tokenizer)
-            told = _fault(grammar, made, vocab_size) if answer is None else _ends(made, answer, tokenizer)
+            reply = _fault(grammar, made, vocab_size) if answer is None else _ends(made, answer, tokenizer)
             faulthandler.cancel_dump_traceback_later()
-            print(json.dumps(told), flush=True)
+            print(json.dumps(reply), flush=True)
 
 
 def _made(grammar: Grammar, tokenizer: LLTokenizer) -> LLMatcher | InvalidRequest:

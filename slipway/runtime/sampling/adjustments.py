@@ -1,4 +1,4 @@
-"""What a request changes in its logits before a token is chosen from them; used by `sampling`.
+"""Bias, penalties and bans, applied to the logits before sampling.
 
 The order is that of transformers (src/transformers/generation/utils.py, `_get_logits_processor`): bias,
 repetition penalty, bad words, least length. Presence and frequency penalties, which it lacks, follow the

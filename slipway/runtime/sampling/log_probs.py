@@ -1,4 +1,4 @@
-"""Log-probabilities that are reported with a chosen token; used by `sequence`."""
+"""Log-probabilities to report with a chosen token."""
 
 import numpy as np
 
@@ -15,9 +15,9 @@ def log_probability(logits: FloatArray, token: int) -> float:
 
 
 def top_log_probs(logits: FloatArray, count: int) -> TopLogProbs:
-    """The `count` likeliest tokens of raw logits, float32 [vocab]; of equals, the lower id comes first.
+    """The `count` likeliest tokens of raw logits, float32 [vocab]; among equals, the lower id comes first.
 
-    Fewer where fewer are possible at all (have a logit above minus infinity).
+    Fewer if fewer are possible (have a logit above minus infinity).
     """
     least = max(logits[largest(logits, count)].min(), np.finfo(np.float32).min)
     tokens = np.flatnonzero(logits >= least)

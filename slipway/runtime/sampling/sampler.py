@@ -1,7 +1,7 @@
-"""How the next token is chosen from logits; one `Sampler` per sequence.
+"""The choice of the next token from logits.
 
-The order is that of transformers (src/transformers/generation/utils.py, `_get_logits_processor`): what
-`adjustments` does, temperature, top_k, top_p, min_p, the draw. vLLM has the same but for min_p, which it
+The order is that of transformers (src/transformers/generation/utils.py, `_get_logits_processor`): the
+adjustments, temperature, top_k, top_p, min_p, the draw. vLLM has the same but for min_p, which it
 applies before top_k; the two differ only where min_p is given together with top_p.
 """
 
@@ -29,8 +29,8 @@ _BLOCK = 256
 class Sampler:
     """Chooses tokens for one sequence, with a random generator of its own.
 
-    One number is drawn per token and by nobody else, so a seed gives the same answer whoever the neighbours
-    are. Parameters count as float32, because that is how they come through Triton.
+    It draws one number per token, and no other sequence shares the generator: a seed gives the same answer,
+    whatever else runs. Parameters count as float32, because that is how they come through Triton.
 
     eos_token_ids: not chosen before params.min_tokens.
     """
@@ -51,7 +51,7 @@ class Sampler:
     def choose(self, logits: FloatArray) -> int:
         """The next token from float32 [vocab]; it counts as part of the sequence from then on.
 
-        Raises EngineFailed for logits that are no numbers: an answer from them would be token 0 for ever.
+        Raises EngineFailed for logits that are not numbers: the answer would repeat token 0.
         """
         if self._adjustments is None:
             return self._choose(logits)

@@ -1,9 +1,9 @@
-"""The engine process: an `Engine` between two pipes; started by `process` and ended by it.
+"""The engine process: an `Engine` between two pipes.
 
     python -m slipway.runtime.worker DIR [THREADS]
 
-SLIPWAY_SPECULATION=0 (or false, off, no) in the environment switches drafts off (see `engine`).
-`messages` come in on standard input and go out on standard output.
+It reads messages from standard input and writes messages to standard output.
+SLIPWAY_SPECULATION=0 (or false, off, no) in the environment switches draft tokens off.
 """
 
 import os
@@ -36,11 +36,11 @@ from slipway.runtime.worker.messages import (
 
 
 def main() -> None:
-    """Load the engine, say so, and serve until the parent ends it or dies."""
+    """Load the engine, report it, and serve until the parent ends it or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     directory, threads = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not come between the messages
+    os.dup2(2, 1)  # output of libraries must not mix with the messages
     try:
         worker = Worker(sys.stdin.buffer, answers, directory, threads)
     except EngineRefused as error:
@@ -50,18 +50,18 @@ def main() -> None:
 
 
 class Worker:
-    """The engine, and what the parent has not been told yet."""
+    """The engine, and the events that the parent has not received yet."""
 
-    def __init__(self, asked: IO[bytes], answers: IO[bytes], directory: Path, threads: int | None) -> None:
-        self._asked, self._answers = asked, answers
+    def __init__(self, requests: IO[bytes], answers: IO[bytes], directory: Path, threads: int | None) -> None:
+        self._requests, self._answers = requests, answers
         self._sending = threading.Lock()  # the main thread and the engine's both send
-        self._outbox = EventBuffer()  # touched by the engine's thread only
+        self._events = EventBuffer()  # touched by the engine's thread only
         self._engine = Engine(directory, threads, after_step=self._after_step, speculation=_speculation())
 
     def run(self) -> None:
-        """Do what the parent asks until it is gone."""
+        """Serve the parent's messages until it closes the pipe or asks to end."""
         self._send(Loaded(self._engine.stats))
-        while (message := receive(self._asked)) is not None:
+        while (message := receive(self._requests)) is not None:
             match message:
                 case Submit():
                     self._submit(message)
@@ -73,8 +73,8 @@ class Worker:
 
     def _submit(self, message: Submit) -> None:
         request_id = message.request_id
-        # The parent must be able to tell where the first min_tokens tokens end.
-        put = partial(self._outbox.put, request_id, may_wait=not message.sampling.min_tokens)
+        # The parent must see where the first min_tokens tokens end.
+        put = partial(self._events.put, request_id, may_wait=not message.sampling.min_tokens)
         try:
             self._engine.submit(request_id, message.prompt_token_ids, message.sampling, put)
         except SlipwayError as error:
@@ -83,7 +83,7 @@ class Worker:
     def _after_step(self) -> None:
         """At most one message per step, however many requests took part in it."""
         stats = self._engine.stats
-        events = self._outbox.take(time.monotonic(), stats.running)
+        events = self._events.take(time.monotonic(), stats.running)
         if events:
             self._send(Events(events, stats))
         failure = self._engine.failure

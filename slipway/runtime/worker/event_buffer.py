@@ -1,7 +1,7 @@
-"""What the engine process has not told its parent yet; kept by `worker`.
+"""Events that wait to be sent to the parent process.
 
-A message costs everyone it passes on its way to the client, and they share the cores with the engine. So when
-many streams run, each hears of the tokens of several steps at once.
+Every message costs time in each process on its way to the client, on the same cores as the engine. So when
+many streams run, each gets the tokens of several steps in one message.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from slipway.contract.errors import SlipwayError
 from slipway.contract.generation import Delta
 from slipway.runtime.sequence import Event, joined
 
-# Seconds between two messages, for each running stream: a lone one hears of every step, each of sixteen 12
-# times a second.
+# Seconds between two messages, per running stream: a single stream gets every step, each of sixteen gets 12
+# messages a second.
 PAUSE_PER_STREAM = 0.005
-# However many run, nobody sees an answer stutter.
+# Seconds; with any number of streams an answer must not stutter.
 MAX_PAUSE = 0.1
 
 
 class EventBuffer:
     """The events of running streams, in their order.
 
-    The first token of an answer and its end are never held back, nor are streams that did not agree to it.
+    The first token of an answer and its end are never held back. Nor is an event put with may_wait False.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class EventBuffer:
             self._urgent.add(request_id)
 
     def take(self, now: float, running: int) -> tuple[tuple[str, Event], ...]:
-        """What is to be sent: everything, if the last time was long ago, else what cannot wait.
+        """The events to send now: all of them if the last time was long ago, else the urgent ones.
 
         now: seconds on any clock. running: how many streams there are.
         """

@@ -1,4 +1,4 @@
-"""What the engine process and its parent say to each other, between `process` and `worker`."""
+"""The messages between the engine process and its parent."""
 
 import pickle
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Parent: nobody listens to this generation any more."""
+    """Parent: end this generation, because its client left."""
 
     request_id: str
 
@@ -46,7 +46,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Worker: everything one step did, as (request id, event)."""
+    """Worker: everything that one step did, as (request id, event)."""
 
     events: tuple[tuple[str, Event], ...]
     stats: EngineStats
@@ -64,13 +64,13 @@ FromWorker = Loaded | Refused | Events | Broken
 
 
 def send(pipe: IO[bytes], message: FromParent | FromWorker) -> None:
-    """Write a message. Raises OSError when nobody reads any more."""
+    """Write a message. Raises OSError when the reader is gone."""
     pickle.dump(message, pipe, pickle.HIGHEST_PROTOCOL)
     pipe.flush()
 
 
 def receive(pipe: IO[bytes]) -> Any:
-    """The next message, or None when its writer has ended, be it in the middle of one."""
+    """The next message, or None when the writer ended, even in the middle of a message."""
     try:
         return pickle.load(pipe)
     except (EOFError, OSError, pickle.UnpicklingError):

@@ -1,7 +1,4 @@
-"""An engine in a process of its own: its crash is not the server's.
-
-Used by the gateway's local backend and by Triton's engine stage (`ensemble.engine`).
-"""
+"""An engine in a process of its own: its crash does not take the server down."""
 
 import asyncio
 import logging
@@ -47,11 +44,11 @@ _FIRST_PAUSE, _MAX_PAUSE = 1.0, 30.0  # seconds between attempts to start a work
 class EngineProcess:
     """A worker process with an engine in it, watched and started again when it dies.
 
-    Belongs to the event loop that started it. The worker ends when this process does, whatever the reason.
+    Belongs to the event loop that started it. The worker ends when this process ends, for any reason.
     """
 
     def __init__(self, directory: Path, threads: int | None) -> None:
-        """`start` calls this; until the worker has loaded, there is nothing to use."""
+        """Use `start`; before the worker has loaded, the object cannot be used."""
         self._directory = directory
         self._threads = threads
         self._streams: dict[str, asyncio.Queue[Event]] = {}
@@ -65,8 +62,8 @@ class EngineProcess:
         """Start a worker for the engine in `directory` and wait until it is loaded.
 
         threads: cores for a forward pass; None takes the physical cores of this process.
-        Raises EngineRefused in the worker's own words, EngineFailed when it dies while it loads or there is
-        no process to be had.
+        Raises EngineRefused with the worker's message, EngineFailed when the process does not start or dies
+        while it loads.
         """
         engine = cls(directory, threads)
         await engine._launch()
@@ -115,7 +112,7 @@ class EngineProcess:
                 if event.finish_reason:
                     return
         finally:
-            # The id stays taken until the worker has sent the last event, to nobody.
+            # The id stays in use until the worker has sent the last event, which is dropped.
             if self._streams.get(request_id) is events:
                 self.cancel(request_id)
 
@@ -142,9 +139,9 @@ class EngineProcess:
             ) from None
         self._answered, self._ended = asyncio.Event(), asyncio.Event()
         self._refusal: str | None = None
-        self._asked: queue.SimpleQueue[FromParent | None] = queue.SimpleQueue()
-        asked = (self._process.stdin, self._asked)
-        threading.Thread(target=_write, args=asked, name="engine requests", daemon=True).start()
+        self._outgoing: queue.SimpleQueue[FromParent | None] = queue.SimpleQueue()
+        writer = (self._process.stdin, self._outgoing)
+        threading.Thread(target=_write, args=writer, name="engine requests", daemon=True).start()
         threading.Thread(target=self._read, args=(loop,), name="engine events", daemon=True).start()
         try:
             await self._answered.wait()
@@ -155,7 +152,7 @@ class EngineProcess:
             sentence = await self._reap()
             if self._refusal:
                 raise EngineRefused(self._refusal)
-            raise EngineFailed(f"{sentence} before it had loaded; its last words are on standard error.")
+            raise EngineFailed(f"{sentence} before it had loaded; its last output is on standard error.")
 
     async def _watch(self) -> None:
         """Start the worker again whenever it dies."""
@@ -167,7 +164,7 @@ class EngineProcess:
             await self._relaunch()
 
     async def _relaunch(self) -> None:
-        """Try until it runs, refused or not: memory gets free, and engines are built again."""
+        """Try until it runs, even if refused: memory may become free, or the engine be built again."""
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -203,7 +200,7 @@ class EngineProcess:
         with self._process.stdout as pipe:
             while True:
                 message: FromWorker | None = receive(pipe)
-                with suppress(RuntimeError):  # the loop is closed, so nobody is left to tell
+                with suppress(RuntimeError):  # the loop is closed, so no client is left
                     loop.call_soon_threadsafe(self._receive, message)
                 if message is None:
                     return
@@ -229,7 +226,7 @@ class EngineProcess:
                 self._unavailable = self._unavailable or (
                     f"Engine {self._directory.name} is being started again; try again in a few seconds."
                 )
-                self._asked.put(None)
+                self._outgoing.put(None)
                 self._answered.set()
                 self._ended.set()
 
@@ -240,20 +237,20 @@ class EngineProcess:
         events.put_nowait(event)
 
     def _send(self, message: FromParent) -> None:
-        self._asked.put(message)
+        self._outgoing.put(message)
 
 
-def _write(pipe: IO[bytes], asked: "queue.SimpleQueue[FromParent | None]") -> None:
-    """Pass messages on to a worker until None, from a thread: one that does not read holds nobody else up."""
-    with suppress(OSError), pipe:  # the worker is dead; the reader sees it too, and its streams are told
-        while (message := asked.get()) is not None:
+def _write(pipe: IO[bytes], outgoing: "queue.SimpleQueue[FromParent | None]") -> None:
+    """Send messages to a worker until None, in a thread: a worker that does not read blocks only that."""
+    with suppress(OSError), pipe:  # the worker is dead; the reader sees it too and ends the streams
+        while (message := outgoing.get()) is not None:
             send(pipe, message)
 
 
 def _start_worker(directory: Path, threads: int | None) -> "subprocess.Popen[bytes]":
-    """`runtime.worker` as a child; its end is the end of both pipes, and theirs is its own.
+    """Start `slipway.runtime.worker` as a child, which ends when its pipes close.
 
-    Not by multiprocessing, whose helpers do not run in Triton's stub, a Python built into another program.
+    Not with multiprocessing: its helper processes do not run in Triton's stub, where Python is embedded.
     """
     if sys.platform == "win32":
         group = subprocess.CREATE_NEW_PROCESS_GROUP
@@ -266,7 +263,7 @@ def _start_worker(directory: Path, threads: int | None) -> "subprocess.Popen[byt
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # Ctrl-C reaches everyone in the terminal, but the parent decides when the engine ends.
+        # Ctrl-C reaches every process of the terminal, but the parent decides when the engine ends.
         start_new_session=True,
         creationflags=group,
     )

@@ -1,15 +1,13 @@
-"""What a tool-call parser is: the text of an answer, as it streams, told apart into text and calls.
+"""The base of tool-call parsers, which split a streamed answer into text and calls.
 
-One small file per model family says how a call is written there; `text.answer_parser` runs the one that
-`choice.choose` picked. What all have in common is here:
+A small module per model family reads that family's format. All parsers share these rules:
 
-- Whatever the breaks between the pieces, the parts joined are the same.
-- AnswerText that is no call comes out unchanged, held back only while it could still become one.
-- A call is told when its name and the brace of its arguments are there; from then on its arguments come as
-  they are written, and joined they are a JSON object. Arguments that stand before the name wait for it.
-- What breaks off, or calls a tool that was not offered, comes out as the text that it was, unless the call
-  was told already: then what was told of it stays.
-- Blanks between calls and behind the last one are the format's, no text.
+- However the text is split, the parts joined are the same.
+- Text that is no call is returned unchanged, and held back only while it could still become a call.
+- A call is reported when its name and the opening brace of its arguments are read. Its arguments then come as
+  they are written; joined they are a JSON object. Arguments that come before the name wait for it.
+- A call that breaks off, or that names an unknown tool, is returned as text. Parts already reported stay.
+- Blanks between calls and behind the last one belong to the format and are dropped.
 """
 
 from abc import ABC, abstractmethod
@@ -35,8 +33,8 @@ _KEYS = _ARGUMENTS | {"name", "id", "type"}
 class ToolCallParser(ABC):
     """One per answer.
 
-    begins: the characters that a call can begin with. between: what may stand between two calls, beside
-    blanks. closers: how a call, or a list of them, ends; an answer that is cut there shows nothing of it.
+    begins: the characters that a call can begin with. between: characters allowed between two calls, beside
+    blanks. closers: the ends of a call or a list of calls; an answer cut inside one drops it.
     """
 
     begins: str
@@ -48,14 +46,14 @@ class ToolCallParser(ABC):
         self._names = frozenset(names)
         self._parts: list[Part] = []
         self._call: Reading[None] | None = None
-        self._held: list[str] = []  # characters of what may be a call, since a part was told
-        self._told = 0
-        self._passed = 0  # of the calls that were told, those whose arguments are complete
-        self._unfinished = False  # a call was told and has not ended
-        self._gap: str | None = None  # what stands behind a call so far; None where text may stand
+        self._held: list[str] = []  # characters of a possible call, since the last reported part
+        self._started = 0
+        self._passed = 0  # started calls whose arguments are complete
+        self._unfinished = False  # a started call has not ended
+        self._gap: str | None = None  # the characters behind a call so far; None where text is allowed
 
     def push(self, text: str) -> list[Part]:
-        """What `text` adds to the answer; may be nothing yet."""
+        """What `text` adds to the answer; may be empty."""
         at = 0
         while at < len(text):
             if self._call is None:
@@ -65,8 +63,8 @@ class ToolCallParser(ABC):
         return self._take()
 
     def flush(self) -> list[Part]:
-        """What was held back, when the answer ends."""
-        held, self._call = self._let_go(), None
+        """The text held back until the answer ended."""
+        held, self._call = self._take_held(), None
         closes = self._gap is not None and any(
             closer.startswith(held.strip(BLANK)) for closer in ("", *self.closers)
         )
@@ -77,8 +75,8 @@ class ToolCallParser(ABC):
 
     @property
     def complete(self) -> bool:
-        """Whether the arguments of every call that was told so far are complete."""
-        return self._passed == self._told
+        """Whether the arguments of every started call are complete."""
+        return self._passed == self._started
 
     @staticmethod
     @abstractmethod
@@ -87,7 +85,7 @@ class ToolCallParser(ABC):
 
     @abstractmethod
     def _read(self, first: str) -> Reading[None]:
-        """Read one call, or one list of calls, that begins with `first`, of `begins`."""
+        """Read one call, or one list of calls, that begins with `first`, one of `begins`."""
 
     def _object(self, first: str) -> Reading[None]:
         """A call as a JSON object: the tool's name, and the arguments under either of their usual keys."""
@@ -112,7 +110,7 @@ class ToolCallParser(ABC):
                     yield from identifier('"')
             if key == "name" and early:
                 self._begin(name)
-                self._tell(CallArguments(self._told - 1, early))
+                self._report(CallArguments(self._started - 1, early))
                 self._passed += 1
             if expect((yield from skip_blanks()), ",}") == "}":
                 break
@@ -129,7 +127,7 @@ class ToolCallParser(ABC):
         self._end()
 
     def _arguments(self, first: str, name: str) -> Reading[str]:
-        """The arguments, told as they come if the name is known; returned if it is not."""
+        """Read the arguments: report them as they come if the name is known, else return them."""
         expect(first, "{")
         if name:
             self._begin(name)
@@ -137,7 +135,7 @@ class ToolCallParser(ABC):
         while True:
             text = scanned.push(char)
             if name:
-                self._tell(CallArguments(self._told - 1, text))
+                self._report(CallArguments(self._started - 1, text))
             else:
                 early.append(text)
             if scanned.complete:
@@ -146,16 +144,16 @@ class ToolCallParser(ABC):
             char = yield
 
     def _begin(self, name: str) -> None:
-        self._tell(CallStart(self._told, name))
-        self._told += 1
+        self._report(CallStart(self._started, name))
+        self._started += 1
         self._unfinished = True
 
-    def _tell(self, part: Part) -> None:
+    def _report(self, part: Part) -> None:
         self._parts.append(part)
         self._held, self._gap = [], None
 
     def _end(self) -> None:
-        """What was read since the last part was told belongs to a call that is complete."""
+        """The call is complete, with all characters since the last reported part."""
         self._held, self._gap, self._unfinished = [], "", False
 
     def _outside(self, text: str, at: int) -> int:
@@ -182,11 +180,11 @@ class ToolCallParser(ABC):
         except NoCall:
             self._call, self._unfinished = None, False
             self._held.pop()
-            self._give_back(self._let_go())
+            self._give_back(self._take_held())
             return False
         return True
 
-    def _let_go(self) -> str:
+    def _take_held(self) -> str:
         held, self._held = "".join(self._held), []
         return held
 

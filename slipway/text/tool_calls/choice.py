@@ -1,4 +1,4 @@
-"""Which parser a model's answers need, by its chat template; asked by `gateway`."""
+"""The tool-call parser for a model, by its chat template."""
 
 from collections.abc import Collection, Mapping
 
@@ -13,12 +13,12 @@ PARSERS: Mapping[ToolCallFormat, type[ToolCallParser]] = {
     "llama3": Llama3Parser,
     "mistral": MistralParser,
 }
-# <tool_call> is also the tag of formats that are no JSON (Qwen3-Coder, GLM 4.5).
+# <tool_call> is also the tag of formats without JSON (Qwen3-Coder, GLM 4.5).
 _NO_JSON = ("<function=", "<arg_key>")
 
 
 def choose(template: str) -> ToolCallFormat | None:
-    """The format that a chat template teaches its model; None if it is none of ours."""
+    """The format that a chat template teaches its model; None if Slipway cannot read it."""
     if "[TOOL_CALLS]" in template:
         return "mistral"
     if "<tool_call>" in template and not any(tag in template for tag in _NO_JSON):
@@ -29,5 +29,5 @@ def choose(template: str) -> ToolCallFormat | None:
 
 
 def parser(family: ToolCallFormat, names: Collection[str]) -> ToolCallParser:
-    """A parser for one answer; names: of the tools that were offered."""
+    """A parser for one answer. names: of the offered tools."""
     return PARSERS[family](names)

@@ -1,4 +1,4 @@
-"""Tools told to a model whose chat template knows none: in its system turn, and in words of our own."""
+"""Describes tools in the system turn, for a model whose chat template has no tools."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ _EXAMPLE = ("TOOL_NAME", '{"PARAMETER": "VALUE"}')
 def described(
     turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], form: type[ToolCallParser]
 ) -> list[Mapping[str, Any]]:
-    """The turns with calls and their results in words, and with the tools in the system turn.
+    """The turns with calls and their results as text, and with the tools in the system turn.
 
-    tools: as OpenAI's API has them; may be none. form: how calls are written.
+    tools: in the format of OpenAI's API; may be empty. form: the parser whose format calls have.
     """
-    told = [_in_words(turn, form) for turn in turns]
+    worded = [_in_words(turn, form) for turn in turns]
     if not tools:
-        return told
+        return worded
     functions = [json.dumps(tool["function"], ensure_ascii=False) for tool in tools]
     introduction = _INTRODUCTION.format(tools="\n".join(functions), example=form.written(*_EXAMPLE))
-    if told and told[0]["role"] == "system":
-        first = {**told[0], "content": f"{told[0]['content']}\n\n{introduction}"}
-        return [first, *told[1:]]
-    return [{"role": "system", "content": introduction}, *told]
+    if worded and worded[0]["role"] == "system":
+        first = {**worded[0], "content": f"{worded[0]['content']}\n\n{introduction}"}
+        return [first, *worded[1:]]
+    return [{"role": "system", "content": introduction}, *worded]
 
 
 def _in_words(turn: Mapping[str, Any], form: type[ToolCallParser]) -> Mapping[str, Any]:

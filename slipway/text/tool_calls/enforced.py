@@ -1,7 +1,4 @@
-"""Calls that a grammar enforces, on every model alike: the schema of the answer, and the parser for it.
-
-Used where a request's `tool_choice` is `required` or names a tool.
-"""
+"""Calls that a grammar enforces on any model (`tool_choice` required or a named tool): schema and parser."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -36,7 +33,7 @@ class EnforcedParser(ToolCallParser):
 
     @staticmethod
     def written(name: str, arguments: str) -> str:
-        """See `ToolCallParser.written`."""
+        """A call in this format."""
         return f'[{{"name": {json.dumps(name)}, "parameters": {arguments}}}]'
 
     def _read(self, first: str) -> Reading[None]:
@@ -49,8 +46,8 @@ def schema(tools: Sequence[Mapping[str, Any]], choice: str | None, parallel: boo
     tools: as OpenAI's API has them ({"type": "function", "function": {…}}). choice: the one tool that may be
     called; None for any of them. parallel: whether there may be several calls.
 
-    Each tool's parameters stand whole in `$defs`, with their own references led there: xgrammar follows a
-    reference through objects only, so not to where the parameters would stand within `anyOf`.
+    Each tool's parameters are in `$defs`, and their references point there: xgrammar follows a reference
+    through objects only, not into `anyOf`.
     """
     functions = [tool["function"] for tool in tools]
     offered = {
@@ -77,36 +74,36 @@ def schema(tools: Sequence[Mapping[str, Any]], choice: str | None, parallel: boo
 
 
 def schema_or(calls: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON schema of an answer that is either calls, as `schema` has them, or what `answer` says."""
-    definitions = {**calls["$defs"], _ANSWER: _led(answer, _ANSWER)}
+    """The JSON schema of an answer that is either `calls`, made by `schema`, or valid under `answer`."""
+    definitions = {**calls["$defs"], _ANSWER: _rebased(answer, _ANSWER)}
     of_calls = {key: value for key, value in calls.items() if key != "$defs"}
     return {"anyOf": [of_calls, {"$ref": f"#/$defs/{_ANSWER}"}], "$defs": definitions}
 
 
 def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a tool's arguments, which are an object whatever it says."""
+    """The schema of a tool's arguments, which are always an object."""
     given = function.get("parameters") or {}
     describes_only = given.keys() <= _DESCRIBING and not given.get("properties")
     if describes_only and not given.get("additionalProperties"):
         return _NO_PARAMETERS
-    led: dict[str, Any] = _led(given, function["name"])
-    for key in ("$schema", "$id"):  # of a document, which a part is none
-        led.pop(key, None)
-    return led if "$ref" in led else {"type": "object", **led}
+    rebased: dict[str, Any] = _rebased(given, function["name"])
+    for key in ("$schema", "$id"):  # they belong to a document, not to a part
+        rebased.pop(key, None)
+    return rebased if "$ref" in rebased else {"type": "object", **rebased}
 
 
-def _led(value: Any, name: str) -> Any:
-    """A schema with its references to its own root led to `$defs/NAME`."""
+def _rebased(value: Any, name: str) -> Any:
+    """A schema with the references to its own root changed to `$defs/NAME`."""
     if isinstance(value, list):
-        return [_led(item, name) for item in value]
+        return [_rebased(item, name) for item in value]
     if not isinstance(value, dict):
         return value
-    led: dict[str, Any] = {}
+    rebased: dict[str, Any] = {}
     for key, inner in value.items():
         if key == "$ref" and isinstance(inner, str) and inner.startswith("#"):
-            led[key] = f"#/$defs/{name}{inner[1:]}"
+            rebased[key] = f"#/$defs/{name}{inner[1:]}"
         elif key in _SCHEMAS_BY_NAME and isinstance(inner, dict):
-            led[key] = {label: _led(each, name) for label, each in inner.items()}
+            rebased[key] = {label: _rebased(each, name) for label, each in inner.items()}
         else:
-            led[key] = inner if key in _DATA else _led(inner, name)
-    return led
+            rebased[key] = inner if key in _DATA else _rebased(inner, name)
+    return rebased

@@ -16,7 +16,7 @@ class HermesParser(ToolCallParser):
 
     @staticmethod
     def written(name: str, arguments: str) -> str:
-        """See `ToolCallParser.written`."""
+        """A call in this format."""
         return f'{_OPEN}\n{{"name": {json.dumps(name)}, "arguments": {arguments}}}\n{_CLOSE}'
 
     def _read(self, first: str) -> Reading[None]:

@@ -16,7 +16,7 @@ class Llama3Parser(ToolCallParser):
 
     @staticmethod
     def written(name: str, arguments: str) -> str:
-        """See `ToolCallParser.written`."""
+        """A call in this format."""
         return f'{{"name": {json.dumps(name)}, "parameters": {arguments}}}'
 
     def _read(self, first: str) -> Reading[None]:

@@ -16,7 +16,7 @@ class MistralParser(ToolCallParser):
 
     @staticmethod
     def written(name: str, arguments: str) -> str:
-        """See `ToolCallParser.written`."""
+        """A call in this format."""
         return f'{_MARKER} [{{"name": {json.dumps(name)}, "arguments": {arguments}}}]'
 
     def _read(self, first: str) -> Reading[None]:

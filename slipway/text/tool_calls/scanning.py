@@ -1,4 +1,4 @@
-"""Reading a call a character at a time, as generators that the character is sent to; used by `base`."""
+"""Reads a call one character at a time, with generators that get each character by `send`."""
 
 from collections.abc import Collection, Generator
 from typing import TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 Reading = Generator[None, str, T]
 
 BLANK = " \t\r\n"
-# More than any call has; parsers of JSON in clients end at some depth too, Python's at about 1,000.
+# More than any call needs; JSON parsers of clients have limits too, Python's is about 1,000.
 _MAX_DEPTH = 200
 _DIGITS = dict.fromkeys("0123456789", "")
 # What may follow in a number (RFC 8259, section 6): state and character to state.
@@ -29,7 +29,7 @@ _CONTROL = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class NoCall(Exception):
-    """The last character is none that a call could have there."""
+    """The last character cannot be part of a call."""
 
 
 def expect(char: str, allowed: str) -> str:
@@ -53,7 +53,7 @@ def skip_blanks() -> Reading[str]:
 
 
 def one_of(options: Collection[str], ends: str, read: str = "") -> Reading[tuple[str, str]]:
-    """One of `options`, of which `read` was read already, and the character of `ends` after it.
+    """One of `options`, and the character of `ends` after it. read: the part already read.
 
     Fails at the first character that leaves no option.
     """
@@ -69,7 +69,7 @@ def one_of(options: Collection[str], ends: str, read: str = "") -> Reading[tuple
 
 
 def identifier(ends: str) -> Reading[str]:
-    """The id of a call, which says nothing here; returns the character of `ends` after it."""
+    """The id of a call, which is dropped; returns the character of `ends` after it."""
     while (char := (yield)) not in ends:
         if not (char.isalnum() or char in "_-"):
             raise NoCall
@@ -84,12 +84,12 @@ class JsonObject:
         self._brackets: list[str] = []
         self._state = "value"
         self._is_key = False
-        self._rest = ""  # of a word, or how many digits of a \u escape are missing
+        self._rest = ""  # of a word, or a dot per missing digit of a \u escape
 
     def push(self, char: str) -> str:
-        """The text of one more character: itself, or its escape where JSON asks for one.
+        """The text for one more character: itself, or its escape where JSON requires one.
 
-        Small models write line breaks into strings as they are, and mean them.
+        Small models write line breaks into strings unescaped.
         Raises NoCall.
         """
         match self._state:

@@ -143,7 +143,11 @@ def test_a_compiled_engine_opens_where_it_was_compiled(
     ("gpus", "installed", "words"),
     [
         (["NVIDIA L4, 23034, 8.9"], "1.1.0", r"built for tensorrt_llm ==1\.2\.1, but 1\.1\.0 is installed"),
-        (["NVIDIA A100, 81920, 8.0"], "1.2.1", r"compute capability 8\.9, and here is NVIDIA A100 \(8\.0\)"),
+        (
+            ["NVIDIA A100, 81920, 8.0"],
+            "1.2.1",
+            r"compute capability 8\.9, and this machine has NVIDIA A100 \(8\.0\)",
+        ),
         ([], "1.2.1", r"compute capability 8\.9\. There is no NVIDIA GPU .* nvidia-smi is not installed"),
     ],
 )
@@ -162,7 +166,7 @@ def test_an_engine_of_more_gpus_than_there_are_is_refused(
     _compiled(engine, parallel=2)
     _machine(tmp_path / "machine", monkeypatch, "NVIDIA L4, 23034, 8.9", "NVIDIA A100, 81920, 8.0")
     with pytest.raises(
-        EngineRefused, match=r"2 GPUs of .* 8\.9, and here is NVIDIA L4 \(8\.9\), NVIDIA A100"
+        EngineRefused, match=r"2 GPUs of .* 8\.9, and this machine has NVIDIA L4 \(8\.9\), NVIDIA A100"
     ):
         open_engine(engine)
 
@@ -212,7 +216,7 @@ def test_a_recipe_that_cannot_be_read_is_a_refusal(engine: Path) -> None:
     folder = _beside_recipes(engine)
     recipe = "name: tiny\ncheckpoint: c\ntarget: onnx-cpu\nquantization: int4\nlimit: 3\n"
     (folder.parent / "tiny.yaml").write_text(recipe)
-    with pytest.raises(EngineRefused, match=r"engine tiny says nothing of it: .*tiny.yaml:5: limit: unknown"):
+    with pytest.raises(EngineRefused, match=r"engine tiny is wrong: .*tiny.yaml:5: limit: unknown"):
         open_engine(folder)
 
 

@@ -136,7 +136,7 @@ class AnyTraffic(RuleBasedStateMachine):
 
 
 class AnyTrafficWithoutCopies(AnyTraffic):
-    """Over generators: a prefix is gone on with in its own slot only."""
+    """Over generators: a prefix is continued in its own slot only."""
 
     copies = False
 

@@ -131,7 +131,7 @@ def test_a_prompt_is_the_one_of_transformers(folder: Path, family: str, tools: A
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_message_is_gone_on_with_as_in_transformers(folder: Path, family: str) -> None:
+def test_a_message_is_continued_as_in_transformers(folder: Path, family: str) -> None:
     template = _published(family, folder)
     rendered = 0
     for content in ("It", "It ", " It rains\n\n", "<think>hm", "날씨", "<think>a</think>b"):
@@ -214,11 +214,11 @@ def test_what_training_marks_stays_in_the_prompt(tmp_path: Path) -> None:
     assert _template(tmp_path, marked).render([ANSWER, ANSWER]) == "  It rains. .  It rains. ."
 
 
-def test_a_template_that_drops_the_last_message_cannot_go_on_with_it(tmp_path: Path) -> None:
+def test_a_template_that_drops_the_last_message_cannot_continue_it(tmp_path: Path) -> None:
     for source in ("{{ messages[0].content }}", "{{ messages[-1].content[:1] }}"):
         with pytest.raises(InvalidRequest, match="leave out continue_final_message"):
             _template(tmp_path, source).render([USER, ANSWER], continue_final_message=True)
-    with pytest.raises(InvalidRequest, match="text to go on with"):
+    with pytest.raises(InvalidRequest, match="text to continue"):
         _template(tmp_path, CHATML).render([USER, SILENT], continue_final_message=True)
 
 
