@@ -97,20 +97,20 @@ def test_every_response_has_the_whole_text_so_far_in_whole_characters(
     tokenizer: Tokenizer, text: str, pieces: list[int]
 ) -> None:
     ids = [token for token in tokenizer.encode(text) if token not in ENDS]
-    answer, read, told = TextAnswer(request(), tokenizer, ENDS), 0, ""
+    answer, read, so_far = TextAnswer(request(), tokenizer, ENDS), 0, ""
     for size in [*pieces, len(ids) + 1]:
         read += size
         final = read >= len(ids)
         outputs = answer.add(ids[:read], "length" if final else None)
         assert outputs is not None
         said = outputs["text_output"][0].decode()
-        assert said.startswith(told)
+        assert said.startswith(so_far)
         assert outputs["num_output_tokens"].tolist() == [len(ids[:read])]
         assert outputs["finish_reason"][0] == (b"length" if final else b"None")
-        told = said
+        so_far = said
         if final:
             break
-    assert told == tokenizer.decode(ids)
+    assert so_far == tokenizer.decode(ids)
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -7,12 +7,12 @@ from slipway.triton.stages.streams import Streams
 KOREAN = "서울은 대한민국의 수도입니다. 😀👩‍💻🇰🇷"
 
 
-def told(streams: Streams, name: int, ids: list[int]) -> list[str]:
+def pushed(streams: Streams, name: int, ids: list[int]) -> list[str]:
     return [streams.push(name, [token], last=False) for token in ids] + [streams.push(name, [], last=True)]
 
 
 def test_a_korean_stream_is_whole_and_never_shows_a_broken_character(tokenizer: Tokenizer) -> None:
-    pieces = told(Streams(tokenizer), 1, tokenizer.encode(KOREAN))
+    pieces = pushed(Streams(tokenizer), 1, tokenizer.encode(KOREAN))
     assert "".join(pieces) == KOREAN
     assert "�" not in "".join(pieces)
 

@@ -187,7 +187,7 @@ def test_word_ends_that_make_no_sense_are_refused(ends: list[int]) -> None:
         words.unpack(np.array([[[8, 9], ends]], np.int32), "stop_words_list")
 
 
-def told(answer: TokenAnswer) -> list[dict[str, Any]]:
+def responses_of(answer: TokenAnswer) -> list[dict[str, Any]]:
     deltas = [
         Delta(token_ids=(10,), token_count=1, log_probs=(-0.5,)),
         Delta(token_ids=(11, 12), token_count=2, log_probs=(-1.0, -0.25), finish_reason="length"),
@@ -198,7 +198,7 @@ def told(answer: TokenAnswer) -> list[dict[str, Any]]:
 
 def test_a_stream_gets_each_delta_and_its_last_response_has_the_time_of_the_last_token() -> None:
     asks = asked(streaming=True, return_num_output_tokens=True, return_perf_metrics=True)
-    responses = told(TokenAnswer(7, asks))
+    responses = responses_of(TokenAnswer(7, asks))
     assert [response["output_ids"] for response in responses] == [[[[10]]], [[[11, 12]]]]
     assert [response["num_output_tokens"] for response in responses] == [[[1]], [[2]]]
     assert [response["arrival_time_ns"] for response in responses] == [[[7]], [[7]]]
@@ -208,18 +208,18 @@ def test_a_stream_gets_each_delta_and_its_last_response_has_the_time_of_the_last
 
 
 def test_a_whole_answer_begins_with_the_prompt_unless_told_otherwise() -> None:
-    [whole] = told(TokenAnswer(7, asked()))
+    [whole] = responses_of(TokenAnswer(7, asked()))
     assert whole["output_ids"] == [[[5, 6, 7, 10, 11, 12]]]
-    assert "arrival_time_ns" not in whole, "nobody asked"
-    [bare] = told(TokenAnswer(7, asked(exclude_input_in_output=True)))
+    assert "arrival_time_ns" not in whole, "the request did not ask for it"
+    [bare] = responses_of(TokenAnswer(7, asked(exclude_input_in_output=True)))
     assert bare["output_ids"] == [[[10, 11, 12]]]
 
 
 def test_log_probabilities_are_per_response_and_add_up() -> None:
-    responses = told(TokenAnswer(7, asked(streaming=True, return_log_probs=True)))
+    responses = responses_of(TokenAnswer(7, asked(streaming=True, return_log_probs=True)))
     assert [response["output_log_probs"] for response in responses] == [[[[-0.5]]], [[[-1.0, -0.25]]]]
     assert [response["cum_log_probs"] for response in responses] == [[[-0.5]], [[-1.75]]]
-    assert "output_log_probs" not in told(TokenAnswer(7, asked(streaming=True)))[0]
+    assert "output_log_probs" not in responses_of(TokenAnswer(7, asked(streaming=True)))[0]
 
 
 def test_the_likeliest_tokens_are_padded_where_fewer_are_possible() -> None:
@@ -245,8 +245,8 @@ def test_what_was_cached_comes_first_and_why_it_ended_last() -> None:
         {"finish_reason"},
     ]
     whole = TokenAnswer(7, asked())
-    [none, told] = [whole.outputs(delta) for delta in deltas]
+    [none, last] = [whole.outputs(delta) for delta in deltas]
     assert none is None
-    assert told is not None
-    assert told["cached_tokens"].tolist() == [[2]]
-    assert told["finish_reason"].item() == b"stop"
+    assert last is not None
+    assert last["cached_tokens"].tolist() == [[2]]
+    assert last["finish_reason"].item() == b"stop"
