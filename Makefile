@@ -78,17 +78,17 @@ lint: setup ## ruff, mypy, and who may import whom
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-check: lint ## lint, then the unit tests: a minute and a half
+check: lint ## lint, then the unit tests: a minute and a half, no engine needed
 	.venv/bin/pytest tests/unit
 
-test: lint ## lint, then every test, on the real Triton binary and the real sample model
+test: check ## check, then every test, on the real Triton and the real sample model
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int4.yaml
-	.venv/bin/pytest
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	.venv/bin/pytest tests/contract tests/integration
 	@$(MAKE) --no-print-directory setup-dml
 	@# Without the plugins that pyproject.toml names, of which hypothesis's is not installed there.
 	$(GENAI_OF_DIRECTML)/bin/python -m pytest -o addopts=-q tests/integration/test_generator_executor.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 clean: ## remove built engines, the model repository, results and caches; keeps .venv and checkpoints
 	rm -rf engines/*/ engines/.[!.]* model_repository/*/ results .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,8 @@
+"""Fixtures of all tests, and an environment that is the same for each person."""
+
 import gc
 import os
+import shutil
 import signal
 from collections.abc import Generator
 from pathlib import Path
@@ -9,20 +12,31 @@ from support.paths import ROOT
 
 from slipway.text.tokenizer import Tokenizer
 
-# What the shell of whoever runs the tests sets for servers and clients of their own, and its proxies.
-_FOREIGN = ("SLIPWAY_", "OPENAI_", "ANTHROPIC_")
+# Settings of the person's own shell for servers, clients, proxies and colours: no test sees them.
+_PERSONAL = ("SLIPWAY_", "OPENAI_", "ANTHROPIC_")
+_COLOURS = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
 for _name in set(os.environ) - {"SLIPWAY_TRITONSERVER"}:
-    if _name.startswith(_FOREIGN) or _name.lower().endswith("_proxy"):
+    if _name.startswith(_PERSONAL) or _name in _COLOURS or _name.lower().endswith("_proxy"):
         del os.environ[_name]
 
-# A shell that starts the tests in the background makes them ignore Ctrl-C; their children would inherit that.
+# Commands draw messages in a box as wide as the terminal. So wide a box wraps no message that a test reads.
+_TERMINAL_COLUMNS = shutil.get_terminal_size().columns
+os.environ["COLUMNS"] = "1000"
+
+# A shell that starts the tests in the background makes their processes ignore Ctrl-C, which tests send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Pytest's own report is as wide as the real terminal."""
+    config.get_terminal_writer().fullwidth = _TERMINAL_COLUMNS
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """What is collected stays: a sixth of the unit tests' time went into looking for rubbish in it."""
+    """Collected tests stay in memory, so the garbage collector need not look at them: 1/6 less time."""
     gc.disable()
     try:
         return (yield)
@@ -38,7 +52,7 @@ def checkpoint_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(checkpoint_dir: Path) -> Tokenizer:
-    """The sample's: half a second to load, and nothing changes it."""
+    """The sample model's tokenizer. It takes half a second to load, and no test changes it."""
     return Tokenizer.load(checkpoint_dir)
 
 
