@@ -1,6 +1,7 @@
 """Triton's Python backend, and its stub: the program that runs a stage in a process of its own."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -74,4 +75,4 @@ def _library() -> Path | None:
     """The shared library of the running Python; None where it has none, or none in a folder of its own."""
     folders = (sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix, "lib"))
     paths = (Path(folder, _LIBRARY) for folder in folders if folder)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.access(path, os.R_OK)), None)

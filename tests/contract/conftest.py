@@ -4,7 +4,6 @@ The stand-in for TensorRT-LLM's C++ backend is the same ONNX engine with that ba
 (`trtllm_backend`). So the same expectations hold for every answer.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from openai import OpenAI
 from support import trtllm_repository
 from support.gateways import Gateway
-from support.servers import free_port, running
+from support.servers import gateway_and_triton, gateway_server
 
 from slipway.contract.manifest import Manifest
 from slipway.triton.repository import write_repository
@@ -27,28 +26,17 @@ def gateway(
     request: pytest.FixtureRequest, engine_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     backend = request.param
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    start = [sys.executable, "-m", "slipway", "gateway", "--port", str(port)]
-    ready = f"{url}/health/ready"
     limits = Manifest.read(engine_dir).limits
     with ExitStack() as servers:
         if backend == "local":
-            server = servers.enter_context(running([*start, "--engine", str(engine_dir)], ready))
-            yield Gateway(url, f"{url}/metrics", engine_dir.name, limits, server.pid)
+            server = servers.enter_context(gateway_server("--engine", engine_dir))
+            yield Gateway(server.url, f"{server.url}/metrics", engine_dir.name, limits, server.process.pid)
             return
         place = tmp_path_factory.mktemp(backend)
         engine, repository = _engine_and_repository(backend, engine_dir, place)
-        http, grpc, metrics = free_port(), free_port(), free_port()
-        triton = [sys.executable, "-m", "slipway", "triton", "--model-repository", str(repository)]
-        ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-        # The gateway first: it becomes ready when Triton is.
-        behind = [*start, "--backend", "triton", "--triton-url", f"127.0.0.1:{grpc}"]
-        engines = ["--engines", str(engine.parent)]
-        servers.enter_context(running([*behind, *engines], f"{url}/health/live"))
-        server = servers.enter_context(running([*triton, *ports], ready))
-        metrics_url = f"http://127.0.0.1:{metrics}/metrics"
-        yield Gateway(url, metrics_url, engine.name, limits, server.pid, lacks=frozenset(LACKS[backend]))
+        server, triton = servers.enter_context(gateway_and_triton(engine.parent, repository))
+        metrics, pid, lacks = f"{triton.metrics}/metrics", triton.process.pid, frozenset(LACKS[backend])
+        yield Gateway(server.url, metrics, engine.name, limits, pid, lacks=lacks)
 
 
 def _engine_and_repository(backend: str, onnx: Path, place: Path) -> tuple[Path, Path]:

@@ -1,9 +1,6 @@
 """A gateway with API keys, as OpenAI's and Anthropic's clients and a browser use it."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -16,11 +13,12 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
+from support.command import run
 from support.paths import ROOT
-from support.servers import free_port, running
+from support.servers import gateway_server
+from support.waiting import wait_until
 
-COMMAND = [sys.executable, "-m", "slipway", "gateway"]
-KEYS = [sys.executable, "-m", "slipway", "keys"]
+KEYS = ("slipway", "keys")
 PAGE = "http://localhost:3000"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -33,21 +31,16 @@ class GatewayWithKeys:
     log: Path
 
     def new(self, name: str, *options: str) -> str:
-        made = subprocess.run(
-            [*KEYS, "new", name, "--file", str(self.file), *options],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return made.stdout.strip()
+        return run(*KEYS, "new", name, "--file", self.file, *options, status=0).stdout.strip()
 
     def wait_for_line(self, line: dict[str, object]) -> None:
         """Wait for a line of the access log, which is written when the answer is over."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            written = [text for text in self.log.read_text().splitlines() if text.startswith("{")]
-            if any(line.items() <= json.loads(text).items() for text in written):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"no line has {line}")
+
+        def written() -> bool:
+            lines = [json.loads(text) for text in self.log.read_text().splitlines() if text.startswith("{")]
+            return any(line.items() <= each.items() for each in lines)
+
+        wait_until(written)
 
     def client(self, key: str) -> OpenAI:
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
@@ -56,13 +49,11 @@ class GatewayWithKeys:
 @pytest.fixture(scope="module")
 def guarded(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayWithKeys]:
     directory = tmp_path_factory.mktemp("keys")
-    file, log, port = directory / "keys.yaml", directory / "log", free_port()
-    url = f"http://127.0.0.1:{port}"
+    file, log = directory / "keys.yaml", directory / "log"
     file.write_text("")
-    options = ["--engine", str(engine_dir), "--port", str(port), "--keys", str(file), "--access-log"]
-    command = [*COMMAND, *options, "--cors-origin", PAGE]
-    with running(command, f"{url}/health/ready", log=log):
-        yield GatewayWithKeys(url, engine_dir.name, file, log)
+    options = ["--engine", engine_dir, "--keys", file, "--access-log", "--cors-origin", PAGE]
+    with gateway_server(*options, log=log) as server:
+        yield GatewayWithKeys(server.url, engine_dir.name, file, log)
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +147,8 @@ def test_a_revoked_key_stops_working_without_a_restart_and_no_key_is_logged(
     brief = guarded.new("brief")
     time.sleep(1.1)
     assert guarded.client(brief).models.list().data
-    listed = subprocess.run(
-        [*KEYS, "list", "--file", str(guarded.file)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "brief" in listed.stdout.split()
-    subprocess.run([*KEYS, "revoke", "brief", "--file", str(guarded.file)], cwd=ROOT, check=True)
+    assert "brief" in run(*KEYS, "list", "--file", guarded.file, status=0).stdout.split()
+    run(*KEYS, "revoke", "brief", "--file", guarded.file, status=0)
     time.sleep(1.1)
     with pytest.raises(openai.AuthenticationError):
         guarded.client(brief).models.list()
@@ -183,15 +171,10 @@ def test_client_and_load_test_send_a_key_and_never_show_it(
     load += ["--prompts", str(questions), "--json", str(result)]
     shown = ""
     for command, variable in ((ask, "SLIPWAY_API_KEY"), (load, "OPENAI_API_KEY")):
-        line = [sys.executable, "-m", *command, "--url", guarded.url]
-        bare = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-        refused = subprocess.run(line, cwd=ROOT, env=bare, capture_output=True, text=True)
-        assert refused.returncode == 1
+        refused = run(*command, "--url", guarded.url, status=1)
         assert variable in refused.stderr
         assert "--api-key" in refused.stderr
-        given = subprocess.run(
-            line, cwd=ROOT, env={**bare, variable: key}, capture_output=True, text=True, check=True
-        )
+        given = run(*command, "--url", guarded.url, env={variable: key}, status=0)
         shown += given.stdout + given.stderr
     assert key not in shown + result.read_text()
 

@@ -7,8 +7,8 @@ import openai
 import pytest
 from openai import OpenAI
 from openai.types import Completion
-from support.gateway_replies import comes_true
 from support.gateways import Gateway
+from support.waiting import wait_until
 
 # The engine would go on to 8,000 tokens. On a free machine it makes 1 to 4 more: those of the running step
 # and those on their way to the client. A busy machine has more on their way.
@@ -55,7 +55,7 @@ def test_the_engine_generates_few_tokens_after_the_end(
 ) -> None:
     before = gateway.metric("slipway_generated_tokens_total")
     received = end(client, gateway.model)
-    assert comes_true(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)
     generated = gateway.metric("slipway_generated_tokens_total") - before
     assert 0 < received <= generated <= received + MAX_FURTHER
 
@@ -64,4 +64,4 @@ def test_a_client_that_leaves_before_the_answer_frees_its_slot(gateway: Gateway)
     body = {"model": gateway.model, "prompt": "1, 2, 3,", "temperature": 0} | ENDLESS
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{gateway.url}/v1/completions", json=body, timeout=0.3)
-    assert comes_true(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)

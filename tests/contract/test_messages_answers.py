@@ -8,8 +8,8 @@ import httpx
 import pytest
 from anthropic import Anthropic
 from pydantic import BaseModel
-from support.gateway_replies import comes_true
 from support.gateways import Gateway
+from support.waiting import wait_until
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 GREEDY = {"temperature": 0}
@@ -96,7 +96,7 @@ def test_a_client_that_leaves_a_stream_of_messages_frees_its_slot(
     # The sample model does not end a greedy answer.
     with claude.messages.stream(**asked, extra_body=GREEDY) as stream:
         next(event for event in stream if event.type == "text")
-    assert comes_true(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
-from support.gateway_replies import comes_true
 from support.gateways import Gateway, of_the_runtime
+from support.waiting import wait_until
 
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 COUNT = "1, 2, 3, 4, 5, 6, 7, 8,"
@@ -284,7 +284,7 @@ async def test_many_clients_that_leave_free_all_slots(gateway: Gateway) -> None:
             await stream.close()
 
         await asyncio.gather(*(leave_after_a_word() for _ in range(24)))
-    assert comes_true(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)
 
 
 def test_the_models_that_are_ready_are_listed(client: OpenAI, gateway: Gateway) -> None:
@@ -369,6 +369,6 @@ def test_draft_tokens_and_accepted_ones_are_counted(client: OpenAI, gateway: Gat
     client.completions.create(
         model=gateway.model, prompt=prompt, max_tokens=100, temperature=0, extra_body={"ignore_eos": True}
     )
-    assert comes_true(lambda: gateway.metric(names[1]) > before[1])
+    wait_until(lambda: gateway.metric(names[1]) > before[1])
     drafted, accepted = (gateway.metric(name) - old for name, old in zip(names, before, strict=True))
     assert 0 < accepted <= drafted

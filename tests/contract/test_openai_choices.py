@@ -5,8 +5,8 @@ from collections import defaultdict
 import httpx
 import pytest
 from openai import OpenAI
-from support.gateway_replies import comes_true
 from support.gateways import Gateway
+from support.waiting import wait_until
 
 SEA = [{"role": "user", "content": "Write one sentence about the sea."}]
 ONCE = "Once upon a time there was a"
@@ -101,9 +101,9 @@ def test_a_client_that_leaves_frees_the_slots_of_all_choices(client: OpenAI, gat
     asked = {"model": gateway.model, "prompt": ONCE, "n": slots + 4}
     stream = client.completions.create(**asked, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
-    assert comes_true(lambda: gateway.running_requests() == slots)
+    wait_until(lambda: gateway.running_requests() == slots)
     stream.close()
-    assert comes_true(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{gateway.url}/v1/completions", json=asked | {"ignore_eos": True}, timeout=1)
-    assert comes_true(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)

@@ -4,9 +4,8 @@ Without Triton, because all of this happens before the backend.
 """
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from openai import OpenAI, Stream
 from openai.types import Completion
 from support.altered import altered
 from support.gateways import Gateway
-from support.servers import free_port, running
+from support.servers import gateway_server
+from support.waiting import wait_until
 
 from slipway.contract.manifest import Manifest
 
@@ -51,22 +51,10 @@ def gateway(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("queueing")
     limits = Manifest.read(engine_dir).limits.model_copy(update={"max_batch_size": SLOTS})
     engine = altered(engine_dir, folder / "engine", limits=limits.model_dump())
-    log, port = folder / "log", free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "slipway",
-        "gateway",
-        "--engine",
-        str(engine),
-        "--port",
-        str(port),
-        "--access-log",
-    ]
-    options = ["--max-queue", str(QUEUE), "--timeout", "30", "--max-request-tokens", "40000"]
-    with running([*command, *options], f"{url}/health/ready", log=log) as server:
-        yield Busy(url, f"{url}/metrics", engine_dir.name, limits, server.pid, log)
+    log = folder / "log"
+    options = ["--max-queue", QUEUE, "--timeout", 30, "--max-request-tokens", 40000, "--access-log"]
+    with gateway_server("--engine", engine, *options, log=log) as server:
+        yield Busy(server.url, f"{server.url}/metrics", engine_dir.name, limits, server.process.pid, log)
 
 
 @pytest.fixture
@@ -80,13 +68,6 @@ def busy(gateway: Busy, client: OpenAI) -> Iterator[list[Stream[Completion]]]:
         wait_until(lambda: gateway.running_requests() == SLOTS)
         yield streams
     wait_until(lambda: gateway.running_requests() == 0)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def queued(gateway: Busy) -> int:

@@ -8,8 +8,8 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel, Field
-from support.gateway_replies import comes_true
 from support.gateways import Gateway
+from support.waiting import wait_until
 
 PARIS = "What is the capital of France?"
 
@@ -111,7 +111,7 @@ def test_a_client_that_leaves_before_the_response_frees_its_slot(gateway: Gatewa
     body = {"model": gateway.model, "input": story, "temperature": 0}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{gateway.url}/v1/responses", json=body, timeout=0.5)
-    assert comes_true(lambda: gateway.running_requests() == 0)
+    wait_until(lambda: gateway.running_requests() == 0)
 
 
 @pytest.mark.parametrize(

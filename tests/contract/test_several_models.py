@@ -1,8 +1,6 @@
 """Several models behind one gateway and one Triton: listed, unloaded, loaded, and added while both run."""
 
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import psutil
 import pytest
 from google.protobuf import text_format
 from openai import OpenAI
-from support.servers import free_port, running
+from support.servers import gateway_and_triton
 from support.trtllm_repository import renamed
 
 from slipway.gateway.keys import file as key_file
@@ -62,20 +60,13 @@ def served(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         write_repository(renamed(engine_dir, engines, name), repository)
     admin = key_file.add(keys, "admin", {"admin": True})
     user = key_file.add(keys, "user", {})
-    port, http, grpc, metrics = (free_port() for _ in range(4))
-    url = f"http://127.0.0.1:{port}"
-    triton = [sys.executable, "-m", "slipway", "triton", "--model-repository", str(repository)]
-    triton += ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-    gateway = [sys.executable, "-m", "slipway", "gateway", "--backend", "triton", "--engines", str(engines)]
-    gateway += ["--triton-url", f"127.0.0.1:{grpc}", "--port", str(port), "--keys", str(keys)]
-    with ExitStack() as servers:
-        servers.enter_context(running(gateway, f"{url}/health/live"))
-        server = servers.enter_context(running(triton, f"{url}/health/ready"))
-        of_admin, of_user = (
-            servers.enter_context(OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=60))
-            for key in (admin, user)
-        )
-        yield Served(url, engines, repository, of_admin, of_user, psutil.Process(server.pid))
+    with (
+        gateway_and_triton(engines, repository, "--keys", keys) as (gateway, triton),
+        OpenAI(base_url=f"{gateway.url}/v1", api_key=admin, max_retries=0, timeout=60) as of_admin,
+        OpenAI(base_url=f"{gateway.url}/v1", api_key=user, max_retries=0, timeout=60) as of_user,
+    ):
+        process = psutil.Process(triton.process.pid)
+        yield Served(gateway.url, engines, repository, of_admin, of_user, process)
 
 
 def test_unloading_waits_for_answers_frees_memory_and_says_how_to_load_again(served: Served) -> None:

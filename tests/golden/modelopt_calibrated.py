@@ -1,9 +1,9 @@
-"""Calibrate the tiny models of tests/architectures.py by NVIDIA's modelopt, into golden/modelopt_calibrated/.
+"""Calibrate the tiny models of support/architectures.py with modelopt; write golden/modelopt_calibrated/*.
 
-Run it from the checkout with PYTHONPATH=.:tests by the Python of `make setup-modelopt`. For each model there
-is NAME.safetensors.xz, what build/trtllm/nvidia_modelopt.py writes for one GPU; and NAME.json: of every split
-that NVIDIA's exporter made itself of the same calibrated model, config.json, and 12 digits of the SHA-256 of
-each tensor of each rank with its shape and dtype.
+From the checkout: `PYTHONPATH=.:tests .cache/modelopt/bin/python tests/golden/modelopt_calibrated.py`, after
+`make setup-modelopt`. Each model has two files. NAME.safetensors.xz is what build/trtllm/nvidia_modelopt.py
+writes for one GPU. NAME.json has, for each split that NVIDIA's exporter made of the same calibrated model,
+config.json and each tensor's first 12 digits of SHA-256 over shape, dtype and values.
 """
 
 import hashlib

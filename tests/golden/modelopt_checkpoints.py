@@ -1,8 +1,8 @@
-"""Export the tiny models of tests/architectures.py with NVIDIA's exporter; writes golden/modelopt/*.json.
+"""Export the tiny models of support/architectures.py with NVIDIA's exporter; write golden/modelopt/*.json.
 
-Run it from the checkout with PYTHONPATH=tests, in an environment of its own that has nvidia-modelopt 0.37.0,
-transformers 4.57.3 and torch (for the CPU). Each file holds, for every split, config.json as it is and the
-shape, dtype and half the SHA-256 of each tensor of each rank.
+From the checkout: `PYTHONPATH=tests PYTHON tests/golden/modelopt_checkpoints.py`. PYTHON has an environment
+of its own with nvidia-modelopt 0.37.0, transformers 4.57.3 and torch for the CPU. Each file has config.json
+of each split, and the shape, dtype and half the SHA-256 of each tensor of each rank.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""Make the adapters of tests/adapters.py with peft, and what their models answer; writes golden/peft/*.
+"""Train the adapters of support/adapters.py with peft, record their logits; write golden/peft/*.
 
-Run it from the checkout with PYTHONPATH=tests, in an environment that has peft 0.21.2 beside this project's
-packages. Beside each adapter lies logits.npy: float32 [vocab] after the prompt, of the model with the adapter
-at work in it, not merged: merging into tied embeddings with peft is another model than the one trained.
+From the checkout: `PYTHONPATH=tests PYTHON tests/golden/peft_adapters.py`. PYTHON has this project's packages
+and peft 0.21.2. Beside each adapter is logits.npy: float32 [vocab] after the prompt. The adapter is applied,
+not merged: after peft merges it into tied embeddings, the model differs from the trained one.
 """
 
 import shutil

@@ -1,7 +1,6 @@
 """The gateway as a process: its command line, its end, and an engine that dies under it."""
 
 import json
-import os
 import select
 import shutil
 import signal
@@ -17,22 +16,14 @@ import httpx
 import openai
 import psutil
 import pytest
-from support.paths import ROOT
-from support.servers import free_port, running
+from support.command import run
+from support.servers import free_port, gateway_server, running
 
-COMMAND = [sys.executable, "-m", "slipway", "gateway"]
 ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
 
 
-def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *options],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def gateway(*options: object) -> subprocess.CompletedProcess[str]:
+    return run("slipway", "gateway", *options, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +41,7 @@ def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_options_that_contradict_each_other_are_refused_in_one_sentence(
     options: list[str], named: str
 ) -> None:
-    result = run(*options)
+    result = gateway(*options)
     assert result.returncode == 2
     assert named in result.stderr
     assert result.stderr.count("\n") == 1
@@ -58,7 +49,7 @@ def test_options_that_contradict_each_other_are_refused_in_one_sentence(
 
 def test_a_server_that_strangers_reach_asks_for_keys_or_says_that_it_does_not(tmp_path: Path) -> None:
     for options in (["--host", "0.0.0.0"], ["--host", "0.0.0.0", "--keys", str(tmp_path / "none.yaml")]):
-        result = run("--engine", "engines/x", *options)
+        result = gateway("--engine", "engines/x", *options)
         assert result.returncode == 1
         assert result.stderr.count("\n") == 1
         assert "keys new NAME --file" in result.stderr
@@ -69,7 +60,7 @@ def test_a_taken_port_is_one_sentence(engine_dir: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = run("--engine", str(engine_dir), "--port", str(port))
+        result = gateway("--engine", str(engine_dir), "--port", str(port))
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert str(port) in result.stderr
@@ -77,7 +68,7 @@ def test_a_taken_port_is_one_sentence(engine_dir: Path) -> None:
 
 def test_a_folder_that_is_no_engine_is_one_sentence(tmp_path: Path) -> None:
     for options in (["--engine", str(tmp_path)], ["--backend", "triton", "--engines", str(tmp_path)]):
-        result = run(*options, SLIPWAY_PORT=str(free_port()))
+        result = gateway(*options, "--port", free_port())
         assert result.returncode == 1
         assert result.stderr.count("\n") == 1
         assert str(tmp_path) in result.stderr
@@ -90,7 +81,7 @@ def test_a_damaged_file_of_the_engine_is_named(engine_dir: Path, tmp_path: Path,
     content = bytearray((damaged / name).read_bytes())
     content[len(content) // 2] ^= 1
     (damaged / name).write_bytes(content)
-    result = run("--engine", str(damaged), "--port", str(free_port()))
+    result = gateway("--engine", str(damaged), "--port", str(free_port()))
     assert result.returncode == 1
     assert str(damaged / name) in result.stderr
     assert "build the engine again" in result.stderr
@@ -106,13 +97,13 @@ def test_triton_serves_the_sound_engines_and_a_damaged_one_is_left_out(
         for file in ("engine.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
             shutil.copy(engine_dir / file, folder)
     (damaged / "tokenizer.json").write_text("{}")
-    port, nobody = free_port(), free_port()
-    url = f"http://127.0.0.1:{port}"
-    options = ["--backend", "triton", "--engines", str(tmp_path), "--triton-url", f"127.0.0.1:{nobody}"]
-    with running([*COMMAND, *options, "--port", str(port)], f"{url}/health/live"):
+    triton = f"127.0.0.1:{free_port()}"
+    options = ["--backend", "triton", "--engines", tmp_path, "--triton-url", triton]
+    with gateway_server(*options, ready="/health/live") as server:
+        url = server.url
         ready = httpx.get(f"{url}/health/ready")
         assert ready.status_code == 503
-        assert f"127.0.0.1:{nobody}" in ready.json()["error"]["message"]
+        assert triton in ready.json()["error"]["message"]
         assert httpx.get(f"{url}/v1/models").json() == {"object": "list", "data": []}
         asked = {"model": engine_dir.name, "prompt": "Hi", "stream": True}
         answer = httpx.post(f"{url}/v1/completions", json=asked)
@@ -129,7 +120,8 @@ def test_settings_come_from_the_environment_too(engine_dir: Path) -> None:
         "SLIPWAY_THREADS": "1",
     }
     url = f"http://127.0.0.1:{port}"
-    with running(COMMAND, f"{url}/health/ready", env=settings):
+    command = [sys.executable, "-m", "slipway", "gateway"]
+    with running(command, f"{url}/health/ready", env=settings):
         body = json.dumps({"model": engine_dir.name, "prompt": "x" * 100})
         refused = httpx.post(f"{url}/v1/completions", content=body)
         assert refused.status_code == 415
@@ -150,14 +142,11 @@ class Local:
 
 @pytest.fixture
 def local(engine_dir: Path) -> Iterator[Local]:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [*COMMAND, "--engine", str(engine_dir), "--port", str(port)]
     with (
-        running(command, f"{url}/health/ready") as process,
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60) as client,
+        gateway_server("--engine", engine_dir) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as client,
     ):
-        yield Local(process, url, client, engine_dir.name)
+        yield Local(server.process, server.url, client, engine_dir.name)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -2,9 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +9,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from support.command import run
 from support.instant_gateway import InstantGateway, instant_gateway
-from support.paths import ROOT
+from support.waiting import wait_until
 
 WORKERS = 3
 
@@ -49,9 +47,7 @@ def test_a_worker_that_dies_is_replaced_and_its_connections_wait(gateway: Instan
     dead.kill()
     with ThreadPoolExecutor(8) as clients:
         assert all(clients.map(lambda _: answered(gateway), range(24)))
-    deadline = time.monotonic() + 10
-    while len(gateway.server.children()) < WORKERS and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: len(gateway.server.children()) == WORKERS)
     workers = gateway.server.children()
     assert len(workers) == WORKERS
     assert set(others) < set(workers)
@@ -70,16 +66,12 @@ def test_the_workers_end_with_the_server(engine_dir: Path, how: signal.Signals) 
 
 
 def test_a_local_engine_is_one_process(engine_dir: Path) -> None:
-    command = [sys.executable, "-m", "slipway", "gateway", "--engine", str(engine_dir), "--workers", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
+    done = run("slipway", "gateway", "--engine", engine_dir, "--workers", 2, status=2)
     assert "--workers is 2" in done.stderr
     assert "--backend triton" in done.stderr
 
 
-def test_a_taken_port_is_not_shared_with_who_has_it(gateway: InstantGateway, engine_dir: Path) -> None:
-    options = ["--backend", "triton", "--engines", str(engine_dir.parent), "--workers", "2"]
-    command = [sys.executable, "-m", "slipway", "gateway", *options, "--port", str(gateway.port)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
+def test_a_taken_port_is_not_shared(gateway: InstantGateway, engine_dir: Path) -> None:
+    options = ["--backend", "triton", "--engines", engine_dir.parent, "--workers", 2]
+    done = run("slipway", "gateway", *options, "--port", gateway.port, status=1)
     assert f"Port {gateway.port}" in done.stderr

@@ -13,7 +13,8 @@ import numpy as np
 import psutil
 import pytest
 from support.altered import altered
-from support.answers import Answer, wait_until
+from support.answers import Answer
+from support.waiting import wait_until
 
 from slipway.contract.errors import EngineRefused
 from slipway.contract.generation import Delta, SamplingParams

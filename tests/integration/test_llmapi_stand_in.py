@@ -6,7 +6,6 @@ engine; the gateway's answers are those over the same engine served as ONNX.
 
 import ast
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,11 +16,12 @@ import numpy as np
 import pytest
 import yaml
 from support import trtllm_stand_in
-from support.gateway_replies import asked, comes_true, streamed, whole
+from support.gateway_replies import asked, streamed, whole
 from support.paths import ROOT
-from support.servers import free_port, running
+from support.servers import gateway_and_triton
 from support.triton_calls import Stream, chat, gauge
 from support.trtllm_repository import renamed
+from support.waiting import wait_until
 from tritonclient.utils import InferenceServerException
 
 from build import engine as engine_build
@@ -86,7 +86,6 @@ def triton(
     manifest = Manifest.read(engines / NAME).model_copy(update={"eos_token_ids": ends})
     (engines / NAME / FILE_NAME).write_text(manifest.model_dump_json())
     write_repository(renamed(engine_dir, engines, TWIN, eos_token_ids=ends), repository)
-    http, grpc, metrics, gateway = (free_port() for _ in range(4))
     # Triton's Python has the model's own folder on its path.
     installed = trtllm_stand_in.write(directory / "container", gpus=(), program=False)["PYTHONPATH"]
     shutil.copytree(installed, repository / NAME / "1", dirs_exist_ok=True)
@@ -98,16 +97,8 @@ def triton(
         "FAKE_LLM_ARGUMENTS": str(directory / "arguments"),
         "OMPI_COMM_WORLD_SIZE": "2",
     }
-    command = [sys.executable, "-m", "slipway", "triton", f"--model-repository={repository}"]
-    command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
-    before = [sys.executable, "-m", "slipway", "gateway", "--port", str(gateway), "--backend", "triton"]
-    before += ["--triton-url", f"127.0.0.1:{grpc}", "--engines", str(engines)]
-    with (
-        running(command, f"http://127.0.0.1:{http}/v2/models/{NAME}/ready", env=environment),
-        running(before, f"http://127.0.0.1:{gateway}/v1/models/{TWIN}"),
-    ):
-        urls = [f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}", f"http://127.0.0.1:{gateway}"]
-        yield Triton(*urls, directory / "arguments")
+    with gateway_and_triton(engines, repository, env=environment) as (gateway, triton):
+        yield Triton(triton.grpc, triton.metrics, gateway.url, directory / "arguments")
 
 
 CAPITAL = "What is the capital of France?"
@@ -177,14 +168,14 @@ def test_a_client_of_the_gateway_that_leaves_frees_the_engine(triton: Triton) ->
     body = {"model": NAME, "prompt": ENDLESS, "temperature": 0, "max_tokens": 8000, "stream": True}
     with httpx.stream("POST", f"{triton.gateway}/v1/completions", json=body, timeout=60) as reply:
         next(reply.iter_lines())
-        assert comes_true(lambda: triton.running() == 1)
-    assert comes_true(lambda: triton.running() == 0)
+        wait_until(lambda: triton.running() == 1)
+    wait_until(lambda: triton.running() == 0)
 
 
 def test_a_stop_string_frees_the_engine(triton: Triton) -> None:
     body = {"prompt": ENDLESS, "temperature": 0, "max_tokens": 8000, "stop": ["15"]}
     assert whole(triton.reply(NAME, "completions", body))[0] == [(" 11, 12, 13, 14, ", "stop")]
-    assert comes_true(lambda: triton.running() == 0)
+    wait_until(lambda: triton.running() == 0)
 
 
 def test_a_client_of_triton_gets_upstreams_whole_text_so_far(triton: Triton) -> None:
@@ -215,7 +206,7 @@ def test_a_request_is_stopped_by_its_id(triton: Triton) -> None:
     stop = {"text_input": np.array([b""], object), "stop": np.array([True])}
     assert not list(Stream(triton.grpc, NAME, "mine", **stop))
     assert len(list(stream)) < 2000
-    assert comes_true(lambda: triton.running() == 0)
+    wait_until(lambda: triton.running() == 0)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from support.altered import altered, memory_for
-from support.answers import Answer, wait_until
+from support.answers import Answer
+from support.waiting import wait_until
 
 from slipway.contract.errors import ContextLengthExceeded, EngineFailed, EngineRefused, InvalidRequest
 from slipway.contract.generation import Delta, Grammar, SamplingParams

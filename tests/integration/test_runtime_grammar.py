@@ -10,7 +10,8 @@ from pathlib import Path
 import jsonschema
 import psutil
 import pytest
-from support.answers import Answer, wait_until
+from support.answers import Answer
+from support.waiting import wait_until
 
 from slipway.contract.errors import EngineFailed, InvalidRequest
 from slipway.contract.generation import Delta, Grammar, SamplingParams

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.answers import Answer, wait_until
+from support.answers import Answer
+from support.waiting import wait_until
 
 from slipway.contract.generation import Delta, SamplingParams
 from slipway.runtime.engine import Engine

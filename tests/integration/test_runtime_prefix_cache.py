@@ -9,7 +9,8 @@ import numpy as np
 import psutil
 import pytest
 from support.altered import BYTES_PER_TOKEN, altered, memory_for
-from support.answers import Answer, wait_until
+from support.answers import Answer
+from support.waiting import wait_until
 
 from slipway.contract.generation import SamplingParams
 from slipway.runtime.engine import Engine

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import psutil
 import pytest
 from support.altered import altered
 from support.paths import ROOT
+from support.waiting import wait_until_async
 
 from slipway.contract.errors import (
     ContextLengthExceeded,
@@ -50,13 +51,6 @@ async def first(engine: EngineProcess, request_id: str, prompt: Sequence[int]) -
         await anext(stream)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
 def reason(engine: EngineProcess) -> str:
     """Why no requests are taken, or nothing."""
     try:
@@ -84,9 +78,9 @@ async def test_a_client_that_leaves_frees_its_slot(engine: EngineProcess) -> Non
         async for _ in stream:
             break
     listening = asyncio.create_task(answer(engine, "cancelled", ENDLESS))
-    await until(lambda: engine.stats.running == 1)
+    await wait_until_async(lambda: engine.stats.running == 1)
     listening.cancel()
-    await until(lambda: engine.stats.running == 0)
+    await wait_until_async(lambda: engine.stats.running == 0)
     assert engine.ready
 
 
@@ -107,7 +101,7 @@ async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine:
     before = await answer(engine, "before")
     held = psutil.Process().num_fds()
     listening = [asyncio.create_task(answer(engine, f"{index}", ENDLESS)) for index in range(3)]
-    await until(lambda: engine.stats.running == 3)
+    await wait_until_async(lambda: engine.stats.running == 3)
     worker().kill()
     for outcome in await asyncio.gather(*listening, return_exceptions=True):
         assert isinstance(outcome, EngineFailed)
@@ -116,7 +110,7 @@ async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine:
     assert engine.stats.running == 0
     with pytest.raises(ModelUnavailable, match="started again"):
         await answer(engine, "meanwhile")
-    await until(lambda: engine.ready)
+    await wait_until_async(lambda: engine.ready)
     assert await answer(engine, "after") == before
     assert psutil.Process().num_fds() == held, "nothing of the dead one is left"
     assert sorted(thread.name for thread in threading.enumerate() if "engine" in thread.name) == [
@@ -149,11 +143,11 @@ async def test_a_worker_that_cannot_be_started_again_yet_is_tried_again(engine: 
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no file can be opened, so no pipe made
     try:
         os.kill(process, signal.SIGKILL)
-        await until(lambda: not engine.ready)
+        await wait_until_async(lambda: not engine.ready)
         await asyncio.sleep(0.2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    await until(lambda: engine.ready)
+    await wait_until_async(lambda: engine.ready)
     assert len(await answer(engine, "after")) == 12
 
 
@@ -165,9 +159,9 @@ async def test_an_engine_that_is_refused_when_its_worker_starts_again_is_tried_u
     there, away = directory / "engine.json", tmp_path / "engine.json"
     there.rename(away)
     worker().kill()
-    await until(lambda: "engine.json is missing" in reason(engine))
+    await wait_until_async(lambda: "engine.json is missing" in reason(engine))
     away.rename(there)
-    await until(lambda: engine.ready)
+    await wait_until_async(lambda: engine.ready)
     assert len(await answer(engine, "after")) == 12
     await engine.close()
 
@@ -179,8 +173,8 @@ async def test_an_engine_that_fails_in_a_step_is_replaced_like_one_that_died(
     engine = await EngineProcess.start(altered(int8_engine_dir, tmp_path / "lying", vocab_size=60_000))
     with pytest.raises(EngineFailed, match="stopped in the middle of a step"):
         [delta async for delta in engine.generate("impossible", [59_999], SHORT)]
-    await until(lambda: not engine.ready)
-    await until(lambda: engine.ready)
+    await wait_until_async(lambda: not engine.ready)
+    await wait_until_async(lambda: engine.ready)
     assert len(await answer(engine, "after")) == 12
     await engine.close()
 

@@ -2,20 +2,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from support.gateway_replies import comes_true
-from support.paths import ROOT
-from support.servers import free_port, running, stop, wait_until_ready
+from support.command import run
+from support.servers import TritonServer, tail, triton_server
 from support.triton_calls import Stream, ask, chat, gauge
+from support.waiting import wait_until
 from tritonclient.utils import InferenceServerException
 
 from slipway.text.tokenizer import Tokenizer
@@ -28,17 +27,8 @@ ENDLESS = {"max_tokens": 8000, "end_id": -1, "stream": True, "text_input": "Once
 
 
 @dataclass(frozen=True)
-class Triton:
+class Triton(TritonServer):
     model: str
-    http: str
-    grpc: str
-    metrics: str
-    repository: Path
-
-    def command(self) -> list[str]:
-        ports = {"http": self.http, "grpc": self.grpc, "metrics": self.metrics}
-        options = [f"--{service}-port={url.rsplit(':', 1)[1]}" for service, url in ports.items()]
-        return [sys.executable, "-m", "slipway", "triton", f"--model-repository={self.repository}", *options]
 
     def running(self) -> float:
         return gauge(self.metrics, "slipway_running_requests", self.model)
@@ -47,14 +37,10 @@ class Triton:
         return gauge(self.metrics, "slipway_waiting_requests", self.model)
 
 
-def somewhere(model: str, repository: Path) -> Triton:
-    return Triton(
-        model,
-        f"http://127.0.0.1:{free_port()}",
-        f"127.0.0.1:{free_port()}",
-        f"http://127.0.0.1:{free_port()}",
-        repository,
-    )
+@contextmanager
+def serving(model: str, repository: Path, log: Path | None = None) -> Iterator[Triton]:
+    with triton_server(repository, f"/v2/models/{model}/ready", log=log) as server:
+        yield Triton(server.process, server.http, server.grpc, server.metrics, model)
 
 
 @pytest.fixture(scope="session")
@@ -74,9 +60,8 @@ def triton(
     repository = tmp_path_factory.mktemp("repository")
     write_repository(engine_dir, repository)
     write_repository(damaged_engine, repository)
-    server = somewhere(engine_dir.name, repository)
-    with running(server.command(), f"{server.http}/v2/models/{server.model}/ready"):
-        yield server
+    with serving(engine_dir.name, repository) as triton:
+        yield triton
 
 
 @pytest.fixture(scope="session")
@@ -247,11 +232,11 @@ def test_a_stop_request_ends_the_stream_and_frees_its_row(triton: Triton) -> Non
     pieces = iter(stream)
     for _ in range(5):
         next(pieces)
-    assert comes_true(lambda: triton.running() == 1)
+    wait_until(lambda: triton.running() == 1)
     stop_it = {"input_lengths": 1, "request_output_len": 1, "stop": True}
     assert list(Stream(triton.grpc, f"{triton.model}.engine", "to be stopped", **stop_it)) == []
     assert len(list(pieces)) < ENDLESS["max_tokens"] / 4
-    assert comes_true(lambda: triton.running() == 0)
+    wait_until(lambda: triton.running() == 0)
 
 
 def test_a_stop_request_for_an_unknown_id_does_nothing_and_one_without_an_id_is_refused(
@@ -266,9 +251,9 @@ def test_a_stop_request_for_an_unknown_id_does_nothing_and_one_without_an_id_is_
 def test_a_client_that_leaves_the_ensemble_in_the_middle_of_a_stream_frees_its_row(triton: Triton) -> None:
     stream = Stream(triton.grpc, triton.model, **ENDLESS)
     next(iter(stream))
-    assert comes_true(lambda: triton.running() == 1)
+    wait_until(lambda: triton.running() == 1)
     stream.leave()
-    assert comes_true(lambda: triton.running() == 0)
+    wait_until(lambda: triton.running() == 0)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -282,17 +267,17 @@ def test_a_client_that_leaves_the_engine_stage_frees_its_row(triton: Triton, str
         end_id=-1,
         streaming=streaming,
     )
-    assert comes_true(lambda: triton.running() == 1)
+    wait_until(lambda: triton.running() == 1)
     stream.leave()
-    assert comes_true(lambda: triton.running() == 0)
+    wait_until(lambda: triton.running() == 0)
 
 
 def test_requests_past_the_slots_wait_and_are_counted(triton: Triton) -> None:
     streams = [Stream(triton.grpc, triton.model, str(row), **ENDLESS) for row in range(18)]
-    assert comes_true(lambda: (triton.running(), triton.waiting()) == (16, 2))
+    wait_until(lambda: (triton.running(), triton.waiting()) == (16, 2))
     for stream in streams:
         stream.leave()
-    assert comes_true(lambda: (triton.running(), triton.waiting()) == (0, 0))
+    wait_until(lambda: (triton.running(), triton.waiting()) == (0, 0))
 
 
 @pytest.mark.parametrize(
@@ -360,28 +345,21 @@ def test_a_damaged_engine_is_unavailable_with_its_sentence_and_the_others_are_se
 
 
 def test_an_interrupt_unloads_cleanly_also_when_many_clients_left(engine_dir: Path, tmp_path: Path) -> None:
-    write_repository(engine_dir, tmp_path)
-    server = somewhere(engine_dir.name, tmp_path)
-    process = subprocess.Popen(server.command(), cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE)
-    try:
-        wait_until_ready(process, f"{server.http}/v2/health/ready", 60)
-        streams = [Stream(server.grpc, server.model, **ENDLESS) for _ in range(18)]
-        assert comes_true(lambda: server.running() == 16)
+    write_repository(engine_dir, tmp_path / "repository")
+    log = tmp_path / "log"
+    with serving(engine_dir.name, tmp_path / "repository", log) as triton:
+        streams = [Stream(triton.grpc, triton.model, **ENDLESS) for _ in range(18)]
+        wait_until(lambda: triton.running() == 16)
         for stream in streams:
             stream.leave()
-        assert comes_true(lambda: (server.running(), server.waiting()) == (0, 0))
-        process.send_signal(signal.SIGINT)
-        _, log = process.communicate(timeout=20)
-        assert process.returncode == 0
-        assert b"successfully unloaded '" + engine_dir.name.encode() + b".engine'" in log
+        wait_until(lambda: (triton.running(), triton.waiting()) == (0, 0))
+        triton.process.send_signal(signal.SIGINT)
+        assert triton.process.wait(20) == 0, tail(log)
+        assert f"successfully unloaded '{engine_dir.name}.engine'" in log.read_text()
         with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
-    finally:
-        stop(process)
+            os.killpg(triton.process.pid, 0)
 
 
 def test_an_empty_repository_is_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "slipway", "triton", f"--model-repository={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    done = run("slipway", "triton", f"--model-repository={tmp_path}", status=1)
     assert done.stderr == f"error: {tmp_path} holds no models; run `make engine` first.\n"

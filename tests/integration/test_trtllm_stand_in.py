@@ -2,17 +2,17 @@
 the gateway's answers over them: the same as over an ONNX engine in the same Triton.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from support.gateway_replies import asked, comes_true, streamed, whole
-from support.servers import free_port, running
+from support.gateway_replies import asked, streamed, whole
+from support.servers import gateway_and_triton
 from support.triton_calls import Stream, ask, chat, gauge
 from support.trtllm_repository import NAME, compiled_engine, renamed, stand_in
+from support.waiting import wait_until
 
 from slipway.contract.errors import ModelUnavailable
 from slipway.contract.generation import GenerationRequest, SamplingParams
@@ -55,17 +55,8 @@ def triton(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     stand_in(compiled, renamed(engine_dir, directory, BEHIND), directory / "repository")
     twin = renamed(engine_dir, directory / "engines", TWIN, eos_token_ids=ends)
     write_repository(twin, directory / "repository")
-    http, grpc, metrics, gateway = (free_port() for _ in range(4))
-    command = [sys.executable, "-m", "slipway", "triton", f"--model-repository={directory / 'repository'}"]
-    command += [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
-    before = [sys.executable, "-m", "slipway", "gateway", "--port", str(gateway), "--backend", "triton"]
-    before += ["--triton-url", f"127.0.0.1:{grpc}", "--engines", str(directory / "engines")]
-    with (
-        running(command, f"http://127.0.0.1:{http}/v2/models/{NAME}/ready"),
-        running(before, f"http://127.0.0.1:{gateway}/health/ready"),
-    ):
-        urls = [f"127.0.0.1:{grpc}", f"http://127.0.0.1:{metrics}", f"http://127.0.0.1:{gateway}"]
-        yield Triton(*urls, " Paris")
+    with gateway_and_triton(directory / "engines", directory / "repository") as (gateway, triton):
+        yield Triton(triton.grpc, triton.metrics, gateway.url, " Paris")
 
 
 def test_it_answers_streamed_and_whole(triton: Triton) -> None:
@@ -94,9 +85,9 @@ def test_streams_without_an_id_or_with_the_same_one_do_not_mix(triton: Triton) -
 def test_a_client_that_leaves_is_stopped_by_its_id(triton: Triton) -> None:
     stream = Stream(triton.grpc, NAME, "leaving", **ENDLESS)
     next(iter(stream))
-    assert comes_true(lambda: triton.running() == 1)
+    wait_until(lambda: triton.running() == 1)
     stream.leave()
-    assert comes_true(lambda: triton.running() == 0)
+    wait_until(lambda: triton.running() == 0)
 
 
 CAPITAL = "What is the capital of France?"

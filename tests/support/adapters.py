@@ -1,4 +1,4 @@
-"""LoRA adapters of tiny checkpoints: what `tests/golden/peft_adapters.py` trained with peft, by name."""
+"""LoRA adapters of tiny checkpoints, trained with peft by `tests/golden/peft_adapters.py`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +9,16 @@ from support import tiny_checkpoints
 from support.paths import GOLDEN
 
 ADAPTERS = GOLDEN / "peft"
-# What the models were asked: ids that every vocabulary here has.
+# The prompt of the recorded logits, of ids that each vocabulary has.
 PROMPT = [256, 72, 101, 108, 108, 111, 44, 32, 119, 111, 114, 108, 100, 33]
 _PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """config: of the base, where it differs from `tiny_checkpoints.CONFIG`. lora: LoraConfig's fields.
+    """lora: fields of LoraConfig. config: changes of the base to `tiny_checkpoints.CONFIG`.
 
-    rows: of the embedding once tokens were added.
+    rows: rows of the embedding after tokens were added.
     """
 
     lora: dict[str, Any]
@@ -27,7 +27,7 @@ class Case:
 
 
 _UNTIED = {"tie_word_embeddings": False}
-# So that the files are small.
+# Keeps the files small.
 _SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1}
 CASES = {
     "all projections": Case({"r": 4, "lora_alpha": 8, "target_modules": _PROJECTIONS}, _UNTIED),
@@ -62,7 +62,7 @@ CASES = {
 
 
 def write_base(case: Case, directory: Path) -> Path:
-    """The model that the adapter was trained on, in fp32."""
+    """Write the model that the adapter was trained on, in fp32."""
     directory.mkdir(parents=True)
     config = {**tiny_checkpoints.CONFIG, **_SMALL, **case.config}
     tiny_checkpoints.write_config(directory, **config)
@@ -70,7 +70,7 @@ def write_base(case: Case, directory: Path) -> Path:
     weights = {name: values.astype(np.float32) for name, values in tiny_checkpoints.tensors(config).items()}
     for name in weights:
         if "norm" in name:
-            weights[name] += 1  # so that what is trained in a layer shows in the logits
+            weights[name] += 1  # so that a trained layer changes the logits
     random = np.random.default_rng(1)
     if config.get("attention_bias"):
         for name in [name for name in weights if "self_attn" in name]:

@@ -1,4 +1,4 @@
-"""Built engines whose manifest says something else."""
+"""Copies of a built engine with another manifest."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ BYTES_PER_TOKEN = 2 * 30 * 3 * 64 * 4  # keys and values, layers, heads of 64, f
 
 
 def altered(engine_dir: Path, directory: Path, **changes: object) -> Path:
-    """The same engine in `directory`, with another engine.json, which no digest covers."""
+    """The same engine in `directory`, with `changes` to engine.json."""
     directory.mkdir()
     for path in engine_dir.iterdir():
         if path.name != "engine.json":
@@ -20,7 +20,7 @@ def altered(engine_dir: Path, directory: Path, **changes: object) -> Path:
 
 
 def memory_for(tokens: int) -> dict[str, object]:
-    """Changes to the sample's manifest that leave memory for about so many tokens, and sequences of 300."""
+    """Changes to the sample's manifest: memory for about `tokens` tokens, and sequences of at most 300."""
     share = tokens * BYTES_PER_TOKEN / available_bytes()
     limits = {"max_batch_size": 16, "max_input_len": 299, "max_seq_len": 300}
     return {"kv_cache": {"memory_share": share}, "limits": limits}

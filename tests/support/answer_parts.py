@@ -1,5 +1,4 @@
-"""Answers of any blocks, broken into pieces anywhere, as hypothesis makes them; and what official clients
-make of the bytes of an answer, read by the clients themselves without a network."""
+"""Random answers as hypothesis draws them, and official clients that read an answer without a network."""
 
 import json
 
@@ -32,7 +31,7 @@ def _block(draw: st.DrawFn, call: int) -> list[Part]:
 
 @st.composite
 def answers(draw: st.DrawFn) -> list[Piece]:
-    """The pieces of an answer; each piece is one token or several."""
+    """The pieces of an answer of several blocks, cut anywhere; a piece has one token or more."""
     parts: list[Part] = []
     calls = 0
     for _ in range(draw(st.integers(0, 5))):
@@ -62,7 +61,7 @@ PROMPT_TOKENS = 9
 
 
 def streamed(reply: Reply, pieces: list[Piece]) -> bytes:
-    """What a client receives, kept alive in between."""
+    """The bytes of a stream, with a keep-alive after each piece."""
     sent = [reply.opening(1), *(reply.piece(piece) + reply.keep_alive() for piece in pieces)]
     return b"".join([*sent, reply.closing(_usage(pieces))])
 
@@ -88,10 +87,10 @@ def _playing(body: bytes) -> httpx2.Client:
 
 
 def anthropic_client(body: bytes) -> Anthropic:
-    """The official client, which gets `body` whatever it asks."""
+    """The official client; each of its requests gets `body`."""
     return Anthropic(api_key="none", base_url="http://answer", http_client=_playing(body), max_retries=0)
 
 
 def openai_client(body: bytes) -> OpenAI:
-    """The official client, which gets `body` whatever it asks."""
+    """The official client; each of its requests gets `body`."""
     return OpenAI(api_key="none", base_url="http://answer", http_client=_playing(body), max_retries=0)

@@ -1,8 +1,6 @@
-"""A request to an engine in process, heard from the client's side; for tests/integration."""
+"""A request to an engine in process, and its answer."""
 
 import queue
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from slipway.contract.errors import SlipwayError
@@ -12,7 +10,7 @@ from slipway.runtime.sequence import Event, joined
 
 
 class Answer:
-    """One request, heard from the client's side."""
+    """One request. The methods take the events of its answer."""
 
     def __init__(self, engine: Engine, request_id: str, prompt: list[int], sampling: SamplingParams) -> None:
         self.request_id = request_id
@@ -32,9 +30,9 @@ class Answer:
         return deltas
 
     def exact(self) -> Delta:
-        """The whole answer, without what the prefix cache spared, which depends on who was here before.
+        """The whole answer as one delta, without `cached_tokens`, which depends on earlier requests.
 
-        How many tokens came in a step depends on drafts, and these on how fast the machine is just now.
+        The steps are joined: the number of tokens in a step depends on drafts, and so on the machine's speed.
         """
         return replace(joined(self.rest()), cached_tokens=None)
 
@@ -42,21 +40,12 @@ class Answer:
         return [token for delta in self.rest() for token in delta.token_ids]
 
     def waiting(self) -> int:
-        """How many events are there that nobody has taken yet."""
+        """The number of events that have come and are not taken yet."""
         return self._events.qsize()
 
     def heard(self) -> int:
-        """Take the events that are there already; how many tokens they bring."""
+        """Take the events that have come, and return the number of their tokens."""
         count = 0
         while not self._events.empty():
             count += self.next().token_count
         return count
-
-
-def wait_until(condition: Callable[[], bool]) -> float:
-    """Seconds until it holds."""
-    start = time.perf_counter()
-    while not condition():
-        assert time.perf_counter() - start < 30
-        time.sleep(0.001)
-    return time.perf_counter() - start

@@ -1,16 +1,18 @@
-"""Tiny models of every supported architecture, their numbers computed, not drawn: the same in any library.
+"""Tiny models of every supported architecture, with computed weights that are the same in any library.
 
-Needs NumPy alone, because the script that asks NVIDIA's exporter about them runs where Slipway does not
-(golden/modelopt_checkpoints.py).
+It needs NumPy only: the script that runs NVIDIA's exporter on them works without Slipway.
 """
 
 import zlib
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
 
 _SHARED: dict[str, Any] = {
-    "vocab_size": 262,  # neither 4 nor 8 ranks share it evenly
+    "vocab_size": 262,  # not divisible by 4 or 8 ranks
     "hidden_size": 64,
     "intermediate_size": 96,
     "num_hidden_layers": 2,
@@ -40,7 +42,7 @@ def _config(family: str, **changes: Any) -> dict[str, Any]:
     return {**names, **_SHARED, **changes}
 
 
-# config.json of each, as transformers 4 writes it.
+# config.json by name, as transformers 4 writes it.
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama-2": _config("Llama", num_key_value_heads=4),
     "llama-3": _config("Llama", rope_theta=500000.0),
@@ -58,7 +60,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 _NARROW: dict[str, Any] = {
     "vocab_size": 320
 }  # NVIDIA's exporter pads others to a multiple of 64 for int4-awq
-# As narrow as groups of 128 inputs allow when two ranks share them.
+# The narrowest model that two ranks can share in groups of 128 inputs.
 _GROUPED = {
     **_NARROW,
     "hidden_size": 128,
@@ -67,7 +69,7 @@ _GROUPED = {
     "num_attention_heads": 8,
     "head_dim": 32,
 }
-# What is calibrated, by name: config.json, --quantization and --kv-cache (golden/modelopt_calibrated.py).
+# The calibrated models by name: config.json, --quantization and --kv-cache.
 CALIBRATED: dict[str, tuple[dict[str, Any], str, str]] = {
     "llama-int4-awq": (_config("Llama", **_GROUPED), "int4-awq", "none"),
     "qwen2-int4-awq": (_config("Qwen2", **_GROUPED, rope_theta=1000000.0), "int4-awq", "fp8"),
@@ -82,15 +84,15 @@ CALIBRATED: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-def numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """What the tensor `name` holds, float32 between -1 and 1 (Knuth's multiplicative hash of the index)."""
+def numbers(name: str, shape: tuple[int, ...]) -> Floats:
+    """The tensor `name`: values between -1 and 1, from Knuth's multiplicative hash of the index."""
     index = np.arange(np.prod(shape), dtype=np.uint64) + zlib.crc32(name.encode())
     hashed = (index * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
     return (hashed.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(shape)
 
 
-def coarse_numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """`numbers`, but a matrix of a projection is signs and a size for each row: small when it is packed."""
+def coarse_numbers(name: str, shape: tuple[int, ...]) -> Floats:
+    """As `numbers`, but a projection's matrix has one magnitude a row, so that its file compresses well."""
     drawn = numbers(name, shape)
     if "_proj.weight" not in name:
         return drawn
@@ -101,4 +103,5 @@ def coarse_numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
         bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(factor)
     signs = 1 - 2.0 * (bits >> np.uint64(63)).astype(np.float32).reshape(shape)
     sizes = np.exp2(-np.floor(3 * np.abs(numbers(f"{name} rows", (shape[0], 1))))) / 16
-    return (signs * sizes).astype(np.float32)
+    coarse: Floats = (signs * sizes).astype(np.float32)
+    return coarse

@@ -1,4 +1,4 @@
-"""Tiny checkpoints to convert, and converted ones read back under transformers' names by other means."""
+"""Tiny checkpoints to convert, and a second reader of converted ones."""
 
 import json
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 from support import tiny_checkpoints as tiny
 from support.architectures import numbers
+from support.tiny_checkpoints import Tensor
 
 from build.checkpoint.architecture import Architecture
 
@@ -19,9 +20,9 @@ def write_checkpoint(
     directory: Path,
     config: dict[str, Any],
     dtype: npt.DTypeLike = ml_dtypes.bfloat16,
-    values: Callable[[str, tuple[int, ...]], np.ndarray] = numbers,
-) -> dict[str, np.ndarray]:
-    """A checkpoint of `config`, filled with computed numbers; returns its tensors."""
+    values: Callable[[str, tuple[int, ...]], Tensor] = numbers,
+) -> dict[str, Tensor]:
+    """Write a checkpoint of `config`, filled with `values`, and return its tensors."""
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(config))
     shapes = Architecture.read(directory / "config.json").tensors()
@@ -31,8 +32,8 @@ def write_checkpoint(
     return tensors
 
 
-def read_back(directory: Path) -> dict[str, np.ndarray]:
-    """The tensors of all ranks put together again, under transformers' names."""
+def read_back(directory: Path) -> dict[str, Tensor]:
+    """The tensors of all ranks, joined, under transformers' names."""
     config = json.loads((directory / "config.json").read_text())
     parts, stages = config["mapping"]["tp_size"], config["mapping"]["pp_size"]
     ranks = [load_file(directory / f"rank{rank}.safetensors") for rank in range(parts * stages)]
@@ -41,12 +42,13 @@ def read_back(directory: Path) -> dict[str, np.ndarray]:
     key_rows = max(1, kv_heads // parts) * head
     copies = max(1, parts // kv_heads)
 
-    def whole(stage: int, name: str, axis: int) -> np.ndarray:
-        held = [ranks[stage * parts + part][name] for part in range(parts)]
+    def whole(stage: int, name: str, axis: int) -> Tensor:
+        held: list[Tensor] = [ranks[stage * parts + part][name] for part in range(parts)]
         if axis == -1:
             assert all(np.array_equal(held[0], other) for other in held)
             return held[0]
-        return np.concatenate(held, axis)
+        joined: Tensor = np.concatenate(held, axis)
+        return joined
 
     vocabulary = config["vocab_size"]
     last = stages - 1

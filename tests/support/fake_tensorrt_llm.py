@@ -1,7 +1,7 @@
-"""What stands in for TensorRT-LLM's LLM API, for `ensemble.llmapi`: our ONNX engine behind its signatures.
+"""A stand-in for TensorRT-LLM's LLM API: our ONNX engine behind its signatures.
 
 Sources in NVIDIA/TensorRT-LLM 1.2: tensorrt_llm/llmapi/llm.py and llm_args.py, sampling_params.py,
-executor/result.py, and for what ends an answer _torch/pyexecutor/sampler.py (_handle_stop_criteria).
+executor/result.py, and _torch/pyexecutor/sampler.py (_handle_stop_criteria) for the end of an answer.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from slipway.runtime.worker.process import EngineProcess
 
 __all__ = ["LLM", "CompletionOutput", "RequestOutput", "SamplingParams"]
 
-# What a worker of mpi4py (futures/_core.py: client_spawn, _sync_set_data) does with the path it is sent.
+# A worker of mpi4py extends its path by the one it gets (futures/_core.py: client_spawn, _sync_set_data).
 _WORKER = "import json, sys; sys.path.extend(json.load(sys.stdin)); print(json.dumps(sys.path))"
-# Where the engine is, and where the arguments of LLM are put down for a test to read.
+# Environment variables: the engine's folder, and the file to write the arguments of LLM to.
 ENGINE, ARGUMENTS = "FAKE_LLM_ENGINE", "FAKE_LLM_ARGUMENTS"
-# Of TorchLlmArgs and KvCacheConfig; others are errors.
+# Fields of TorchLlmArgs and KvCacheConfig; other names are errors.
 _ARGUMENTS = {
     *("pipeline_parallel_size", "max_batch_size", "max_num_tokens", "max_seq_len", "backend"),
     *("enable_chunked_prefill", "kv_cache_config"),
@@ -63,7 +63,7 @@ class CompletionOutput:
 
 
 class RequestOutput:
-    """Each step of its iteration yields itself, with all tokens so far."""
+    """An answer. Each step of its iteration yields itself, with all tokens so far."""
 
     def __init__(self, llm: "LLM", name: str, sampling: SamplingParams) -> None:
         self._llm, self._name, self._sampling = llm, name, sampling
@@ -94,12 +94,12 @@ class RequestOutput:
             output.finish_reason = step.finish_reason
             stop = sampling.stop_token_ids or []
             if step.finish_reason == "stop" and output.token_ids[-1:] in [[token] for token in stop]:
-                # What fills the answer counts before stop words do.
+                # The length limit comes before stop words.
                 if len(output.token_ids) == sampling.max_tokens:
                     output.finish_reason = "length"
                 else:
                     output.token_ids = output.token_ids[:-1]
-            elif step.finish_reason == "stop":
+            elif step.finish_reason == "stop" and sampling.end_id is not None:
                 output.token_ids.append(sampling.end_id)
         return self
 

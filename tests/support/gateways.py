@@ -1,8 +1,9 @@
-"""A gateway that is running, as tests talk to it."""
+"""A gateway that runs, and clients for it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import psutil
@@ -13,8 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from slipway.contract.recipe import Limits
 
-# For what is the runtime's own: its process, its counters, its prefix cache. TensorRT-LLM's engine is part of
-# Triton's process, and tells neither its drafts nor what it had cached.
+# For tests of what only our runtime has: a worker process, its counters, its prefix cache.
 of_the_runtime = pytest.mark.parametrize("gateway", ["local", "triton"], indirect=True)
 
 
@@ -24,14 +24,14 @@ class Gateway:
     metrics_url: str
     model: str
     limits: Limits
-    server: int  # the process whose child or grandchild the engine is
-    lacks: frozenset[str] = field(default=frozenset(), kw_only=True)  # what the engine cannot do of the API
+    server: int  # the process that started the engine, directly or not
+    lacks: frozenset[str] = field(default=frozenset(), kw_only=True)  # fields that the engine cannot do
 
     @contextmanager
     def can(self, ability: str, called: str | None = None) -> Iterator[None]:
-        """What follows works with an engine that can do it; with others it is a 400 that names the field.
+        """The block works with an engine that has the ability; others answer 400 and name the field.
 
-        called: the field's name in this request, if it has another one there.
+        called: the field's name in this request, where it differs.
         """
         if ability not in self.lacks:
             yield
@@ -50,11 +50,11 @@ class Gateway:
     def anthropic(self) -> Anthropic:
         return Anthropic(base_url=self.url, api_key="none", max_retries=0, timeout=60)
 
-    def post(self, path: str, **options: object) -> httpx.Response:
+    def post(self, path: str, **options: Any) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", timeout=60, **options)
 
     def running_requests(self) -> int:
-        """What the engine itself counts."""
+        """The number of requests that the engine counts as running."""
         return self.metric("slipway_running_requests")
 
     def metric(self, name: str) -> int:

@@ -3,49 +3,44 @@
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from support.paths import ROOT
-from support.servers import free_port, running
+from support.servers import free_port, gateway_server
+from support.waiting import wait_until
 
 
 @dataclass(frozen=True)
 class InstantGateway:
-    port: int
+    url: str
     model: str
     server: psutil.Process
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
 
 @contextmanager
 def instant_gateway(engine: Path, *options: str) -> Iterator[InstantGateway]:
-    port, triton = free_port(), free_port()
-    url = f"http://127.0.0.1:{port}"
-    stand_in = [sys.executable, str(Path(__file__).with_name("instant_triton.py")), str(triton)]
-    gateway = [sys.executable, "-m", "slipway", "gateway", "--backend", "triton", "--port", str(port)]
-    engines = ["--triton-url", f"127.0.0.1:{triton}", "--engines", str(engine.parent)]
+    """The gateway serves the model of the folder `engine`."""
+    port = free_port()
+    stand_in = [sys.executable, str(Path(__file__).with_name("instant_triton.py")), str(port)]
+    backend = ["--backend", "triton", "--triton-url", f"127.0.0.1:{port}", "--engines", engine.parent]
     process = subprocess.Popen(stand_in, cwd=ROOT)
     try:
-        _wait_until_it_listens(triton)
-        with running([*gateway, *engines, *options], f"{url}/health/ready") as server:
-            yield InstantGateway(port, engine.name, psutil.Process(server.pid))
+        wait_until(lambda: _listens(port), timeout=30)
+        with gateway_server(*backend, *options) as server:
+            yield InstantGateway(server.url, engine.name, psutil.Process(server.process.pid))
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.05)
-    raise AssertionError("the stand-in does not listen")
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

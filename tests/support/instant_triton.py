@@ -7,6 +7,7 @@ tokens as the request allows.
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -84,7 +85,7 @@ def message(tokens: int, wanted: frozenset[str], likeliest: int) -> bytes:
         if name in wanted:
             response.outputs.add(name=name, datatype=datatype, shape=shape)
             response.raw_output_contents.append(content)
-    return triton.ModelStreamInferResponse(infer_response=response).SerializeToString()
+    return _serialized(triton.ModelStreamInferResponse(infer_response=response))
 
 
 async def answer(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
@@ -100,13 +101,18 @@ async def answer(requests: AsyncIterator[bytes], context: object) -> AsyncIterat
         yield message(tokens, wanted, likeliest)
 
 
+def _serialized(message: Any) -> bytes:
+    return bytes(message.SerializeToString())
+
+
 def _bytes(content: bytes) -> bytes:
+    """One element of a BYTES tensor: its length and its content."""
     return len(content).to_bytes(4, "little") + content
 
 
 async def ready(content: bytes, context: object) -> bytes:
     """The method ModelReady: every model is ready."""
-    return triton.ModelReadyResponse(ready=True).SerializeToString()
+    return _serialized(triton.ModelReadyResponse(ready=True))
 
 
 async def metadata(content: bytes, context: object) -> bytes:
@@ -116,22 +122,22 @@ async def metadata(content: bytes, context: object) -> bytes:
         described.inputs.add(name=name)
     for name in OUTPUTS:
         described.outputs.add(name=name)
-    return described.SerializeToString()
+    return _serialized(described)
 
 
 async def loaded(content: bytes, context: object) -> bytes:
     """The method RepositoryModelLoad: every model loads."""
-    return triton.RepositoryModelLoadResponse().SerializeToString()
+    return _serialized(triton.RepositoryModelLoadResponse())
 
 
 async def unloaded(content: bytes, context: object) -> bytes:
     """The method RepositoryModelUnload: nothing holds memory here."""
-    return triton.RepositoryModelUnloadResponse().SerializeToString()
+    return _serialized(triton.RepositoryModelUnloadResponse())
 
 
 async def index(content: bytes, context: object) -> bytes:
     """The method RepositoryIndex: there are no files of models."""
-    return triton.RepositoryIndexResponse().SerializeToString()
+    return _serialized(triton.RepositoryIndexResponse())
 
 
 async def serve(port: int) -> None:

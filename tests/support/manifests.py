@@ -1,4 +1,4 @@
-"""A manifest for tests of what reads one and needs no engine behind it."""
+"""A manifest without an engine."""
 
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Chat, Limits

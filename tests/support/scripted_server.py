@@ -1,4 +1,4 @@
-"""A server that says what a test tells it to, for the ways a real gateway should never behave."""
+"""A server that sends what a test says, for behaviour that a real gateway never shows."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-# What to answer to a chat request: the status and the pieces of the body, sent one by one.
+# Answers a chat request: the status, and the pieces of the body, which are sent one by one.
 Script = Callable[[dict[str, Any]], tuple[int, Iterator[str]]]
 
 

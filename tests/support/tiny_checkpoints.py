@@ -1,4 +1,4 @@
-"""Tiny Llama checkpoints with random weights, written without torch, for tests to spoil in one way each."""
+"""Tiny Llama checkpoints with random weights, written without torch."""
 
 import json
 from collections.abc import Mapping
@@ -7,8 +7,11 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+Tensor = npt.NDArray[Any]
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -29,7 +32,7 @@ CONFIG: dict[str, Any] = {
 TEMPLATE = "{% for message in messages %}<s>{{ message.content }}</s>{% endfor %}"
 
 
-def tensors(config: Mapping[str, Any] = CONFIG) -> dict[str, np.ndarray]:
+def tensors(config: Mapping[str, Any] = CONFIG) -> dict[str, Tensor]:
     """The tensors as transformers names them, small random bf16 numbers."""
     hidden, inner, rows = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     size = hidden // config["num_attention_heads"]
@@ -64,7 +67,7 @@ def tokenizer(extra: int = 0) -> Tokenizer:
 
 
 def write_config(directory: Path, **changes: Any) -> None:
-    """config.json with `changes`; a value of None takes the key out."""
+    """Write config.json with `changes`; a value of None removes the key."""
     config = {name: value for name, value in {**CONFIG, **changes}.items() if value is not None}
     (directory / "config.json").write_text(json.dumps(config))
 
@@ -75,13 +78,13 @@ def write_tokenizer(directory: Path, extra: int = 0, **config: Any) -> None:
     (directory / "tokenizer_config.json").write_text(json.dumps(written))
 
 
-def write_weights(directory: Path, weights: Mapping[str, np.ndarray], shards: int = 1) -> None:
-    """model.safetensors, or as many shards with their index."""
+def write_weights(directory: Path, weights: Mapping[str, Tensor], shards: int = 1) -> None:
+    """Write model.safetensors, or `shards` files and their index."""
     if shards == 1:
         save_file(dict(weights), directory / "model.safetensors")
         return
     names = list(weights)
-    index = {}
+    index: dict[str, str] = {}
     for shard in range(shards):
         file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
         save_file({name: weights[name] for name in names[shard::shards]}, directory / file)
@@ -90,7 +93,7 @@ def write_weights(directory: Path, weights: Mapping[str, np.ndarray], shards: in
 
 
 def write(directory: Path, shards: int = 1) -> Path:
-    """A checkpoint with nothing wrong."""
+    """Write a checkpoint that is valid."""
     directory.mkdir(parents=True, exist_ok=True)
     write_config(directory)
     write_tokenizer(directory)

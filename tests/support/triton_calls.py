@@ -1,4 +1,4 @@
-"""Calls to a Triton server as a client of TensorRT-LLM's ensemble makes them, for the integration tests."""
+"""Calls to Triton as a client of TensorRT-LLM's ensemble makes them."""
 
 import queue
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Stream:
         )
 
     def __iter__(self) -> Iterator[Any]:
-        """Results up to the final one, that one left out when it carries nothing; errors are raised."""
+        """Yield the results, without a final one that is empty; raise an error that comes."""
         while True:
             result, error = self._arrived.get(timeout=60)
             if error is not None:
@@ -46,12 +46,12 @@ class Stream:
             if response.outputs:
                 yield result
             if response.parameters["triton_final_response"].bool_param:
-                # Not cancelled: at the last response that may keep Triton (2.51) from unloading the model.
+                # Not cancelled: at the last response that may keep Triton 2.51 from unloading the model.
                 self._close(cancel=False)
                 return
 
     def leave(self) -> None:
-        """Close the stream without waiting, as a client does that goes away."""
+        """Close the stream at once, as a client that disconnects."""
         self._close(cancel=True)
 
     def _close(self, cancel: bool) -> None:
@@ -60,7 +60,7 @@ class Stream:
 
 
 def ask(url: str, model: str, prompt: str, max_tokens: int, **inputs: Any) -> list[str]:
-    """The texts of all responses, as they come."""
+    """The texts of all responses, in order."""
     stream = Stream(url, model, text_input=prompt, max_tokens=max_tokens, **inputs)
     return [result.as_numpy("text_output")[0].decode() for result in stream]
 

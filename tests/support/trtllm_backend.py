@@ -1,4 +1,4 @@
-"""The engine stage that stands in for TensorRT-LLM's C++ backend: our ONNX engine with its manners.
+"""A stand-in for TensorRT-LLM's C++ backend: our ONNX engine stage, with that backend's behaviour.
 
 Sources in NVIDIA/TensorRT-LLM 1.2: triton_backend/inflight_batcher_llm/src (model_instance_state.cc,
 utils.cc), cpp/tensorrt_llm/batch_manager (llmRequest.cpp, trtGptModelInflightBatching.cpp: updateRequests).
@@ -19,7 +19,7 @@ from slipway.triton.stages import engine, running_answers, stage, token_answer
 from slipway.triton.stages.request import Array, EngineRequest
 
 _GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
-# Of a request without drafts, and of a cache that nobody watches here.
+# Metrics of a request without draft tokens and without cache statistics.
 _OTHER_METRICS: Mapping[str, Array] = {
     **{
         name: np.zeros((1, 1), np.int32)
@@ -41,22 +41,19 @@ running_answers._LOOK_EVERY_S = 0.1
 
 
 class _Answer(token_answer.TokenAnswer):
-    """Each response has the log-probabilities of all tokens so far; a cancelled one ends with nothing.
-
-    Upstream's outputs are all there are.
-    """
+    """Each response has the log-probabilities of all tokens so far, and upstream's outputs only."""
 
     def __init__(self, arrived: int, request: EngineRequest) -> None:
         super().__init__(arrived, request)
-        self._told: list[float] = []
+        self._log_probs: list[float] = []
 
     def outputs(self, delta: Delta) -> dict[str, Array] | None:
-        self._told += delta.log_probs
+        self._log_probs += delta.log_probs
         tensors = super().outputs(delta)
         if tensors is None:
             return None
         if "output_log_probs" in tensors:
-            tensors["output_log_probs"] = np.array([[self._told]], np.float32)
+            tensors["output_log_probs"] = np.array([[self._log_probs]], np.float32)
         if "arrival_time_ns" in tensors:
             tensors |= _OTHER_METRICS
             if delta.finish_reason == "cancelled":
@@ -65,26 +62,26 @@ class _Answer(token_answer.TokenAnswer):
 
 
 def _refuse(sender: Any, error: SlipwayError) -> None:
-    """Whatever went wrong is an internal error."""
+    """Send every error as an internal error."""
     said = f"Executor failed process requestId 1 due to the following error: {error}"
     response = pb_utils.InferenceResponse(error=pb_utils.TritonError(said, pb_utils.TritonError.INTERNAL))
     sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
 
 class _Answers(running_answers.RunningAnswers):
-    """Requests go by the client's id, and the latest of equal ones is kept."""
+    """Requests are found by the client's id; of equal ids the latest counts."""
 
     def _named(self, request_id: str) -> list[str]:
         return [name for name, (client_id, _, _) in self._open.items() if client_id == request_id][-1:]
 
 
-engine.TokenAnswer = _Answer  # type: ignore[misc]
-engine.RunningAnswers = _Answers  # type: ignore[misc]
+engine.TokenAnswer = _Answer  # type: ignore[attr-defined]
+engine.RunningAnswers = _Answers  # type: ignore[attr-defined]
 stage.refuse = _refuse
 
 
 class TritonPythonModel(engine.TritonPythonModel):
-    """end_id is the only token that ends an answer and is left out of it."""
+    """Only end_id ends an answer; the answer does not contain it."""
 
     def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
         known = dict(tensors)
@@ -99,7 +96,7 @@ class TritonPythonModel(engine.TritonPythonModel):
 
     def _begin(self, request_id: str, request: EngineRequest, sender: Any) -> None:
         sampling = request.sampling
-        # As `parse` left it: None is an end_id that is the ONNX engine's own, or none at all.
+        # `parse` returns None for the ONNX engine's own end_id and for none.
         ends = sampling.eos_token_ids
         request = replace(request, sampling=replace(sampling, ignore_eos=not ends))
         super()._begin(request_id, request, sender)
@@ -107,5 +104,5 @@ class TritonPythonModel(engine.TritonPythonModel):
     def initialize(self, args: Mapping[str, str]) -> None:
         super().initialize(args)
         self._vocab_size = Manifest.read(engine_folder.of_stage(args)).vocab_size
-        # No end_id is the engine's own here, so that each stands for itself alone.
+        # The engine has no end_id of its own, so each request's end_id is the only one.
         self._eos_token_ids = ()

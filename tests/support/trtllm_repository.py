@@ -1,7 +1,4 @@
-"""A built engine for TensorRT-LLM without the engine itself: its manifest, its tokenizer, its Triton models.
-
-`stand_in` puts our ONNX engine in the place of the compiled one; `trtllm_backend` is the code of that stage.
-"""
+"""A TensorRT-LLM engine without its weights: manifest, tokenizer and Triton models."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +18,7 @@ NAME = "compiled"
 
 
 def compiled_engine(onnx: Path, directory: Path, **changes: Any) -> Path:
-    """The folder of an engine with the tokenizer and the limits of the one in `onnx`, and no weights."""
+    """Write an engine folder with the tokenizer and limits of the engine in `onnx`, without weights."""
     engine = directory / NAME
     engine.mkdir(parents=True)
     for name in (*tokenizer.FILES, template.FILE_NAME):
@@ -44,7 +41,7 @@ def compiled_engine(onnx: Path, directory: Path, **changes: Any) -> Path:
 
 
 def renamed(engine: Path, directory: Path, name: str, **changes: Any) -> Path:
-    """The same engine under another name, so that its gauges are its own."""
+    """The same engine under another name, with gauges of its own."""
     copy = directory / name
     copy.mkdir()
     for path in engine.iterdir():
@@ -62,7 +59,7 @@ def read_config(model: Path) -> Any:
 
 
 def stand_in(engine: Path, onnx: Path, repository: Path) -> None:
-    """Write the models of `engine`, and put the engine in `onnx` behind their engine stage."""
+    """Write the models of `engine`; their engine stage runs the engine in `onnx`."""
     write_repository(engine, repository)
     model = repository / engine_stage(NAME)
     config = read_config(model)

@@ -1,7 +1,7 @@
-"""What stands in for NVIDIA's container: trtllm-build, nvidia-smi and the installed library, each as a file.
+"""A stand-in for NVIDIA's container: trtllm-build, nvidia-smi and the installed library, as files.
 
-The trtllm-build takes upstream's options alone (golden/trtllm_build_options.json), reads the checkpoint, says
-what 1.2 says (sources in build/trtllm/compiler.py) and writes what upstream writes.
+Its trtllm-build takes upstream's options only (golden/trtllm_build_options.json), reads the checkpoint,
+prints what version 1.2 prints and writes the files that upstream writes.
 """
 
 import os
@@ -72,7 +72,7 @@ def write(
     version: str = VERSION,
     program: bool = True,
 ) -> dict[str, str]:
-    """The environment in which all of it is found; `gpus` as nvidia-smi lists them, none means no driver."""
+    """Write the files and return the environment to find them; without `gpus` there is no driver."""
     bin_, site = directory / "bin", directory / "site"
     (site / f"tensorrt_llm-{version}.dist-info").mkdir(parents=True)
     (site / f"tensorrt_llm-{version}.dist-info" / "METADATA").write_text(

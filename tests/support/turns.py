@@ -1,4 +1,4 @@
-"""Turns at an engine that have come already, for answers without a queue before them."""
+"""A granted turn of a queue, for answers that do not wait."""
 
 from slipway.gateway.queue import EngineQueue, Turn
 
