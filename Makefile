@@ -86,7 +86,7 @@ test: check ## check, then every test, on the real Triton and the real sample mo
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int4.yaml
 	.venv/bin/pytest tests/contract tests/integration
 	@$(MAKE) --no-print-directory setup-dml
-	@# Without the plugins that pyproject.toml names, of which hypothesis's is not installed there.
+	@# Without the plugins that pyproject.toml names: hypothesis is not installed there.
 	$(GENAI_OF_DIRECTML)/bin/python -m pytest -o addopts=-q tests/integration/test_generator_executor.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 

@@ -106,7 +106,7 @@ def find(query: str) -> Gpu:
 
 
 def chosen(name: str | None, memory: str | None) -> Gpu:
-    """The GPU of the options --gpu and --gpu-memory; with both, a known GPU of which less is free.
+    """The GPU of the options --gpu and --gpu-memory; with both, a known GPU with only that much memory free.
 
     Raises RecipeError when neither is given, or one is unknown.
     """

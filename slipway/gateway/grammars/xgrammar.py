@@ -288,5 +288,5 @@ def _is_one(value: Any, types: list[str]) -> bool:
 def _of_pattern(pattern: str) -> str | None:
     ranges = [each for found in _CLASS.findall(pattern) for each in _RANGE.findall(found)]
     if any(low <= char <= high for low, high in ranges for char in '"\\'):
-        return f"{pattern!r}, a range of which has quotes or backslashes,"
+        return f"{pattern!r}, which has a range with quotes or backslashes,"
     return _of_regex(pattern, _IN_STRING)

@@ -31,7 +31,7 @@ class Capabilities:
 
 
 class Executor(Protocol):
-    """The forward pass over slots, each of which holds one sequence. One thread drives it.
+    """The forward pass over slots; each slot holds one sequence. One thread drives it.
 
     A row's logits do not depend on the other slots.
     """
