@@ -1,19 +1,15 @@
 import json
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from support.command import run
-from support.servers import TritonServer, tail, triton_server
-from support.triton_calls import Stream, ask, chat, gauge
+from support.ensemble import ENDLESS, Triton, serving
+from support.triton_calls import Stream, ask, chat
 from support.waiting import wait_until
 from tritonclient.utils import InferenceServerException
 
@@ -21,26 +17,12 @@ from slipway.text.tokenizer import Tokenizer
 from slipway.triton.repository import write_repository
 
 QUESTION = chat("What is the capital of France?")
+
+
 KOREAN = chat("한국의 수도는 어디인가요? 한국어로 답하세요.")
+
+
 EMOJI = "Repeat emojis: 😀 😃 😄 😁 😆 😅 😂 🤣 😀 😃 😄 😁"
-ENDLESS = {"max_tokens": 8000, "end_id": -1, "stream": True, "text_input": "Once upon a time"}
-
-
-@dataclass(frozen=True)
-class Triton(TritonServer):
-    model: str
-
-    def running(self) -> float:
-        return gauge(self.metrics, "slipway_running_requests", self.model)
-
-    def waiting(self) -> float:
-        return gauge(self.metrics, "slipway_waiting_requests", self.model)
-
-
-@contextmanager
-def serving(model: str, repository: Path, log: Path | None = None) -> Iterator[Triton]:
-    with triton_server(repository, f"/v2/models/{model}/ready", log=log) as server:
-        yield Triton(server.process, server.http, server.grpc, server.metrics, model)
 
 
 @pytest.fixture(scope="session")
@@ -342,24 +324,3 @@ def test_a_damaged_engine_is_unavailable_with_its_sentence_and_the_others_are_se
     assert index["damaged"].get("state") != "READY"
     assert index[triton.model]["state"] == "READY"
     assert httpx.get(f"{triton.http}/v2/health/ready").status_code == 200
-
-
-def test_an_interrupt_unloads_cleanly_also_when_many_clients_left(engine_dir: Path, tmp_path: Path) -> None:
-    write_repository(engine_dir, tmp_path / "repository")
-    log = tmp_path / "log"
-    with serving(engine_dir.name, tmp_path / "repository", log) as triton:
-        streams = [Stream(triton.grpc, triton.model, **ENDLESS) for _ in range(18)]
-        wait_until(lambda: triton.running() == 16)
-        for stream in streams:
-            stream.leave()
-        wait_until(lambda: (triton.running(), triton.waiting()) == (0, 0))
-        triton.process.send_signal(signal.SIGINT)
-        assert triton.process.wait(20) == 0, tail(log)
-        assert f"successfully unloaded '{engine_dir.name}.engine'" in log.read_text()
-        with pytest.raises(ProcessLookupError):
-            os.killpg(triton.process.pid, 0)
-
-
-def test_an_empty_repository_is_one_sentence(tmp_path: Path) -> None:
-    done = run("slipway", "triton", f"--model-repository={tmp_path}", status=1)
-    assert done.stderr == f"error: {tmp_path} holds no models; run `make engine` first.\n"

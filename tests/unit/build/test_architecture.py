@@ -1,0 +1,110 @@
+"""What config.json says of a model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from support import tiny_checkpoints as tiny
+
+from build.checkpoint.checkpoint import Checkpoint
+from slipway.contract.errors import CheckpointError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny.write(tmp_path / "model")
+
+
+def _refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as refused:
+        Checkpoint.open(folder)
+    message = str(refused.value)
+    assert message.endswith("."), message
+    assert "\n" not in message
+    return message
+
+
+def test_qwen2_has_biases_on_q_k_and_v_alone(folder: Path) -> None:
+    tiny.write_config(folder, architectures=["Qwen2ForCausalLM"])
+    assert "has no tensor model.layers.0.self_attn.q_proj.bias" in _refusal(folder)
+    weights = tiny.tensors()
+    for layer in range(2):
+        for projection, rows in (("q", 64), ("k", 32), ("v", 32)):
+            weights[f"model.layers.{layer}.self_attn.{projection}_proj.bias"] = np.zeros(rows, np.float16)
+    tiny.write_weights(folder, weights)
+    Checkpoint.open(folder)
+
+
+def test_head_dim_may_differ_from_hidden_size_over_heads(folder: Path) -> None:
+    tiny.write_config(folder, head_dim=32)
+    assert "q_proj.weight has shape [64, 64]" in _refusal(folder)
+
+
+def test_an_unknown_architecture_hears_which_are_known(folder: Path) -> None:
+    tiny.write_config(folder, architectures=["GPTNeoXForCausalLM"])
+    message = _refusal(folder)
+    assert "GPTNeoXForCausalLM" in message
+    assert "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM" in message
+
+
+def test_a_config_without_an_architecture_is_refused(folder: Path) -> None:
+    tiny.write_config(folder, architectures=None)
+    assert "the architecture (none)" in _refusal(folder)
+
+
+def test_a_quantized_checkpoint_is_refused(folder: Path) -> None:
+    tiny.write_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    assert "quantized already (gptq)" in _refusal(folder)
+    tiny.write_config(folder, quantization_config="awq")
+    assert "quantized already (awq)" in _refusal(folder)
+
+
+def test_a_checkpoint_that_was_quantized_once_and_is_no_more_opens(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": None}))
+    Checkpoint.open(folder)
+
+
+def test_a_wrong_config_value_is_named(folder: Path) -> None:
+    tiny.write_config(folder, num_hidden_layers="many")
+    assert "config.json is wrong at num_hidden_layers" in _refusal(folder)
+
+
+def test_another_activation_is_refused(folder: Path) -> None:
+    tiny.write_config(folder, hidden_act="gelu")
+    assert "hidden_act 'gelu'" in _refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "is missing"), ("{", "not valid JSON"), ("[]", "not a")]
+)
+def test_a_config_that_cannot_be_read_is_refused(folder: Path, content: str | None, words: str) -> None:
+    (folder / "config.json").unlink()
+    if content is not None:
+        (folder / "config.json").write_text(content)
+    assert words in _refusal(folder)
+
+
+def test_a_sliding_window_bounds_the_context(folder: Path) -> None:
+    tiny.write_config(folder, architectures=["MistralForCausalLM"], sliding_window=128)
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.architecture.context == 128
+    assert "128 tokens (sliding_window)" in checkpoint.hints()[0]
+
+
+@pytest.mark.parametrize("use", [False, None])  # transformers takes a missing one for false
+def test_a_window_that_qwen2_does_not_use_bounds_nothing(folder: Path, use: bool | None) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    tiny.write_tokenizer(folder)
+    tiny.write_config(folder, architectures=["Qwen2ForCausalLM"], sliding_window=128, use_sliding_window=use)
+    biases = {
+        f"model.layers.{layer}.self_attn.{name}_proj.bias": np.zeros(rows, np.float32)
+        for layer in range(2)
+        for name, rows in (("q", 64), ("k", 32), ("v", 32))
+    }
+    save_file(tiny.tensors() | biases, folder / "model.safetensors")
+    assert Checkpoint.open(folder).architecture.context == 256

@@ -1,0 +1,74 @@
+"""Which models a server has."""
+
+from typing import cast
+
+import pytest
+from support.queries import manifest
+
+from slipway.contract import errors as contract_errors
+from slipway.contract.errors import InvalidRequest, ModelNotFound, ModelUnavailable
+from slipway.gateway import errors as gateway_errors
+from slipway.gateway.backends.base import Backend
+from slipway.gateway.errors import (
+    ModelForbidden,
+    http_error,
+)
+from slipway.gateway.keys.keys import Caller
+from slipway.gateway.models import Model, Models
+from slipway.gateway.prompter import Prompter
+from slipway.gateway.queue import EngineQueue
+from slipway.text.special_tokens import SpecialTokenEscaper
+from slipway.text.template import ChatTemplate
+from slipway.text.template_features import TemplateFeatures
+from slipway.text.tokenizer import Tokenizer
+
+
+def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
+
+    for module in (contract_errors, gateway_errors):
+        for kind in vars(module).values():
+            if isinstance(kind, type) and issubclass(kind, contract_errors.SlipwayError):
+                assert 400 <= http_error(kind("x")).status <= 504
+
+
+def model(name: str, backend: object = None) -> Model:
+    named = manifest().model_copy(update={"name": name})
+    prompter = Prompter(
+        named,
+        cast(Tokenizer, None),
+        cast(ChatTemplate, None),
+        TemplateFeatures.read("", None),
+        cast(SpecialTokenEscaper, None),
+    )
+    return Model(prompter, cast(Backend, backend), EngineQueue(name, 1, 0))
+
+
+class Probed:
+    def __init__(self, why_not: str | None) -> None:
+        self.why_not = why_not
+
+    async def probe(self) -> None:
+        if self.why_not is not None:
+            raise ModelUnavailable(self.why_not)
+
+
+async def test_a_server_none_of_whose_models_answers_says_why_of_each() -> None:
+    away = [model("a", Probed("a is not loaded.")), model("b", Probed("b starts again."))]
+    with pytest.raises(ModelUnavailable, match=r"^a is not loaded\. b starts again\.$"):
+        await Models(away).check()
+    await Models([*away, model("c", Probed(None))]).check()
+
+
+async def test_where_one_model_is_served_it_need_not_be_named() -> None:
+    assert (await Models([model("a")]).find(None)).name == "a"
+    with pytest.raises(InvalidRequest, match="a, b") as caught:
+        await Models([model("a"), model("b")]).find(None)
+    assert caught.value.param == "model"
+    two = Models([model("a"), model("b")])
+    only_b = Caller("one", frozenset({"b", "c"}))
+    assert (await two.find(None, only_b)).name == "b"
+    with pytest.raises(ModelForbidden):
+        await two.find("a", only_b)
+    with pytest.raises(ModelNotFound, match="served models: b") as unknown:
+        await two.find("c", only_b)
+    assert "a" not in str(unknown.value).rpartition(":")[2]
