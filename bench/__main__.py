@@ -6,15 +6,13 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import sys
-
 import typer
-from typer.exceptions import TyperException
 
-from bench import environment, terminal
+from bench import environment
 from bench.latency import latency
 from bench.run import run
 from bench.runtime import runtime
+from slipway.contract.command import run_command
 
 PROGRAM = "python -m bench"
 
@@ -40,12 +38,8 @@ app.command()(latency)
 
 
 def main() -> None:
-    """Run the command. A wrong option is one sentence on standard error, with exit status 2."""
-    try:
-        sys.exit(app(prog_name=PROGRAM, standalone_mode=False))
-    except TyperException as error:
-        terminal.print_error(error.format_message())
-        sys.exit(error.exit_code)
+    """Run the command."""
+    run_command(app, PROGRAM)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import typer
 
 from build.command_errors import report_errors
 from build.trtllm.commands import convert, gpu_check, plan
+from slipway.contract.command import run_command
 from slipway.contract.errors import RecipeError
 
 app = typer.Typer(
@@ -193,4 +194,4 @@ def perplexity(
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m build")
+    run_command(app, "python -m build")

@@ -1,11 +1,10 @@
 """The command `slipway`: start servers, try an engine, manage keys."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from slipway.contract.errors import SlipwayError
+from slipway.contract.command import run_command
 from slipway.contract.version import version
 from slipway.gateway.command import GatewayOptions, gateway
 from slipway.gateway.keys import command as keys
@@ -54,11 +53,8 @@ app.command()(runtime.measure)
 
 
 def main() -> None:
-    """Run the command. A SlipwayError is printed as one sentence, with exit status 1."""
-    try:
-        app()
-    except SlipwayError as error:
-        sys.exit(f"error: {error}")
+    """Run the command."""
+    run_command(app, "slipway")
 
 
 if __name__ == "__main__":
