@@ -174,7 +174,7 @@ def test_triton_reads_back_the_one_model_of_an_llmapi_engine(llmapi: Manifest) -
     [model] = models.of_engine(llmapi, "engines/a")
     config_read = parsed(model)
     assert (config_read.name, config_read.backend) == (llmapi.name, "python")
-    # Both are in upstream's model.yaml, which nobody reads where Triton completes no config.
+    # Both are in upstream's model.yaml, which are read only where Triton completes a config.
     assert config_read.max_batch_size == 0
     assert config_read.model_transaction_policy.decoupled
     assert tuple(map(read_back, config_read.input)) == llmapi_interface.INPUTS

@@ -60,9 +60,9 @@ def test_a_message_has_its_stop_reason(claude: Anthropic, gateway: Gateway) -> N
 
 
 def test_an_answer_continues_a_prefilled_message(claude: Anthropic, gateway: Gateway) -> None:
-    begun = {"role": "assistant", "content": "The capital of France is"}
+    prefill = {"role": "assistant", "content": "The capital of France is"}
     message = claude.messages.create(
-        model=gateway.model, max_tokens=3, messages=[*PARIS, begun], extra_body=GREEDY
+        model=gateway.model, max_tokens=3, messages=[*PARIS, prefill], extra_body=GREEDY
     )
     assert message.content[0].text.startswith(" Paris")
 

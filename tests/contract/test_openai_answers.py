@@ -222,10 +222,10 @@ def test_requests_are_counted_and_timed(client: OpenAI, gateway: Gateway) -> Non
 
 
 def test_an_answer_can_continue_the_last_message(client: OpenAI, gateway: Gateway) -> None:
-    begun = [*PARIS, {"role": "assistant", "content": "The capital of France"}]
+    messages = [*PARIS, {"role": "assistant", "content": "The capital of France"}]
     completion = client.chat.completions.create(
         model=gateway.model,
-        messages=begun,
+        messages=messages,
         max_tokens=3,
         temperature=0,
         extra_body={"continue_final_message": True, "chat_template_kwargs": {"unused": 1}},

@@ -78,7 +78,7 @@ def talk(gateway: InstantGateway, data: bytes, most_s: float = 5) -> tuple[int, 
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_values_that_nobody_meant_are_answered(gateway: InstantGateway, field: str) -> None:
+def test_values_without_a_meaning_are_answered(gateway: InstantGateway, field: str) -> None:
     fields = {"model": gateway.model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     fields.pop(field, None)
     headers = {"content-type": "application/json"}
@@ -212,7 +212,7 @@ def test_a_connection_that_says_nothing_is_closed(gateway: InstantGateway) -> No
         assert client.recv(1) == b""
 
 
-def test_a_thousand_idle_connections_keep_nobody_out(gateway: InstantGateway) -> None:
+def test_a_thousand_idle_connections_keep_no_client_out(gateway: InstantGateway) -> None:
     with ExitStack() as clients:
         for _ in range(1000):
             clients.enter_context(socket.create_connection(("127.0.0.1", gateway.port)))
@@ -227,7 +227,7 @@ def test_a_connection_is_kept_between_requests(gateway: InstantGateway) -> None:
 
 
 def test_head_is_answered_as_get_without_the_content(gateway: InstantGateway) -> None:
-    """As `wget --spider` and load balancers ask whether somebody is there."""
+    """As `wget --spider` and load balancers ask whether the server is there."""
     with httpx.Client(base_url=gateway.url) as client:
         for path in ("/health/live", "/health/ready", "/v1/models", f"/v1/models/{gateway.model}"):
             head, get = client.head(path), client.get(path)

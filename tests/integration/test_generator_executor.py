@@ -170,7 +170,7 @@ def test_every_executor_keeps_what_its_capabilities_promise(
     logits = {0: run(executor, 0, [other], []), 3: run(executor, 3, [one], [])}
     for index, token in enumerate(answer):
         rows = executor.decode([0, 3], [token, token])
-        assert (rows[1] == alone[index + 1]).all(), "whoever else is decoded"
+        assert (rows[1] == alone[index + 1]).all(), "a row does not depend on the others"
     assert (logits[3] == alone[0]).all()
     if can.appends:
         executor.release(3)

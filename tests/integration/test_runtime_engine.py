@@ -55,7 +55,7 @@ def prompts(engine_dir: Path) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def alone(engine: Engine, prompts: list[list[int]]) -> list[Delta]:
-    """What each prompt gets when nobody else is there."""
+    """What each prompt gets alone."""
     return [Answer(engine, "alone", prompt, EXACT).exact() for prompt in prompts]
 
 
@@ -144,9 +144,7 @@ def test_more_requests_than_slots_wait_their_turn_and_can_be_cancelled_there(
     assert engine.stats.running == engine.stats.waiting == 0
 
 
-def test_a_seed_gives_the_same_answer_whoever_the_neighbours_are(
-    engine: Engine, prompts: list[list[int]]
-) -> None:
+def test_a_seed_gives_the_same_answer_beside_any_neighbours(engine: Engine, prompts: list[list[int]]) -> None:
     warm = SamplingParams(max_tokens=24, temperature=1.0, top_p=0.95, top_k=50, seed=11)
     alone = Answer(engine, "alone", prompts[6], warm).tokens()
     free = SamplingParams(max_tokens=24, temperature=1.5)
@@ -208,7 +206,7 @@ def test_a_request_that_is_cancelled_while_the_engine_ends_hears_its_end(
 
     engine.submit("running", prompts[0], ENDLESS, hold)
     in_a_step.wait()
-    # Both are still being compiled; whoever hears that the first is cancelled gives the second up.
+    # Both are still being compiled; a client that sees the first cancelled gives the second up.
     once, twice = (replace(GREEDY, grammar=Grammar("regex", f"(yes|no){{{count}}}")) for count in (1, 2))
     engine.submit("first", prompts[0], once, lambda event: engine.cancel("second"))
     engine.submit("second", prompts[0], twice, heard.put)

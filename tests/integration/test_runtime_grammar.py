@@ -86,7 +86,7 @@ def following(kind: str, grammar: str, **sampling: object) -> SamplingParams:
     return SamplingParams(**chosen, grammar=Grammar(kind, grammar))  # type: ignore[arg-type]
 
 
-def test_eight_schemas_among_free_neighbours_are_each_obeyed_and_change_nobody_elses_answer(
+def test_eight_schemas_are_each_obeyed_and_change_no_other_answer(
     engine: Engine, tokenizer: Tokenizer
 ) -> None:
     ask = prompt(tokenizer, "Tell me about a city, in JSON.")
@@ -134,7 +134,7 @@ def test_log_probabilities_are_those_among_the_allowed_tokens(engine: Engine, to
     assert delta.log_probs == (0.0,), "after `Yes` or `No` only one is"
 
 
-def test_a_grammar_that_never_compiles_is_refused_and_nobody_waits_for_it(
+def test_a_grammar_that_never_compiles_is_refused_and_holds_up_no_request(
     engine: Engine, tokenizer: Tokenizer
 ) -> None:
     ask = prompt(tokenizer, "Hi")
@@ -158,7 +158,7 @@ def test_a_grammar_that_never_compiles_is_refused_and_nobody_waits_for_it(
     start = time.perf_counter()
     assert re.fullmatch("[a-z]{3}", text(tokenizer, queued.rest()))
     waited = time.perf_counter() - start
-    assert waited < len(given_up) * PATIENCE_S, "a grammar that nobody waits for is not compiled"
+    assert waited < len(given_up) * PATIENCE_S, "an abandoned grammar is not compiled"
     engine.cancel("running")
     running.rest()
 
@@ -177,7 +177,7 @@ def test_a_client_that_leaves_while_its_grammar_compiles_hears_so_at_once(
     assert engine.cancel("leaver")
     assert leaver.rest() == [Delta(finish_reason="cancelled")]
     assert time.perf_counter() - start < PATIENCE_S / 2
-    compilers()[0].kill()  # nobody waits for it
+    compilers()[0].kill()  # no request waits for it
     assert text(tokenizer, Answer(engine, "known", ask, following("regex", "no")).rest()) == "no"
     assert not compilers(), "a grammar that was compiled before is not tried again"
 

@@ -92,7 +92,7 @@ def test_a_client_that_leaves_while_its_prompt_is_read_frees_its_slot(engine: En
 
 def test_a_burst_of_short_prompts_does_not_wait_for_a_decode_step_each(engine: Engine) -> None:
     told: queue.SimpleQueue[int] = queue.SimpleQueue()
-    # Is read while the burst comes, and ends with its first token: nobody waits for a next one then.
+    # Is read while the burst comes, and ends with its first token: no request waits for a next one then.
     Answer(engine, "before", prompt(500), replace(EXACT, max_tokens=1))
     for row in range(16):
         engine.submit(f"burst-{row}", prompt(20, seed=row), ENDLESS, lambda _, row=row: told.put(row))

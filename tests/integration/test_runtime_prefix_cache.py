@@ -64,7 +64,7 @@ def test_what_a_client_that_left_had_read_serves_the_next_one(engine_dir: Path) 
         beside.next()
         leaver = Answer(engine, "leaver", [*HEADER, *prompt(1200, seed=5)], EXACT)
         wait_until(lambda: engine.stats.running == 2)
-        for _ in range(20):  # steps, each of which reads 8 tokens or more of the prompt
+        for _ in range(20):  # each step reads at least 8 tokens of the prompt
             beside.next()
         engine.cancel("leaver")
         engine.cancel("beside")

@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_frees_its_slot(engine: EngineProcess) -> Non
     assert engine.ready
 
 
-async def test_a_request_that_cannot_be_served_is_refused_and_harms_nobody(engine: EngineProcess) -> None:
+async def test_a_request_that_cannot_be_served_is_refused_and_harms_no_other(engine: EngineProcess) -> None:
     async with aclosing(engine.generate("good", PROMPT, ENDLESS)) as good:
         await anext(good)
         with pytest.raises(ContextLengthExceeded, match="9000 tokens"):
@@ -119,7 +119,7 @@ async def test_a_worker_that_is_killed_fails_its_answers_and_is_replaced(engine:
     ]
 
 
-async def test_a_worker_that_stands_still_holds_up_nobody_but_its_own_streams(engine: EngineProcess) -> None:
+async def test_a_worker_that_stands_still_holds_up_only_its_own_streams(engine: EngineProcess) -> None:
     process = worker()
     process.suspend()
     safety = threading.Timer(10, process.resume)

@@ -127,7 +127,7 @@ def test_a_bias_moves_the_answer_by_ids_and_by_words(triton: Triton, tokenizer: 
         assert paris not in ids
 
 
-def test_what_upstream_does_not_tell_is_told_beside_it(triton: Triton, tokenizer: Tokenizer) -> None:
+def test_what_upstream_does_not_report_has_outputs_of_its_own(triton: Triton, tokenizer: Tokenizer) -> None:
     prompt = chat("Answer as a teacher of history would at school: What is the capital of France?")
     ids = tokenizer.encode(prompt)
     asked = {"return_log_probs": True, "num_top_log_probs": 3, "stream": True, "max_tokens": 4}
@@ -159,7 +159,7 @@ def test_no_end_and_no_stop_word_ends_an_answer_before_its_least_length(
     triton: Triton, tokenizer: Tokenizer
 ) -> None:
     answer = ask(triton.grpc, triton.model, QUESTION, 60, stream=True, min_tokens=50, stop_words=[" is"])
-    assert len(tokenizer.encode("".join(answer))) > 40, "50 tokens, of which a few may read as fewer"
+    assert len(tokenizer.encode("".join(answer))) > 40, "50 tokens; a few may read as fewer"
 
 
 def test_the_engines_own_end_holds_unless_the_client_lifts_it(triton: Triton, tokenizer: Tokenizer) -> None:
@@ -167,7 +167,7 @@ def test_the_engines_own_end_holds_unless_the_client_lifts_it(triton: Triton, to
     lifted = "".join(ask(triton.grpc, triton.model, QUESTION, 100, stream=True, end_id=-1))
     assert lifted.startswith(ended)
     assert len(tokenizer.encode(ended)) < 50
-    assert len(tokenizer.encode(lifted)) > 80, "100 tokens, of which a few may read as fewer"
+    assert len(tokenizer.encode(lifted)) > 80, "100 tokens; a few may read as fewer"
 
 
 def test_the_same_seed_gives_the_same_answer_and_none_draws_one(triton: Triton) -> None:
@@ -225,7 +225,7 @@ def test_a_stop_request_for_an_unknown_id_does_nothing_and_one_without_an_id_is_
     triton: Triton,
 ) -> None:
     stop_it = {"input_lengths": 1, "request_output_len": 1, "stop": True}
-    assert list(Stream(triton.grpc, f"{triton.model}.engine", "nobody", **stop_it)) == []
+    assert list(Stream(triton.grpc, f"{triton.model}.engine", "unknown", **stop_it)) == []
     with pytest.raises(InferenceServerException, match="request id"):
         list(Stream(triton.grpc, f"{triton.model}.engine", "", **stop_it))
 

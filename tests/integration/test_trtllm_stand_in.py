@@ -166,7 +166,7 @@ def test_best_of_ranks_by_the_log_probabilities_of_its_own_tokens(triton: Triton
     assert first == second
 
 
-async def test_models_that_another_version_laid_out_are_told_apart_from_a_bad_request(triton: Triton) -> None:
+async def test_a_repository_of_another_version_is_not_a_bad_request(triton: Triton) -> None:
     # These lack the tensors of ONNX engines, as those of an older version do.
     backend = EnsembleBackend(NAME, TARGETS["onnx-cpu"], triton.grpc, None)
     asked_for = GenerationRequest("id", "Hi", (1,), SamplingParams(max_tokens=1))

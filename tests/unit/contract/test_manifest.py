@@ -66,7 +66,7 @@ def test_a_stage_checks_only_the_files_it_uses(engine: Path) -> None:
     assert open_engine(engine, ["tokenizer.json"]).name == "tiny"
 
 
-def test_a_file_that_nobody_vouches_for_is_refused(engine: Path) -> None:
+def test_a_file_without_a_digest_is_refused(engine: Path) -> None:
     with pytest.raises(EngineRefused, match=r"does not list model\.onnx\.data"):
         open_engine(engine, ["model.onnx.data"])
 

@@ -117,7 +117,7 @@ def test_a_missing_recipe_is_one_sentence(tmp_path: Path) -> None:
 
 
 @given(context=st.integers(2, 1_000_000))
-def test_limits_that_nobody_gave_fit_every_model(context: int) -> None:
+def test_default_limits_fit_every_model(context: int) -> None:
     limits = RequestedLimits().fitted(context, TARGETS["onnx-cpu"])
     assert limits.max_input_len < limits.max_seq_len <= min(context, 8192)
 

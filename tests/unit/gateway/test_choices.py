@@ -20,17 +20,17 @@ from slipway.text.parts import AnswerText
 
 
 class Scripted:
-    """Plays each request's deltas, with so many turns of the event loop before each; None is a failure."""
+    """Plays each request's deltas, with turns of the event loop before each; None is a failure."""
 
     stats = None
 
     def __init__(self, scripts: Mapping[str, Sequence[tuple[Delta | None, int]]]) -> None:
         self.scripts = scripts
-        self.begun: list[str] = []
+        self.started: list[str] = []
         self.running: set[str] = set()
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
-        self.begun.append(request.request_id)
+        self.started.append(request.request_id)
         self.running.add(request.request_id)
         try:
             for delta, turns in self.scripts[request.request_id]:
@@ -77,7 +77,7 @@ async def test_each_choice_gets_its_own_text_in_order_however_answers_interleave
         }
     )
     come = [piece async for piece in answers(backend, count)]
-    assert backend.begun == ids(count), "the first leads: the others find its prompt"
+    assert backend.started == ids(count), "the first leads: the others find its prompt"
     for index, (texts, _) in enumerate(scripts):
         pieces = [piece for piece in come if piece.index == index]
         assert [piece.parts for piece in pieces[:-1]] == [(AnswerText(text),) for text, _ in texts]
@@ -90,7 +90,7 @@ async def test_one_failure_is_one_error_and_ends_the_others() -> None:
     backend = Scripted(dict.fromkeys(ids(4), endless) | {ids(4)[2]: [(Delta("b", 1), 1), (None, 3)]})
     with pytest.raises(EngineFailed, match="died"):
         await collect(answers(backend, 4), 4)
-    assert len(backend.begun) == 4
+    assert len(backend.started) == 4
     assert not backend.running
 
 
@@ -99,7 +99,7 @@ async def test_an_engine_that_fails_all_answers_is_one_error(caplog: pytest.LogC
     with pytest.raises(EngineFailed, match="died"):
         await collect(answers(backend, 4), 4)
     assert not backend.running
-    gc.collect()  # asyncio complains about failures that nobody heard of when it forgets them
+    gc.collect()  # asyncio complains about failures that were never retrieved
     assert not caplog.records
 
 

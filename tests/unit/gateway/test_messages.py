@@ -133,9 +133,9 @@ def test_a_body_asks_for_the_same_as_a_chat() -> None:
 
 
 def test_the_beginning_of_an_answer_is_gone_on_from() -> None:
-    begun = {"role": "assistant", "content": "He"}
-    assert conversation(messages=[*HI, begun]).continue_last
-    assert not conversation(messages=[*HI, begun, *HI]).continue_last
+    prefill = {"role": "assistant", "content": "He"}
+    assert conversation(messages=[*HI, prefill]).continue_last
+    assert not conversation(messages=[*HI, prefill, *HI]).continue_last
 
 
 def test_tools_their_calls_and_results_become_those_of_a_chat() -> None:

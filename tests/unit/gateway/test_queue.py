@@ -58,7 +58,7 @@ async def test_turns_come_by_priority_then_by_arrival_and_no_more_than_places_at
 @given(
     st.lists(st.tuples(st.sampled_from(["ask", "leave"]), st.integers(0, 30), st.integers(1, 5)), max_size=40)
 )
-async def test_whoever_comes_and_goes_no_place_is_lost_and_none_is_given_twice(
+async def test_no_place_in_the_queue_is_lost_or_given_twice(
     visits: list[tuple[str, int, int]],
 ) -> None:
     bound = 6

@@ -88,7 +88,7 @@ def test_null_means_left_out() -> None:
     assert asked(chat(**dict.fromkeys(names))) == asked(chat())
 
 
-def test_a_misspelled_field_is_told_with_the_right_one_and_another_with_all() -> None:
+def test_a_misspelled_field_is_answered_with_the_nearest_and_another_with_all() -> None:
     assert str(refused(temprature=1)) == "temprature is not a field of this endpoint; temperature is."
     assert "its fields are: model, " in str(refused(beam_width=1))
     assert "its fields are: model, " in str(refused(**{"temperature" * 10: 1}))

@@ -244,7 +244,7 @@ async def test_a_deadline_ends_the_generation_and_is_the_last_event() -> None:
     assert backend.closed_early
 
 
-async def test_work_is_over_before_its_end_is_told() -> None:
+async def test_work_is_over_before_its_end_is_sent() -> None:
     cleaned = False
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Tools in a chat's body: what is refused, what the template reads, and how the answer is told apart."""
+"""Tools in a chat's body: what is refused, what the template reads, and how the answer is parsed."""
 
 import json
 from collections.abc import AsyncGenerator, Sequence
@@ -219,7 +219,7 @@ CUTS = st.lists(st.integers(0, len(HERMES)), max_size=6)
 
 
 @given(CUTS)
-async def test_thoughts_text_and_calls_are_told_apart_wherever_the_pieces_break(cuts: list[int]) -> None:
+async def test_thoughts_text_and_calls_are_parsed_wherever_the_pieces_break(cuts: list[int]) -> None:
     at = [0, *sorted(cuts), len(HERMES)]
     texts = [HERMES[a:b] for a, b in pairwise(at) if a < b]
     pieces = await read(Interpretation(interpreter("hermes", thinks=True)), texts)
@@ -248,7 +248,7 @@ async def test_arguments_that_a_stop_string_cut_in_two_call_nothing(end: str, fi
     assert answer.finish_reason == finish
 
 
-async def test_only_one_call_is_told_where_only_one_is_wanted_and_it_is_the_end() -> None:
+async def test_one_call_ends_the_answer_where_only_one_is_wanted() -> None:
     one = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
     reading = Interpretation(interpreter("hermes"), one_call=True)
     pieces = await read(reading, [one, one, "and so on"])

@@ -205,7 +205,7 @@ def test_the_recipes_system_prompt_is_used_when_the_conversation_brings_none() -
         assert rendered("Be brief.", messages=own)[0] == {"role": "system", "content": "Be long."}
 
 
-def test_one_request_has_so_many_answers_at_most() -> None:
+def test_the_answers_of_one_request_are_bounded() -> None:
     completion(prompt=["a"] * 128)
     completion(prompt=["a"] * 64, n=2)
     for fields in ({"prompt": ["a"] * 65, "n": 2}, {"prompt": ["a", "b"], "best_of": 65}):

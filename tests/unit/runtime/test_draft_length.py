@@ -45,7 +45,7 @@ def test_a_draft_is_never_longer_than_there_are_chances() -> None:
     assert measured(0.006, 0.0001).choose([chances(0.99, 3)]) == [3]
 
 
-def test_nobody_waits_for_the_drafts_of_somebody_else() -> None:
+def test_no_request_waits_for_the_drafts_of_another() -> None:
     costs = measured(0.006, 0.001)
     assert costs.choose([chances(0.95), []]) == [0, 0]
     assert all(costs.choose([chances(0.95), chances(0.95)]))

@@ -14,7 +14,7 @@ def token(number: int) -> Delta:
 
 
 def emptied(running: int) -> EventBuffer:
-    """An outbox of which everything was just taken, at second 100."""
+    """A buffer that was just emptied, at second 100."""
     outbox = EventBuffer()
     outbox.take(100, running)
     return outbox
@@ -37,7 +37,7 @@ def test_many_streams_hear_of_several_steps_at_once_and_not_too_late() -> None:
         assert outbox.take(100 + 1.1 * pause, running) == (("a", joined), ("b", joined))
 
 
-def test_the_first_token_and_the_end_wait_for_nobody() -> None:
+def test_the_first_token_and_the_end_are_sent_at_once() -> None:
     outbox = emptied(16)
     outbox.put("waits", token(7))
     outbox.put("new", FIRST)

@@ -144,7 +144,7 @@ def test_end_of_sequence_is_allowed_where_the_match_is_complete_and_nowhere_else
         (Grammar("json_schema", '{"$ref": "http://127.0.0.1/x"}'), "not present in a registry"),
         (Grammar("regex", "(a|b"), "unclosed group"),
         (Grammar("regex", "(?=a)b"), "look-around"),
-        (Grammar("ebnf_grammar", "start: nobody"), "nobody"),
+        (Grammar("ebnf_grammar", "start: unknown"), "unknown"),
         (Grammar("ebnf_grammar", 'root ::= ("a"'), "GBNF"),
     ],
 )
@@ -204,11 +204,11 @@ def test_enforced_calls_are_calls_of_the_tools_with_valid_arguments(
     jsonschema.validate(json.loads(answer), enforced_schema)
     reader = EnforcedParser([choice] if choice else ["plant", "ping", "stop"])
     parts = merged([*reader.push(answer), *reader.flush()])
-    begun = [part for part in parts if isinstance(part, CallStart)]
+    starts = [part for part in parts if isinstance(part, CallStart)]
     told = [part for part in parts if isinstance(part, CallArguments)]
-    assert len(begun) == len(told) == len(parts) / 2
-    assert parallel or len(begun) == 1
-    for call, arguments in zip(begun, told, strict=True):
+    assert len(starts) == len(told) == len(parts) / 2
+    assert parallel or len(starts) == 1
+    for call, arguments in zip(starts, told, strict=True):
         assert choice in (None, call.name)
         jsonschema.validate(
             json.loads(arguments.text), TREE if call.name == "plant" else {"maxProperties": 0}

@@ -24,7 +24,7 @@ HEAD = Head(id="x", model="m", created=1)
 
 
 class Scripted:
-    """Says tokens in steps of so many, as a backend does: each has a log-probability of its own."""
+    """Yields tokens in steps of a given size, as a backend does: each has a log-probability of its own."""
 
     stats = None
 
@@ -170,6 +170,6 @@ async def test_a_completion_tells_them_in_openais_shape_whole_and_streamed(token
     assert [chunk["logprobs"] for chunk in said(CompletionReply(HEAD), pieces)] == [expected, None]
 
 
-async def test_who_did_not_ask_is_told_nothing(tokenizer: Tokenizer) -> None:
+async def test_without_logprobs_in_the_request_the_answer_has_none(tokenizer: Tokenizer) -> None:
     pieces = [piece async for piece in stream_answer(Fixed(deltas(tokenizer)), request(), turn())]
     assert [chunk["logprobs"] for chunk in said(ChatReply(HEAD), pieces)] == [None, None]

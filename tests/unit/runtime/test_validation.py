@@ -16,12 +16,12 @@ def test_a_request_that_just_fits_is_taken() -> None:
     check_request(range(10), replace(PARAMS, max_tokens=6), MANIFEST)
 
 
-def test_a_prompt_over_the_limit_is_told_both_lengths() -> None:
+def test_a_prompt_over_the_limit_is_refused_with_both_lengths() -> None:
     with pytest.raises(ContextLengthExceeded, match=r"11 tokens.*small.*at most 10"):
         check_request(range(11), PARAMS, MANIFEST)
 
 
-def test_an_answer_over_the_limit_is_told_how_much_room_is_left() -> None:
+def test_an_answer_over_the_limit_is_refused_with_the_room_left() -> None:
     with pytest.raises(ContextLengthExceeded, match=r"together 17.*holds 16.*at most 6 tokens"):
         check_request(range(10), replace(PARAMS, max_tokens=7), MANIFEST)
 

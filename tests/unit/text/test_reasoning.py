@@ -1,4 +1,4 @@
-"""What a model thinks in tags is told apart from what it says, wherever the pieces break."""
+"""What a model thinks in tags is kept apart from what it says, wherever the pieces break."""
 
 import pytest
 from hypothesis import given

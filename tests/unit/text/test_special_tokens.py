@@ -1,4 +1,4 @@
-"""Whoever spells out a special token in a message has written text, and takes nobody's turn."""
+"""A special token spelled out in a message is text, and starts no turn."""
 
 import json
 

@@ -141,11 +141,11 @@ def test_the_breaks_between_pieces_do_not_matter(
 @given(stream=STREAMS)
 def test_calls_have_offered_names_and_rising_indices(kind: type[ToolCallParser], stream: str) -> None:
     parts = _parts(kind, stream)
-    begun = [part for part in parts if isinstance(part, CallStart)]
-    assert [part.index for part in begun] == list(range(len(begun)))
-    assert {part.name for part in begun} <= set(OFFERED)
+    starts = [part for part in parts if isinstance(part, CallStart)]
+    assert [part.index for part in starts] == list(range(len(starts)))
+    assert {part.name for part in starts} <= set(OFFERED)
     assert all(part != AnswerText("") for part in parts)
-    if not begun:
+    if not starts:
         assert "".join(part.text for part in parts if isinstance(part, AnswerText)) == stream
 
 
