@@ -165,7 +165,7 @@ def test_ctrl_c_prints_what_was_measured(engine_dir: Path, tmp_path: Path):
 def test_options_for_peers_without_peers_are_refused(engine_dir: Path):
     done = bench(engine_dir, "--without", "transformers")
     assert done.returncode == 2
-    assert done.stderr == "Invalid value: options about peers need --peers: add it.\n"
+    assert done.stderr == "error: Invalid value: options about peers need --peers: add it.\n"
 
 
 def test_without_the_checkpoint_it_says_that_quality_was_not_measured(engine_dir: Path, tmp_path: Path):
@@ -173,7 +173,7 @@ def test_without_the_checkpoint_it_says_that_quality_was_not_measured(engine_dir
     done = bench(tmp_path / "own-model", *QUICK_PEERS, *NO_SPEED)
     assert done.returncode == 0, done.stderr
     said = done.stdout
-    assert "quality is left out: name the checkpoint the engine was built from with --checkpoint" in said
+    assert "quality is left out: name the checkpoint that the engine was built from with --checkpoint" in said
 
 
 def test_an_engine_that_cannot_score_is_out_and_one_that_scores_badly_does_not_count():
