@@ -45,15 +45,16 @@ def running(
     timeout: float = 120,
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
+    cwd: Path = ROOT,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server from the checkout, wait until `ready_url` answers 200, and end it with its children.
+    """Start a server in `cwd`, wait until `ready_url` answers 200, and end it with its children.
 
     log: the file for its output; by default pytest captures it and shows it with a test that fails.
     """
     with log.open("wb") if log else nullcontext() as output:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, **(env or {})},
             start_new_session=True,
             stdout=output,
