@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from support import tiny_checkpoints as tiny
+from support.checkpoint_refusal import refusal
 
 from build.checkpoint.checkpoint import Checkpoint
-from slipway.contract.errors import CheckpointError
 
 
 @pytest.fixture
@@ -18,18 +18,9 @@ def folder(tmp_path: Path) -> Path:
     return tiny.write(tmp_path / "model")
 
 
-def _refusal(folder: Path) -> str:
-    with pytest.raises(CheckpointError) as refused:
-        Checkpoint.open(folder)
-    message = str(refused.value)
-    assert message.endswith("."), message
-    assert "\n" not in message
-    return message
-
-
 def test_qwen2_has_biases_on_q_k_and_v_alone(folder: Path) -> None:
     tiny.write_config(folder, architectures=["Qwen2ForCausalLM"])
-    assert "has no tensor model.layers.0.self_attn.q_proj.bias" in _refusal(folder)
+    assert "has no tensor model.layers.0.self_attn.q_proj.bias" in refusal(folder)
     weights = tiny.tensors()
     for layer in range(2):
         for projection, rows in (("q", 64), ("k", 32), ("v", 32)):
@@ -40,26 +31,26 @@ def test_qwen2_has_biases_on_q_k_and_v_alone(folder: Path) -> None:
 
 def test_head_dim_may_differ_from_hidden_size_over_heads(folder: Path) -> None:
     tiny.write_config(folder, head_dim=32)
-    assert "q_proj.weight has shape [64, 64]" in _refusal(folder)
+    assert "q_proj.weight has shape [64, 64]" in refusal(folder)
 
 
 def test_an_unknown_architecture_hears_which_are_known(folder: Path) -> None:
     tiny.write_config(folder, architectures=["GPTNeoXForCausalLM"])
-    message = _refusal(folder)
+    message = refusal(folder)
     assert "GPTNeoXForCausalLM" in message
     assert "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM" in message
 
 
 def test_a_config_without_an_architecture_is_refused(folder: Path) -> None:
     tiny.write_config(folder, architectures=None)
-    assert "the architecture (none)" in _refusal(folder)
+    assert "the architecture (none)" in refusal(folder)
 
 
 def test_a_quantized_checkpoint_is_refused(folder: Path) -> None:
     tiny.write_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    assert "quantized already (gptq)" in _refusal(folder)
+    assert "quantized already (gptq)" in refusal(folder)
     tiny.write_config(folder, quantization_config="awq")
-    assert "quantized already (awq)" in _refusal(folder)
+    assert "quantized already (awq)" in refusal(folder)
 
 
 def test_a_checkpoint_that_was_quantized_once_and_is_no_more_opens(folder: Path) -> None:
@@ -70,12 +61,12 @@ def test_a_checkpoint_that_was_quantized_once_and_is_no_more_opens(folder: Path)
 
 def test_a_wrong_config_value_is_named(folder: Path) -> None:
     tiny.write_config(folder, num_hidden_layers="many")
-    assert "config.json is wrong at num_hidden_layers" in _refusal(folder)
+    assert "config.json is wrong at num_hidden_layers" in refusal(folder)
 
 
 def test_another_activation_is_refused(folder: Path) -> None:
     tiny.write_config(folder, hidden_act="gelu")
-    assert "hidden_act 'gelu'" in _refusal(folder)
+    assert "hidden_act 'gelu'" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +76,7 @@ def test_a_config_that_cannot_be_read_is_refused(folder: Path, content: str | No
     (folder / "config.json").unlink()
     if content is not None:
         (folder / "config.json").write_text(content)
-    assert words in _refusal(folder)
+    assert words in refusal(folder)
 
 
 def test_a_sliding_window_bounds_the_context(folder: Path) -> None:

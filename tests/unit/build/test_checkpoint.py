@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from support import tiny_checkpoints as tiny
+from support.checkpoint_refusal import refusal
 
 from build.checkpoint.checkpoint import Checkpoint
 from slipway.contract.errors import CheckpointError
@@ -20,15 +21,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def sharded(tmp_path: Path) -> Path:
     return tiny.write(tmp_path / "model", shards=3)
-
-
-def _refusal(folder: Path) -> str:
-    with pytest.raises(CheckpointError) as refused:
-        Checkpoint.open(folder)
-    message = str(refused.value)
-    assert message.endswith("."), message
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -58,7 +50,7 @@ def test_the_sources_of_an_engine_are_the_files_that_were_read(sharded: Path) ->
 
 def test_a_missing_shard_is_named(sharded: Path) -> None:
     (sharded / "model-00002-of-00003.safetensors").unlink()
-    message = _refusal(sharded)
+    message = refusal(sharded)
     assert "model-00002-of-00003.safetensors is missing" in message
     assert "copy or download it again" in message
 
@@ -68,7 +60,7 @@ def test_an_index_that_places_a_tensor_elsewhere_is_refused(sharded: Path) -> No
     index = json.loads(path.read_text())
     index["weight_map"]["model.norm.weight"] = "model-00001-of-00003.safetensors"
     path.write_text(json.dumps(index))
-    assert "says that model.norm.weight is in model-00001-of-00003.safetensors, which" in _refusal(sharded)
+    assert "says that model.norm.weight is in model-00001-of-00003.safetensors, which" in refusal(sharded)
 
 
 def test_a_tensor_that_the_index_leaves_out_is_refused(sharded: Path) -> None:
@@ -76,18 +68,18 @@ def test_a_tensor_that_the_index_leaves_out_is_refused(sharded: Path) -> None:
     index = json.loads(path.read_text())
     del index["weight_map"]["model.norm.weight"]
     path.write_text(json.dumps(index))
-    assert "holds model.norm.weight, which model.safetensors.index.json does not list" in _refusal(sharded)
+    assert "holds model.norm.weight, which model.safetensors.index.json does not list" in refusal(sharded)
 
 
 def test_shards_without_an_index_ask_for_it(sharded: Path) -> None:
     (sharded / "model.safetensors.index.json").unlink()
-    assert "3 safetensors files" in _refusal(sharded)
+    assert "3 safetensors files" in refusal(sharded)
 
 
 def test_two_saves_in_one_folder_are_refused(sharded: Path) -> None:
     # save_pretrained leaves either beside the other, and transformers reads model.safetensors.
     tiny.write_weights(sharded, tiny.tensors())
-    assert "two saves in one folder; remove the one you do not want" in _refusal(sharded)
+    assert "two saves in one folder; remove the one you do not want" in refusal(sharded)
 
 
 def test_an_index_may_name_one_file_and_others_may_lie_beside_it(folder: Path) -> None:
@@ -100,51 +92,51 @@ def test_an_index_may_name_one_file_and_others_may_lie_beside_it(folder: Path) -
 
 def test_an_index_without_a_map_is_refused(sharded: Path) -> None:
     (sharded / "model.safetensors.index.json").write_text("{}")
-    assert "has no weight_map" in _refusal(sharded)
+    assert "has no weight_map" in refusal(sharded)
 
 
 @pytest.mark.parametrize("left", [0, 5, 200, -1])
 def test_a_file_that_was_cut_off_is_named(folder: Path, left: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:left])
-    assert f"{path} is cut off or damaged" in _refusal(folder)
+    assert f"{path} is cut off or damaged" in refusal(folder)
 
 
 def test_a_git_lfs_pointer_is_recognised(folder: Path) -> None:
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    assert "git lfs pull" in _refusal(folder)
+    assert "git lfs pull" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth", "model.pt"])
 def test_pickles_are_refused_because_they_run_code(folder: Path, name: str) -> None:
     (folder / "model.safetensors").rename(folder / name)
-    message = _refusal(folder)
+    message = refusal(folder)
     assert f"{name} is a pickle" in message
     assert "runs any code that is in it" in message
 
 
 def test_a_folder_without_weights_says_what_a_checkpoint_is(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    assert "holds no *.safetensors" in _refusal(folder)
+    assert "holds no *.safetensors" in refusal(folder)
 
 
 def test_quantized_tensors_are_refused(folder: Path) -> None:
     weights = tiny.tensors()
     name = "model.layers.0.mlp.up_proj.weight"
     tiny.write_weights(folder, {**weights, name: weights[name].astype(np.int8)})
-    assert f"{name} is I8; supported are BF16, F16, F32" in _refusal(folder)
+    assert f"{name} is I8; supported are BF16, F16, F32" in refusal(folder)
 
 
 def test_a_shape_that_the_config_does_not_imply_is_refused(folder: Path) -> None:
     tiny.write_config(folder, intermediate_size=128)
-    message = _refusal(folder)
+    message = refusal(folder)
     assert "model.layers.0.mlp.gate_proj.weight has shape [96, 64]" in message
     assert "implies [128, 64]" in message
 
 
 def test_rows_that_the_config_does_not_know_name_vocab_size(folder: Path) -> None:
     tiny.write_config(folder, vocab_size=260)
-    message = _refusal(folder)
+    message = refusal(folder)
     assert "model.embed_tokens.weight has shape [264, 64]" in message
     assert "set vocab_size to the number of rows" in message
 
@@ -153,19 +145,19 @@ def test_a_missing_tensor_is_named(folder: Path) -> None:
     weights = tiny.tensors()
     del weights["model.layers.1.self_attn.o_proj.weight"]
     tiny.write_weights(folder, weights)
-    assert "has no tensor model.layers.1.self_attn.o_proj.weight" in _refusal(folder)
+    assert "has no tensor model.layers.1.self_attn.o_proj.weight" in refusal(folder)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
 def test_a_model_that_was_saved_wrapped_says_how_to_save_it(folder: Path, prefix: str) -> None:
     tiny.write_weights(folder, {f"{prefix}{name}": tensor for name, tensor in tiny.tensors().items()})
-    message = _refusal(folder)
+    message = refusal(folder)
     assert f"it has {prefix}model.embed_tokens.weight, so the model was saved inside a wrapper" in message
 
 
 def test_an_untied_model_without_lm_head_hears_of_tying(folder: Path) -> None:
     tiny.write_config(folder, tie_word_embeddings=False)
-    message = _refusal(folder)
+    message = refusal(folder)
     assert "has no tensor lm_head.weight" in message
     assert "tie_word_embeddings" in message
 
@@ -174,7 +166,7 @@ def test_an_output_layer_that_is_not_the_embedding_it_should_be_is_refused(folde
     # transformers 5 would answer with it, older ones with the embedding.
     trained = {"lm_head.weight": tiny.tensors()["model.embed_tokens.weight"][::-1].copy()}
     tiny.write_weights(folder, tiny.tensors() | trained)
-    message = _refusal(folder)
+    message = refusal(folder)
     assert "lm_head.weight is not the embedding" in message
     assert "set tie_word_embeddings to false" in message
     tiny.write_config(folder, tie_word_embeddings=False)
@@ -185,7 +177,7 @@ def test_an_embedding_that_was_saved_as_the_output_layer_says_how_to_save_it(fol
     weights = tiny.tensors()
     weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")
     tiny.write_weights(folder, weights)
-    assert "no tensor model.embed_tokens.weight; it was saved as lm_head.weight" in _refusal(folder)
+    assert "no tensor model.embed_tokens.weight; it was saved as lm_head.weight" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +191,7 @@ def test_an_embedding_that_was_saved_as_the_output_layer_says_how_to_save_it(fol
 )
 def test_a_tensor_too_many_is_named_with_its_likely_cause(folder: Path, extra: str, mend: str) -> None:
     tiny.write_weights(folder, {**tiny.tensors(), extra: np.zeros((4, 4), np.float32)})
-    message = _refusal(folder)
+    message = refusal(folder)
     assert f"holds {extra}" in message
     assert mend in message
 
@@ -232,18 +224,18 @@ def test_a_number_that_is_none_is_found_wherever_it_is(folder: Path, value: floa
 
 def test_a_lora_adapter_is_no_checkpoint_and_hears_where_it_goes(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
-    assert f"adapters is [{folder}]" in _refusal(folder)
-    assert f"python -m build merge BASE OUTPUT --adapter {folder}" in _refusal(folder)
+    assert f"adapters is [{folder}]" in refusal(folder)
+    assert f"python -m build merge BASE OUTPUT --adapter {folder}" in refusal(folder)
 
 
 def test_a_path_that_leads_nowhere_says_why(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/data/model")
-    assert "it is a link to /data/model, which is not here" in _refusal(tmp_path / "link")
-    assert "write the whole path" in _refusal(Path("~/models/mine"))
+    assert "it is a link to /data/model, which is not here" in refusal(tmp_path / "link")
+    assert "write the whole path" in refusal(Path("~/models/mine"))
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
-    assert "is not a folder" in _refusal(tmp_path / "nothing")
+    assert "is not a folder" in refusal(tmp_path / "nothing")
 
 
 def test_fp32_weights_get_a_hint_and_no_error(folder: Path) -> None:

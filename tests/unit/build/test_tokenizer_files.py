@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from support import tiny_checkpoints as tiny
+from support.checkpoint_refusal import refusal
 from tokenizers import decoders
 
 from build.checkpoint.checkpoint import Checkpoint
-from slipway.contract.errors import CheckpointError
 
 
 @pytest.fixture
@@ -17,41 +17,32 @@ def folder(tmp_path: Path) -> Path:
     return tiny.write(tmp_path / "model")
 
 
-def _refusal(folder: Path) -> str:
-    with pytest.raises(CheckpointError) as refused:
-        Checkpoint.open(folder)
-    message = str(refused.value)
-    assert message.endswith("."), message
-    assert "\n" not in message
-    return message
-
-
 def test_a_missing_tokenizer_is_asked_for(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
-    assert "tokenizer.json is missing; save the tokenizer of the training run" in _refusal(folder)
+    assert "tokenizer.json is missing; save the tokenizer of the training run" in refusal(folder)
 
 
 def test_a_missing_tokenizer_config_is_asked_for(folder: Path) -> None:
     (folder / "tokenizer_config.json").unlink()
-    assert "tokenizer_config.json is missing" in _refusal(folder)
+    assert "tokenizer_config.json is missing" in refusal(folder)
 
 
 @pytest.mark.parametrize("token", [["</s>"], {"text": "</s>"}, 2])
 def test_what_is_no_token_is_named(folder: Path, token: object) -> None:
     tiny.write_tokenizer(folder, eos_token=token)
-    assert f"has eos_token {token!r}, which is no token" in _refusal(folder)
+    assert f"has eos_token {token!r}, which is no token" in refusal(folder)
 
 
 def test_a_slow_tokenizer_hears_how_to_become_a_fast_one(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
-    message = _refusal(folder)
+    message = refusal(folder)
     assert "has tokenizer.model but no tokenizer.json" in message
     assert "AutoTokenizer.from_pretrained" in message
 
 
 def test_more_tokens_than_embedding_rows_is_refused(folder: Path) -> None:
     tiny.write_tokenizer(folder, extra=10)
-    message = _refusal(folder)
+    message = refusal(folder)
     assert "ids up to 267 ('<extra_9>')" in message
     assert "the embedding has 264 rows" in message
     assert "resize_token_embeddings" in message
@@ -65,14 +56,14 @@ def test_as_many_tokens_as_rows_is_fine(folder: Path) -> None:
 @pytest.mark.parametrize(("content", "words"), [("{", "is not valid JSON"), ("{}", "describes no tokenizer")])
 def test_a_damaged_tokenizer_is_refused(folder: Path, content: str, words: str) -> None:
     (folder / "tokenizer.json").write_text(content)
-    assert f"tokenizer.json {words}" in _refusal(folder)
+    assert f"tokenizer.json {words}" in refusal(folder)
 
 
 def test_an_unknown_decoder_is_refused_before_the_build(folder: Path) -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.save(str(folder / "tokenizer.json"))
-    assert "WordPiece" in _refusal(folder)
+    assert "WordPiece" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +89,12 @@ def test_what_ends_an_answer(
 def test_a_model_whose_answers_would_never_end_is_refused(folder: Path) -> None:
     tiny.write_config(folder, eos_token_id=None)
     tiny.write_tokenizer(folder, eos_token=None)
-    assert "answers would never end" in _refusal(folder)
+    assert "answers would never end" in refusal(folder)
 
 
 def test_an_end_of_sequence_outside_the_vocabulary_is_refused(folder: Path) -> None:
     tiny.write_config(folder, eos_token_id=264)
-    assert "eos_token_id 264 is not one of the model's 264 tokens" in _refusal(folder)
+    assert "eos_token_id 264 is not one of the model's 264 tokens" in refusal(folder)
 
 
 def test_the_engine_gets_the_tokenizer_as_it_was_trained(folder: Path, tmp_path: Path) -> None:
@@ -146,7 +137,7 @@ def test_the_template_for_tools_goes_to_the_engine_too(folder: Path, tmp_path: P
 
 def test_a_template_of_another_encoding_is_named(folder: Path) -> None:
     (folder / "chat_template.jinja").write_bytes("한국어".encode("euc-kr"))
-    assert "chat_template.jinja cannot be read as UTF-8 text" in _refusal(folder)
+    assert "chat_template.jinja cannot be read as UTF-8 text" in refusal(folder)
 
 
 def test_a_template_file_wins_over_the_inline_one(folder: Path) -> None:
