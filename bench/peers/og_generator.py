@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnxruntime_genai as og
 
 from bench.peers import child
+from slipway.runtime.cpu import exact_products
 
 IMPOSSIBLE = -1e9
 
@@ -15,7 +16,8 @@ IMPOSSIBLE = -1e9
 def load(threads: int, engine: str) -> child.Peer:
     """Load the engine folder `engine`."""
     config = og.Config(engine)
-    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+    options = {"intra_op_num_threads": threads, **exact_products()}
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
     model = og.Model(config)
 
     def generate(prompts: list[list[int]], max_tokens: int) -> list[int]:

@@ -13,6 +13,7 @@ from support import tiny_checkpoints as tiny
 
 from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import builder, graph, int4, int8
+from slipway.runtime.cpu import exact_products
 
 os.environ["TQDM_DISABLE"] = "1"
 import torch
@@ -69,7 +70,11 @@ def _save(directory: Path, family: str, changes: dict[str, Any]) -> Any:
 
 def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
     model = checkpoint.architecture
-    session = onnxruntime.InferenceSession(engine / graph.FILE_NAME, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    for entry in exact_products().items():
+        options.add_session_config_entry(*entry)
+    path = engine / graph.FILE_NAME
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     past = np.zeros((1, model.kv_heads, 0, model.head_dim), np.float32)
     feeds = {entry.name: past for entry in session.get_inputs()}
     feeds |= {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}

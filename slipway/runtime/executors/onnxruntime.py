@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from slipway.contract.errors import EngineRefused
-from slipway.runtime.cpu import disable_flash_attention
+from slipway.runtime.cpu import disable_flash_attention, exact_products
 from slipway.runtime.executors.base import MAX_EXTENDED_SLOTS, MAX_ROWS, Capabilities
 from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.kv_cache import FloatArray, KVCache, Window
@@ -43,7 +43,9 @@ class SlotExecutor:
 
     A row's logits do not depend on the batch, to the bit: GroupQueryAttention works row by row, and the
     MatMulNBits kernels quantize activations per row and sum each row in one order; so do the integer products
-    of int8 engines. Tests check this for int4 and int8, because answers depend on it.
+    of int8 engines. Tests check this for int4 and int8, because answers depend on it. Without AVX-512, the
+    4-bit kernel for a single row sums in another order; loading detects that, and a lone row is then decoded
+    together with an idle neighbour.
 
     Several tokens of one sequence are decoded in one pass as rows of such a batch, all over the memory of one
     slot (`extend`), so they too get the bits of a decode step. The graph then writes the new keys and values
@@ -66,10 +68,8 @@ class SlotExecutor:
         # In the order of the file, where nodes that write keys and values come before those that attend.
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         options.intra_op_num_threads = threads
-        if not _has_vnni():
-            # Such CPUs add pairs of 8-bit products in 16 bits, which int8 graphs overflow; this makes
-            # onnxruntime take a slower kernel that is exact.
-            options.add_session_config_entry("session.x64quantprecision", "1")
+        for entry in exact_products().items():
+            options.add_session_config_entry(*entry)
         path = directory / decoder.filename
         try:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -89,6 +89,8 @@ class SlotExecutor:
         self.session_s = 0.0  # spent inside onnxruntime so far
         self._logits_of_window = np.empty((MAX_ROWS, model.vocab_size), dtype=np.float32)
         self._windows: OrderedDict[int, tuple[Window, dict[int, ort.IOBinding]]] = OrderedDict()
+        self._widens = False
+        self._widens = slots > 1 and self._lone_rows_differ()
         self.capabilities = Capabilities(appends=True, copies=True, reserves=False, extends=self._extends())
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
@@ -110,9 +112,30 @@ class SlotExecutor:
         tokens = np.zeros((len(self._lengths), 1), dtype=np.int64)
         tokens[slots, 0] = token_ids
         for start, stop in spans(slots, self._lengths):
+            if self._widens and stop - start == 1:
+                start, stop = self._with_neighbour(start)
             self._run_slots(start, stop, tokens[start:stop])
         self._lengths[slots] += 1
         return [self._row(slot) for slot in slots]
+
+    def _lone_rows_differ(self) -> bool:
+        """Whether a pass over one row gives other bits than a pass over two; tried out on empty slots."""
+        start, rest = _PROBE[:2], _PROBE[2:]
+        for slot in (0, 1):
+            self.prefill(slot, start)
+        together = [self.decode([0, 1], [token, token])[0].copy() for token in rest]
+        self.release(0)
+        self.prefill(0, start)
+        alone = [self.decode([0], [token])[0].copy() for token in rest]
+        for slot in (0, 1):
+            self.release(slot)
+        return not all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
+
+    def _with_neighbour(self, slot: int) -> tuple[int, int]:
+        """The range of a slot and the neighbour over which attention costs less."""
+        last = len(self._lengths) - 1
+        left = slot == last or (slot > 0 and self._lengths[slot - 1] < self._lengths[slot + 1])
+        return (slot - 1, slot + 1) if left else (slot, slot + 2)
 
     def _extends(self) -> bool:
         """Whether `extend` works here, with the bits of `decode`; tried out on an empty slot."""
@@ -135,6 +158,8 @@ class SlotExecutor:
         gives for them one by one.
         """
         rows = len(token_ids)
+        if rows == 1:
+            return self.decode([slot], token_ids)
         lengths = self._lengths[slot] + 1 + np.arange(rows)
         self._run(self._window_binding(slot, rows), np.array(token_ids, dtype=np.int64)[:, None], lengths)
         self._lengths[slot] += rows
@@ -228,12 +253,6 @@ class SlotExecutor:
 def _bind(bind: Callable[..., None], name: str, array: NDArray[np.generic]) -> None:
     """Bind the memory of a contiguous array; the caller keeps the array alive while the session runs."""
     bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-
-def _has_vnni() -> bool:
-    """Whether this CPU is known to add products of 8-bit numbers in 32 bits; known on Linux only."""
-    cpu = Path("/proc/cpuinfo")
-    return cpu.is_file() and "vnni" in cpu.read_text(encoding="utf-8")
 
 
 def _first_line(error: Exception) -> str:
