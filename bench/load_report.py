@@ -65,6 +65,7 @@ def _latencies(summary: Summary) -> Table:
         latencies.add_column(name, justify="right")
     for name, distribution in (
         ("TTFT", summary.ttft_s),
+        ("TTFO", summary.ttfo_s),
         ("TPOT", summary.tpot_s),
         ("E2E", summary.e2e_s),
         ("chunk gap", summary.chunk_gap_s),
@@ -82,6 +83,11 @@ def _milliseconds(distribution: Distribution | None) -> list[str]:
 
 def _warnings(summary: Summary, result: LoadResult) -> list[str]:
     warnings = [f"{count} failed: {reason}" for reason, count in summary.failures.items()]
+    if summary.only_thoughts:
+        warnings.append(
+            f"{summary.only_thoughts} of {summary.requests} answers hold nothing but thoughts, and have no "
+            "TTFO: raise --max-tokens to measure it."
+        )
     if result.interrupted:
         warnings.append(terminal.INTERRUPTED)
     if result.generator_busy:

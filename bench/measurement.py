@@ -2,11 +2,13 @@
 
 Names and definitions are those of NVIDIA AIPerf's metrics reference and MLPerf Inference's LLM rules:
 
-TTFT: time to first token: arrival of the first chunk with content minus the start of the request.
+TTFT: time to first token: arrival of the first chunk with text minus the start of the request. The thoughts
+    of a reasoning model are text too.
+TTFO: time to first output token: likewise, of the first chunk that is no thought.
 TPOT: time per output token after the first, one value per request: (E2E - TTFT) / (tokens - 1). AIPerf
     calls it inter-token latency.
 E2E: end-to-end latency: arrival of the chunk that carries the finish reason minus the start of the request.
-Chunk gap: time between two neighbouring content chunks. A chunk may hold several tokens, so this is not
+Chunk gap: time between two neighbouring chunks with text. A chunk may hold several tokens, so this is not
     TPOT.
 Output throughput: output tokens that arrived inside the window / length of the window.
 
@@ -25,7 +27,8 @@ class RequestSample:
     """One request as the client saw it.
 
     started_s: when it was sent, counted from the opening of the window; negative for one sent before.
-    chunks_s: arrival of each chunk with content, counted from `started_s`. e2e_s: likewise, of the end.
+    chunks_s: arrival of each chunk with text, counted from `started_s`. e2e_s: likewise, of the end.
+    ttfo_s: time to first output token; None when the answer was nothing but thoughts, or failed.
     prompt_tokens, output_tokens: the server's count; 0 when the request failed.
     failure: the cause, in the same words for the same cause; None for a success.
     """
@@ -33,6 +36,7 @@ class RequestSample:
     started_s: float
     chunks_s: tuple[float, ...]
     e2e_s: float
+    ttfo_s: float | None = None
     prompt_tokens: int = 0
     output_tokens: int = 0
     failure: str | None = None
@@ -44,7 +48,7 @@ class RequestSample:
 
     @property
     def ttft_s(self) -> float | None:
-        """Time to first token; None when no content came."""
+        """Time to first token; None when no text came."""
         return self.chunks_s[0] if self.chunks_s else None
 
     @property
@@ -60,11 +64,13 @@ class RequestSample:
         return tuple(float(gap) for gap in np.diff(self.chunks_s))
 
     def tokens_within(self, window_s: float) -> float:
-        """Output tokens that arrived inside [0, window_s]. Each chunk counts as an equal share of them."""
-        if not self.chunks_s:
-            return 0.0
-        inside = sum(0 <= self.started_s + chunk <= window_s for chunk in self.chunks_s)
-        return self.output_tokens * inside / len(self.chunks_s)
+        """Output tokens that arrived inside [0, window_s]. Each chunk counts as an equal share of them.
+
+        Tokens without any text arrive with the end.
+        """
+        arrivals = self.chunks_s or (self.e2e_s,)
+        inside = sum(0 <= self.started_s + arrival <= window_s for arrival in arrivals)
+        return self.output_tokens * inside / len(arrivals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +99,19 @@ class Summary:
     window_s: length of the window, which opens when the last user has spawned.
     requests: number of successful requests that ended after the opening, also those after the close.
     failures: number of failed requests, by reason.
+    only_thoughts: number of the successful ones that reached no word of the answer.
     """
 
     window_s: float
     requests: int
     failures: dict[str, int]
+    only_thoughts: int
     prompt_tokens_mean: float
     output_tokens_mean: float
     output_tokens_per_s: float
     requests_per_s: float
     ttft_s: Distribution | None
+    ttfo_s: Distribution | None
     tpot_s: Distribution | None
     e2e_s: Distribution | None
     chunk_gap_s: Distribution | None
@@ -123,11 +132,13 @@ def summarize(samples: Sequence[RequestSample], window_s: float) -> Summary:
         window_s=window_s,
         requests=len(good),
         failures=dict(Counter(sample.failure for sample in measured if sample.failure is not None)),
+        only_thoughts=sum(sample.ttfo_s is None for sample in good),
         prompt_tokens_mean=_mean([sample.prompt_tokens for sample in good]),
         output_tokens_mean=_mean([sample.output_tokens for sample in good]),
         output_tokens_per_s=tokens_inside / window_s if window_s > 0 else 0.0,
         requests_per_s=ended_inside / window_s if window_s > 0 else 0.0,
         ttft_s=Distribution.of(sample.ttft_s for sample in good),
+        ttfo_s=Distribution.of(sample.ttfo_s for sample in good),
         tpot_s=Distribution.of(sample.tpot_s for sample in good),
         e2e_s=Distribution.of(sample.e2e_s for sample in good),
         chunk_gap_s=Distribution.of(gap for sample in good for gap in sample.chunk_gaps_s),

@@ -60,7 +60,8 @@ def run(
 ) -> None:
     """Load a running server with users who ask at the same time, and show what they see.
 
-    TTFT is the time to the first text, TPOT the time per output token after it, E2E the time to the end.
+    TTFT is the time to the first text, TTFO to the first that is no thought of a reasoning model, TPOT the
+    time per output token after TTFT, E2E the time to the end.
     Percentiles come from raw samples. Ctrl-C prints what was measured so far.
 
     - `python -m bench run --users 4 --duration 10`

@@ -103,6 +103,7 @@ class StreamingUser(User):
                 started,
                 tuple(chunk - started for chunk in answer.chunks),
                 answer.ended - started,
+                None if answer.first_word is None else answer.first_word - started,
                 answer.prompt_tokens,
                 answer.output_tokens,
             )

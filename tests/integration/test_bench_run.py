@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.paths import ROOT
-from support.scripted_server import DONE, content, finish, scripted, usage
+from support.scripted_server import DONE, content, finish, scripted, thought, usage
 from support.servers import free_port, running
 
 
@@ -92,6 +92,21 @@ def test_a_server_that_ignores_ignore_eos_is_found_out():
         natural = bench("--duration", "0.4", "--no-ignore-eos", "--prompts", str(prompts), url=url)
     assert natural.returncode == 0
     assert row(natural.stdout, "output tokens, mean") == ["3.0"]
+
+
+def test_a_model_that_only_thinks_within_max_tokens_is_measured():
+    def thinking(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
+        return 200, iter([*[thought("hm ")] * 8, finish(), usage(9, 8), DONE])
+
+    with scripted(thinking) as (url, _):
+        options = ("--duration", "0.4", "--max-tokens", "8", "--prompts", "requirements/modelopt.txt")
+        done = bench(*options, url=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert row(done.stdout, "failures") == ["0"]
+    assert row(done.stdout, "output tokens, mean") == ["8.0"]
+    assert float(row(done.stdout, "TTFT")[0]) > 0
+    assert row(done.stdout, "TTFO") == ["-"] * 4
+    assert "answers hold nothing but thoughts, and have no TTFO: raise --max-tokens" in done.stdout
 
 
 def test_failed_requests_are_counted_by_reason_and_not_hammered():

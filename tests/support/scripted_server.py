@@ -46,7 +46,11 @@ def scripted(chat: Script) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def content(text: str) -> str:
-    return _event({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+    return _delta(content=text)
+
+
+def thought(text: str, field: str = "reasoning_content") -> str:
+    return _delta(**{field: text})
 
 
 def finish(reason: str = "length") -> str:
@@ -55,6 +59,10 @@ def finish(reason: str = "length") -> str:
 
 def usage(prompt: int, completion: int) -> str:
     return _event({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}})
+
+
+def _delta(**fields: str) -> str:
+    return _event({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]})
 
 
 DONE = "data: [DONE]\n\n"

@@ -2,7 +2,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 
 import pytest
-from support.scripted_server import content, finish, usage
+from support.scripted_server import content, finish, thought, usage
 
 from bench.answer import RequestFailed, TimedAnswer, read_answer
 
@@ -20,7 +20,26 @@ def read(events: Iterable[str]) -> TimedAnswer:
 def test_only_chunks_with_text_are_timed():
     role = '{"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": null}]}'
     answer = read([role, *data(content("a"), content("b"), finish(), usage(7, 2)), "[DONE]"])
-    assert answer == TimedAnswer(chunks=(1.0, 2.0), ended=3.0, prompt_tokens=7, output_tokens=2)
+    assert answer == TimedAnswer((1.0, 2.0), first_word=1.0, ended=3.0, prompt_tokens=7, output_tokens=2)
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thoughts_are_timed_as_tokens_and_the_first_word_apart(field: str):
+    thoughts = [thought("hm ", field)] * 3
+    answer = read([*data(*thoughts, content("so"), finish(), usage(7, 4)), "[DONE]"])
+    assert answer.chunks == (0.0, 1.0, 2.0, 3.0)
+    assert answer.first_word == 3.0
+
+
+def test_a_thought_that_is_sent_under_both_names_is_one_chunk():
+    both = '{"choices": [{"delta": {"reasoning_content": "hm", "reasoning": "hm"}, "finish_reason": null}]}'
+    assert read([both, *data(content("so"), finish(), usage(7, 2)), "[DONE]"]).chunks == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("pieces", [[thought("hm")], []], ids=["thoughts", "the opening tag"])
+def test_an_answer_that_ends_before_its_first_word_is_measured(pieces: list[str]):
+    answer = read([*data(*pieces, finish(), usage(7, 1)), "[DONE]"])
+    assert (answer.first_word, answer.output_tokens) == (None, 1)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ def test_ttft_is_the_first_text_and_tpot_spreads_the_rest_over_the_other_tokens(
     assert ANSWER.tpot_s == pytest.approx((0.6 - 0.2) / 4)
 
 
+def test_tokens_without_text_count_at_the_end():
+    tag = RequestSample(started_s=1.0, chunks_s=(), e2e_s=0.5, output_tokens=1)
+    assert (tag.ttft_s, tag.tokens_within(1.4), tag.tokens_within(2.0)) == (None, 0, 1)
+
+
 def test_chunk_gaps_are_not_tpot():
     assert ANSWER.chunk_gaps_s == pytest.approx((0.1, 0.2))
 
@@ -72,6 +77,16 @@ def test_a_run_adds_up():
     assert summary.prompt_tokens_mean == pytest.approx(20)
     assert summary.ttft_s is not None
     assert summary.ttft_s.p50 == pytest.approx(0.1)
+
+
+def test_answers_that_are_nothing_but_thoughts_count_and_have_no_first_word():
+    thoughts = RequestSample(started_s=0.0, chunks_s=(0.1, 0.5), e2e_s=0.6, output_tokens=6)
+    worded = RequestSample(started_s=0.0, chunks_s=(0.1, 0.5), e2e_s=0.6, ttfo_s=0.5, output_tokens=6)
+    summary = summarize([thoughts, worded], window_s=1.0)
+    assert (summary.requests, summary.only_thoughts, summary.output_tokens_per_s) == (2, 1, 12)
+    assert summary.ttft_s == Distribution(*[pytest.approx(0.1)] * 4)
+    assert summary.ttfo_s == Distribution(*[pytest.approx(0.5)] * 4)
+    assert summary.tpot_s == Distribution(*[pytest.approx(0.1)] * 4)
 
 
 def test_a_run_in_which_nothing_happened_has_no_latencies():
