@@ -72,6 +72,7 @@ class Answering:
         """The model, which is ready."""
         check_query(query)
         context = context_of(request)
+        context.ignored += query.ignored
         context.deadline = context.deadline.shortened(query.timeout)
         model = await self._models.find(query.model, caller_of(request))
         context.served = model.name

@@ -108,6 +108,7 @@ class Query:
     best_of: how many answers to generate for each prompt; the best `n` are sent.
     timeout: seconds from the request's arrival; None means the server's own limit.
     source: the client's name of a field, where that is not the name here.
+    ignored: the client's fields that are accepted and have no effect.
     """
 
     model: str
@@ -136,6 +137,7 @@ class Query:
     priority: int = 0
     timeout: float | None = None
     source: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
     def named(self, name: str) -> str:
         """What the client calls the field `name`."""

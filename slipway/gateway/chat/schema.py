@@ -10,7 +10,19 @@ from slipway.gateway.bounds import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_TOP_L
 from slipway.gateway.chat.tools import ChatTool, ChatToolChoice, EarlierCall, NamedChoice
 from slipway.gateway.errors import MissingField
 from slipway.gateway.query import Call, Conversation, Message, Query, read_arguments
-from slipway.gateway.shapes.body import LEAVE_OUT, TEXT_ONLY, Body, Ignored, NonEmpty, either, only, selected
+from slipway.gateway.shapes.body import (
+    LEAVE_OUT,
+    TEXT_ONLY,
+    UNUSED,
+    Body,
+    Effort,
+    Ignored,
+    NonEmpty,
+    Verbosity,
+    either,
+    only,
+    selected,
+)
 from slipway.gateway.shapes.generation import GenerationBody
 
 _OLD = "OpenAI's old name; use tools, tool_choice and tool_calls"
@@ -136,8 +148,8 @@ class ChatCompletionRequest(GenerationBody):
     function_call: Annotated[JsonValue, only("none", "auto", advice=_OLD)] = None
     modalities: Annotated[JsonValue, only(["text"], advice=TEXT_ONLY)] = None
     audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
-    reasoning_effort: Annotated[JsonValue, only("none", advice=LEAVE_OUT)] = None
-    verbosity: Annotated[JsonValue, only("medium", advice=LEAVE_OUT)] = None
+    reasoning_effort: Annotated[Effort | None, UNUSED] = None
+    verbosity: Annotated[Verbosity | None, UNUSED] = None
     web_search_options: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
     moderation: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
 

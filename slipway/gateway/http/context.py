@@ -40,6 +40,7 @@ class RequestContext:
     id: the client's `x-request-id`, or a new one; not unique, because two requests may send the same.
     deadline: when the request must be over. key: the name of its API key, if it has one.
     model: what the body asks for. served: the model that was found for it.
+    ignored: fields of the body that have no effect, for the header `x-slipway-ignored`.
     turns: its answers in the queue of the engine.
     long_body: whether work on the body takes long enough to delay streams.
     cleanup: runs when the response is over, also after an error.
@@ -51,6 +52,7 @@ class RequestContext:
     model: str | None = None
     served: str | None = None
     prompt_tokens: int = 0
+    ignored: list[str] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     long_body: bool = False
     cleanup: ExitStack = field(default_factory=ExitStack)
@@ -106,6 +108,8 @@ class RequestContextMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = context.id
+                if context.ignored:
+                    headers["x-slipway-ignored"] = ", ".join(context.ignored)
                 if is_messages_path(scope["path"]):
                     headers["request-id"] = context.id
             await send(message)
@@ -140,5 +144,6 @@ def _access_line(scope: Scope, context: RequestContext, status: int, seconds: fl
             "key": context.key,
             "prompt_tokens": context.prompt_tokens,
             "completion_tokens": context.completion_tokens,
+            **({"ignored": context.ignored} if context.ignored else {}),
         }
     )

@@ -12,6 +12,7 @@ from slipway.gateway.messages.blocks import MessageParam, SystemText, joined, re
 from slipway.gateway.query import Conversation, Message, Query, Tool, ToolMode
 from slipway.gateway.shapes.body import (
     LEAVE_OUT,
+    UNUSED,
     Body,
     Ignored,
     ModelRequest,
@@ -50,12 +51,9 @@ class ToolChoiceParam(Body):
 class Thinking(Body):
     """The server does not control reasoning: a model that thinks in tags does as it was trained."""
 
-    type: Annotated[
-        JsonValue,
-        only("disabled", "adaptive", advice="how long a model thinks cannot be set; leave thinking out"),
-    ]
+    type: Literal["disabled", "adaptive", "enabled"]
     display: Ignored = None
-    budget_tokens: Ignored = None
+    budget_tokens: Annotated[Annotated[int, Field(ge=1)] | None, UNUSED] = None
 
 
 class OutputFormat(Body):
@@ -69,7 +67,25 @@ class OutputConfig(Body):
     """What the answer is like."""
 
     format: OutputFormat | None = None
-    effort: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+    effort: Annotated[Literal["low", "medium", "high", "xhigh", "max"] | None, UNUSED] = None
+
+
+class ContextEdit(Body):
+    """What Anthropic's servers would take out of the conversation. Earlier thoughts are out of it here."""
+
+    type: Annotated[
+        JsonValue,
+        only(
+            "clear_thinking_20251015", advice="the server edits no conversation; send it as it is to be read"
+        ),
+    ]
+    keep: Ignored = None
+
+
+class ContextManagement(Body):
+    """Claude Code sends it with every request."""
+
+    edits: Annotated[list[ContextEdit] | None, UNUSED] = None
 
 
 class CountTokensRequest(ModelRequest):
@@ -82,7 +98,7 @@ class CountTokensRequest(ModelRequest):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     mcp_servers: Annotated[JsonValue, only([], advice=LEAVE_OUT)] = None
-    context_management: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+    context_management: ContextManagement | None = None
     cache_control: Ignored = None
     speed: Annotated[JsonValue, only("standard", advice=LEAVE_OUT)] = None
 
@@ -119,7 +135,13 @@ class CountTokensRequest(ModelRequest):
         grammar: Grammar | None = None
         if self.output_config is not None and self.output_config.format is not None:
             grammar = schema_grammar(self.output_config.format.schema_)
-        return {"model": self.model, "prompt": conversation, "grammar": grammar, "source": source}
+        return {
+            "model": self.model,
+            "prompt": conversation,
+            "grammar": grammar,
+            "source": source,
+            "ignored": self.unused(),
+        }
 
 
 class MessagesRequest(CountTokensRequest, QueuedRequest):

@@ -13,18 +13,24 @@ from slipway.gateway.responses.items import Items, item_messages
 from slipway.gateway.shapes.body import (
     FORMATS,
     LEAVE_OUT,
+    UNUSED,
     Body,
+    Effort,
     Ignored,
     JsonObjectFormat,
     NonEmpty,
     QueuedRequest,
     TextFormat,
     ToolName,
+    Verbosity,
     either,
     of_type,
     only,
     selected,
 )
+
+
+Summary = Literal["auto", "concise", "detailed"]
 
 
 class NamedSchemaFormat(Body):
@@ -49,7 +55,7 @@ class TextConfig(Body):
         ]
         | None
     ) = None
-    verbosity: Annotated[JsonValue, only("medium", advice=LEAVE_OUT)] = None
+    verbosity: Annotated[Verbosity | None, UNUSED] = None
 
 
 class FunctionTool(Body):
@@ -84,9 +90,9 @@ class NamedTool(Body):
 class Reasoning(Body):
     """The server does not control reasoning: a model that thinks in tags does as it was trained."""
 
-    effort: Annotated[JsonValue, only("none", advice=LEAVE_OUT)] = None
-    summary: Annotated[JsonValue, only("auto", advice="thoughts come as they are; leave it out")] = None
-    generate_summary: Annotated[JsonValue, only("auto", advice=LEAVE_OUT)] = None
+    effort: Annotated[Effort | None, UNUSED] = None
+    summary: Annotated[Summary | None, UNUSED] = None
+    generate_summary: Annotated[Summary | None, UNUSED] = None
 
 
 class ResponseStreamOptions(Body):
@@ -134,12 +140,15 @@ class ResponsesRequest(QueuedRequest):
     metadata: dict[str, str] | None = Field(None, description="Given back with the response.")
     user: str | None = Field(None, description="Given back with the response.")
 
-    truncation: Annotated[
-        JsonValue,
-        only("disabled", advice="a conversation that does not fit is refused, never cut; leave it out"),
-    ] = None
+    truncation: Annotated[Literal["auto", "disabled"] | None, UNUSED] = Field(
+        None, description="Accepted; a conversation that does not fit is refused, never cut."
+    )
     background: Annotated[JsonValue, only(False, advice="not offered; stream the response instead")] = None
-    include: Annotated[JsonValue, only([], advice=LEAVE_OUT)] = None
+    include: Annotated[
+        JsonValue,
+        only([], ["reasoning.encrypted_content"], advice="only reasoning.encrypted_content is accepted"),
+        UNUSED,
+    ] = None
     top_logprobs: Annotated[JsonValue, only(0, advice="ask /v1/chat/completions for log-probabilities")] = (
         None
     )
@@ -149,6 +158,7 @@ class ResponsesRequest(QueuedRequest):
     context_management: Annotated[JsonValue, only([], advice=LEAVE_OUT)] = None
     moderation: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
 
+    client_metadata: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_options: Ignored = None
     prompt_cache_retention: Ignored = None
@@ -186,6 +196,7 @@ class ResponsesRequest(QueuedRequest):
                 "max_tokens": "max_output_tokens",
                 "response_format": "text.format",
             },
+            ignored=self.unused(),
             **fields,
         )
 

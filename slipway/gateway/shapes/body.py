@@ -19,14 +19,31 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 LEAVE_OUT = "not offered; leave it out"
 TEXT_ONLY = "this server reads and writes text only"
 IGNORED = "Accepted; it does not change the answer."
+# OpenAI's words, and those of servers and clients that follow it.
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Verbosity = Literal["low", "medium", "high"]
 FORMATS = ("text", "json_object", "json_schema")
 
-Ignored = Annotated[JsonValue, Field(description=IGNORED)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
-# Without equality, because `typing` would take a field that allows False for one that allows 0.
+# Both are without equality, because `typing` would take a field that allows False for one that allows 0.
+@dataclass(frozen=True, slots=True, eq=False)
+class Unused:
+    """A field that is accepted and has no effect. A response names it in the header `x-slipway-ignored`."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """What the OpenAPI document says of the field."""
+        return {**handler(schema), "description": IGNORED}
+
+
+UNUSED = Unused()
+Ignored = Annotated[JsonValue, UNUSED]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Only:
     """A field that accepts null and the values that ask for nothing.
@@ -101,6 +118,17 @@ class Body(BaseModel):
         fields = {**{name: name for name in names}, **renamed}
         values = {name: getattr(self, field) for name, field in fields.items()}
         return {name: value for name, value in values.items() if value is not None}
+
+    def unused(self) -> tuple[str, ...]:
+        """The names of the client's fields that have no effect: here and in objects below, not in lists."""
+        names: list[str] = []
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Body):
+                names += (f"{info.alias or name}.{below}" for below in value.unused())
+            elif UNUSED in info.metadata and value not in (None, [], {}):
+                names.append(info.alias or name)
+        return tuple(names)
 
 
 class TextFormat(Body):

@@ -189,6 +189,7 @@ class GenerationBody(QueuedRequest):
             "include_usage": bool(options.include_usage),
             "continuous_usage": bool(options.continuous_usage_stats),
             "grammar": self._grammar(),
+            "ignored": self.unused(),
             "source": {} if self.structured_outputs is None else {"response_format": "structured_outputs"},
         }
 

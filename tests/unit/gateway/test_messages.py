@@ -174,6 +174,22 @@ def test_tools_their_calls_and_results_become_those_of_a_chat() -> None:
     assert not asked.parallel_calls
 
 
+def test_hints_without_an_effect_are_named() -> None:
+    asked = query(
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        output_config={"effort": "high"},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        metadata={"user_id": "u"},
+    )
+    assert set(asked.ignored) == {
+        "thinking.budget_tokens",
+        "output_config.effort",
+        "context_management.edits",
+        "metadata",
+    }
+    assert query(thinking={"type": "disabled"}).ignored == ()
+
+
 IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
 
 
@@ -186,12 +202,16 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "robot", "content": "Hi"}]}, "messages[0].role"),
         ({"system": 3}, "system"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "all"}}, "thinking.budget_tokens"),
+        (
+            {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+            "context_management.edits[0].type",
+        ),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
         ({"tools": [{"name": "a b", "input_schema": {}}]}, "tools[0].name"),
         ({"tools": [{"name": "f", "input_schema": {}}] * 2}, "tools[1].name"),
-        ({"output_config": {"effort": "high"}}, "output_config.effort"),
+        ({"output_config": {"effort": "a lot"}}, "output_config.effort"),
         ({"n": 2}, "n"),
     ],
 )

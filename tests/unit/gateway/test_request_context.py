@@ -85,6 +85,21 @@ async def test_a_request_that_fails_leaves_the_queue_and_is_logged_with_its_id(
     assert len(line["path"]) == 200
 
 
+async def test_fields_without_an_effect_are_named_in_a_header_and_in_the_access_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def ignores(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["context"].ignored += ["include", "reasoning.effort"]
+        await answers(scope, receive, send)
+
+    caplog.set_level(logging.INFO, log.ACCESS)
+    logging.getLogger(log.ACCESS).propagate = True
+    assert (await run_request(ignores))["x-slipway-ignored"] == "include, reasoning.effort"
+    assert json.loads(caplog.messages[-1])["ignored"] == ["include", "reasoning.effort"]
+    assert "x-slipway-ignored" not in await run_request(answers)
+    assert "ignored" not in json.loads(caplog.messages[-1])
+
+
 async def test_requests_are_counted_by_model_and_status() -> None:
     registry = CollectorRegistry()
     line = EngineQueue("m", slots=2, bound=9)

@@ -223,6 +223,19 @@ def test_a_body_asks_for_the_same_as_a_chat() -> None:
     assert asked.grammar == Grammar("json_schema", '{"type": "object"}')
 
 
+def test_hints_without_an_effect_are_named() -> None:
+    asked = query(
+        include=["reasoning.encrypted_content"],
+        reasoning={"effort": "high", "summary": None},
+        truncation="auto",
+        client_metadata={"a": "b"},
+        service_tier=None,
+        prompt_cache_options={},
+    )
+    assert set(asked.ignored) == {"reasoning.effort", "truncation", "include", "client_metadata"}
+    assert query(include=[], store=False, metadata={"a": "b"}).ignored == ()
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -230,10 +243,10 @@ def test_a_body_asks_for_the_same_as_a_chat() -> None:
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
         ({"temperature": 3}, "temperature"),
-        ({"include": ["reasoning.encrypted_content"]}, "include"),
+        ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"background": True}, "background"),
-        ({"truncation": "auto"}, "truncation"),
-        ({"reasoning": {"effort": "high"}}, "reasoning.effort"),
+        ({"truncation": "last"}, "truncation"),
+        ({"reasoning": {"effort": "a lot"}}, "reasoning.effort"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "function", "name": "f"}] * 2}, "tools[1].name"),
         (
