@@ -16,6 +16,7 @@ from slipway.text.parts import AnswerText
 DONE = b"data: [DONE]\n\n"
 # A comment, which clients of server-sent events ignore.
 COMMENT = b": keep-alive\n\n"
+_BREAKS = tuple((each.encode(), b"\\u%04x" % ord(each)) for each in "\x85\u2028\u2029")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ def as_json(data: BaseModel) -> bytes:
 
 
 def event(data: BaseModel) -> bytes:
-    """One event as OpenAI frames it. JSON has no line break of its own, so one `data:` line holds it."""
-    return b"data: " + as_json(data) + b"\n\n"
+    """One event as OpenAI frames it: JSON in one `data:` line."""
+    return b"data: " + _in_one_line(as_json(data)) + b"\n\n"
 
 
 def named_event(name: str, data: BaseModel) -> bytes:
@@ -86,7 +87,17 @@ class TextEvent:
 
     def of(self, text: str) -> bytes:
         """The event with this text."""
-        return self._before + to_json(text) + self._after
+        return self._before + _in_one_line(to_json(text)) + self._after
+
+
+def _in_one_line(json: bytes) -> bytes:
+    """The same JSON, without the characters that Python's str.splitlines takes for line breaks.
+
+    JSON escapes all other line breaks. These three can only be within its strings.
+    """
+    for character, escaped in _BREAKS:
+        json = json.replace(character, escaped)
+    return json
 
 
 def only_text(piece: Piece) -> str | None:
