@@ -66,7 +66,8 @@ def _gateway() -> tuple[Schema, str]:
 def _api(document: Schema) -> Iterator[str]:
     yield "# API fields\n"
     yield "For people who write a client: every endpoint, and what engines do with its fields.\n"
-    yield "- **yes**: the field is honored.\n- **ignored**: accepted without an effect, and named in `x-slipway-ignored`."
+    yield "- **yes**: the field is honored."
+    yield "- **ignored**: accepted without an effect, and named in the header `x-slipway-ignored`."
     yield "- **no**: refused with a 400 that names the field; [why, and what to send instead](#refusals)."
     yield "- **partly**: honored within the bounds given there.\n"
     yield "The columns are engines of the targets `onnx-*`, `tensorrt-llm` and `tensorrt-llm-llmapi`."

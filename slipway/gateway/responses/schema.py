@@ -29,7 +29,6 @@ from slipway.gateway.shapes.body import (
     selected,
 )
 
-
 Summary = Literal["auto", "concise", "detailed"]
 
 
