@@ -37,13 +37,18 @@ def ask(
         float,
         typer.Option(min=0, help="Sampling temperature; 0 takes the likeliest token, 0.7 gives variety."),
     ] = 0.0,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum length of the answer.")] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum length of the answer in tokens; the model's default if not given."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; the same seed gives the same answer.")] = None,
     stop: Annotated[
         list[str] | None, typer.Option(help="End the answer before this text; may be given several times.")
     ] = None,
 ) -> None:
     """Ask a model on a server, or chat with it.
+
+    A reasoning model's thoughts are dimmed, and go to standard error. Ctrl-C stops an answer.
 
     - `python -m client "What is the capital of France?"` prints one answer.
     - `python -m client` starts a chat; /help lists its commands.
@@ -80,7 +85,7 @@ def _answer_once(endpoint: Endpoint, system: str | None, prompt: str) -> None:
     messages = [{"role": "user", "content": prompt}]
     if system:
         messages.insert(0, {"role": "system", "content": system})
-    answer = stream_answer(endpoint, messages, sys.stdout)
+    answer = stream_answer(endpoint, messages, sys.stdout, notes)
     notes.print(answer.summary(), style="dim", highlight=False)
     if answer.finish_reason is None:
         raise typer.Exit(130)

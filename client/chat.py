@@ -8,6 +8,7 @@ from rich.console import Console
 
 from client.answer import stream_answer
 from client.endpoint import Endpoint, ServerError
+from client.printer import STOP_HINT
 
 HELP = """/system TEXT  set the system prompt and start again (without TEXT: show it)
 /reset        forget the conversation, keep the system prompt
@@ -28,7 +29,9 @@ class ChatSession:
     def run(self) -> None:
         """Read and answer lines until the user ends the chat."""
         self.notes.print(
-            f"{self.endpoint.model} at {self.endpoint.url} · /help for commands", style="dim", highlight=False
+            f"{self.endpoint.model} at {self.endpoint.url} · {STOP_HINT} · /help for commands",
+            style="dim",
+            highlight=False,
         )
         session: PromptSession[str] = PromptSession(HTML("<b>&gt; </b>"))
         while True:
@@ -49,7 +52,7 @@ class ChatSession:
         """Send one message and print the answer. A message without an answer leaves the conversation."""
         self.messages.append({"role": "user", "content": text})
         try:
-            answer = stream_answer(self.endpoint, self.messages, sys.stdout)
+            answer = stream_answer(self.endpoint, self.messages, sys.stdout, self.notes)
         except ServerError as error:
             self.messages.pop()
             self.notes.print(str(error), style="red", markup=False, highlight=False)

@@ -22,12 +22,13 @@ class ServerError(Exception):
 class AnswerChunk:
     """One piece of a streamed answer.
 
-    text: new text, may be empty.
+    text: new text of the answer, may be empty. thought: likewise, of what a reasoning model thinks.
     finish_reason: set in the last piece with text or after it.
     output_tokens: the server's count, in the last piece of the stream.
     """
 
     text: str = ""
+    thought: str = ""
     finish_reason: str | None = None
     output_tokens: int | None = None
 
@@ -156,4 +157,7 @@ def _chunk(event: Mapping[str, Any]) -> AnswerChunk:
     if not event["choices"]:
         return AnswerChunk(output_tokens=tokens)
     choice = event["choices"][0]
-    return AnswerChunk(choice["delta"].get("content") or "", choice.get("finish_reason"), tokens)
+    delta = choice["delta"]
+    # Servers name thoughts in one of two ways; some send both.
+    thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+    return AnswerChunk(delta.get("content") or "", thought, choice.get("finish_reason"), tokens)

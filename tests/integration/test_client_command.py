@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.paths import ROOT
-from support.scripted_server import DONE, content, finish, scripted, usage
+from support.scripted_server import DONE, content, finish, scripted, thought, usage
 from support.servers import free_port, running
 
 FRANCE = "What is the capital of France?"
@@ -56,6 +56,11 @@ def slow(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
     return 200, pieces()
 
 
+def thoughtful(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
+    thoughts = [thought("Let me "), thought("think :sparkles:.", "reasoning")]
+    return 200, iter([*thoughts, content("It is "), content("Paris."), finish("stop"), usage(5, 9), DONE])
+
+
 def test_one_answer_is_streamed_as_pure_text(gateway: str):
     done = client(FRANCE, "--temperature", "0", "--max-tokens", "32", url=gateway)
     assert done.returncode == 0, done.stderr
@@ -64,6 +69,15 @@ def test_one_answer_is_streamed_as_pure_text(gateway: str):
     assert "\x1b" not in done.stdout
     assert "tokens/s" in done.stderr
     assert "first token after" in done.stderr
+
+
+def test_thoughts_are_shown_and_do_not_go_into_the_pipe():
+    with scripted(thoughtful) as (url, _):
+        done = client(FRANCE, url=url)
+    assert done.stdout == "It is Paris.\n"
+    thoughts, summary = done.stderr.splitlines()
+    assert thoughts == "Let me think :sparkles:."
+    assert summary.startswith("9 tokens · ")
 
 
 def test_the_question_can_come_from_a_pipe(gateway: str):
@@ -172,9 +186,9 @@ def test_a_wrong_option_is_one_line_in_a_terminal_of_any_width(columns: str):
 class Terminal:
     """`python -m client` on a pseudo-terminal, as a person has it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *question: str) -> None:
         self.master, slave = pty.openpty()
-        command = [sys.executable, "-m", "client", "--url", url]
+        command = [sys.executable, "-m", "client", *question, "--url", url]
         env = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
@@ -230,6 +244,39 @@ def test_a_chat_remembers_until_it_is_reset():
         [system, asked[1], answer, asked[2]],
         [system, asked[3]],
     ]
+
+
+def test_a_chat_dims_thoughts_and_leaves_them_out_of_the_conversation():
+    with scripted(thoughtful) as (url, received):
+        terminal = Terminal(url)
+        try:
+            terminal.wait_for("Ctrl-C stops the answer")
+            terminal.type("first\r")
+            terminal.wait_for("\x1b[2mLet me \x1b[0m\x1b[2mthink :sparkles:.\x1b[0m")
+            terminal.wait_for("\r\nIt is Paris.")
+            terminal.wait_for("first word after")
+            terminal.type("second\r")
+            terminal.wait_for("first word after")
+        finally:
+            terminal.close()
+    assert received[1]["messages"][1] == {"role": "assistant", "content": "It is Paris."}
+
+
+def test_a_terminal_shows_how_to_stop_until_the_first_token_comes():
+    def late(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
+        time.sleep(0.5)
+        return hello(body)
+
+    with scripted(late) as (url, _):
+        terminal = Terminal(url, "Hi")
+        try:
+            terminal.wait_for("Ctrl-C stops the answer")
+            terminal.wait_for("안녕")
+            terminal.wait_for("하세요\r\n")
+            terminal.wait_for("first token after")
+            assert terminal.process.wait(10) == 0
+        finally:
+            terminal.close()
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_chat():
