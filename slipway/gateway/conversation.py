@@ -47,7 +47,6 @@ def _as_object(message: Message) -> Mapping[str, Any]:
     return {
         # `developer` is OpenAI's newer name for `system`; templates do not know it.
         "role": "system" if message.role == "developer" else message.role,
-        # Templates recognize a message of calls only by its null.
-        "content": message.content or (None if message.calls else message.content),
+        "content": message.content or "",
         **{name: value for name, value in optional.items() if value},
     }

@@ -1,7 +1,7 @@
 """How one engine is asked: queries become requests, by its tokenizer, template and limits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from slipway.text.template_features import TemplateFeatures
 from slipway.text.tokenizer import Tokenizer
 from slipway.text.tool_calls.base import ToolCallParser
 from slipway.text.tool_calls.choice import PARSERS, parser
-from slipway.text.tool_calls.description import described
+from slipway.text.tool_calls.description import with_calls_in_words, with_tools_in_words
 from slipway.text.tool_calls.enforced import EnforcedParser
+from slipway.text.turns import fit_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Prompter:
         manifest.verify(directory, [*tokenizer.FILES, *templates])
         words = Tokenizer.load(directory)
         chats = ChatTemplate.load(directory, words)
-        features = TemplateFeatures.read(chats.source, manifest.chat.tool_calls)
+        features = TemplateFeatures.read(chats, manifest.chat.tool_calls)
         return cls(manifest, words, chats, features, SpecialTokenEscaper.of(words))
 
     def requests(self, query: Query, request_id: str) -> list[GenerationRequest]:
@@ -62,6 +63,8 @@ class Prompter:
                 for index in range(len(query.prompt.texts))
             ]
         prompt, ids = self.render(query)
+        if self.features.one_call:
+            query = replace(query, prompt=replace(query.prompt, parallel_calls=False))
         return [self._request(query, request_id, 0, prompt, ids, query.named("messages"))]
 
     def render(self, query: Query) -> tuple[str, list[int]]:
@@ -102,7 +105,7 @@ class Prompter:
             calls = EnforcedParser(names) if bound else parser(self._call_format(), names)
         if reasoning is None and calls is None:
             return Interpretation()
-        one_call = not query.prompt.parallel_calls
+        one_call = self.features.one_call or not query.prompt.parallel_calls
         return Interpretation(AnswerParser(reasoning, calls), query.prompt.must_call, one_call)
 
     def _read(self, query: Query, prompts: Prompts, index: int) -> tuple[str, Sequence[int], str]:
@@ -120,13 +123,22 @@ class Prompter:
     def _messages(
         self, conversation: Conversation, tools: Sequence[Mapping[str, Any]], bound: bool
     ) -> list[Mapping[str, Any]]:
-        """The conversation as the chat template reads it, with tools in words where it knows none."""
-        messages = template_messages(conversation.messages, self.manifest.chat.system)
+        """The conversation in turns that the chat template takes, with tools in words where it knows none."""
+        turns = template_messages(conversation.messages, self.manifest.chat.system)
         if not self.manifest.target.text_only:
-            messages = self.escaper.escape(messages)
-        if self.features.knows_tools:
-            return messages
-        return described(messages, tools, EnforcedParser if bound else PARSERS[self._call_format()])
+            turns = self.escaper.escape(turns)
+        rules = self.features.rules(bool(tools) and self.features.knows_tools)
+        if not rules.calls:
+            turns = with_calls_in_words(turns, self._written_form(bound))
+        if tools and not self.features.knows_tools:
+            turns = with_tools_in_words(turns, tools, self._written_form(bound))
+        return fit_turns(turns, rules)
+
+    def _written_form(self, bound: bool) -> type[ToolCallParser]:
+        """The format of calls in words. bound: whether a grammar enforces calls."""
+        if bound or self.features.calls is None:
+            return EnforcedParser
+        return PARSERS[self.features.calls]
 
     def _call_format(self) -> ToolCallFormat:
         """Raises NotOffered where the server cannot read the calls that the model writes by itself."""

@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -164,12 +163,14 @@ def add_call(messages: list[Message], call: Call) -> None:
         messages.append(Message("assistant", "", (call,)))
 
 
-def read_arguments(text: str, source: str) -> dict[str, JsonValue]:
-    """The arguments of a call, which the client's field `source` has as text. Raises InvalidRequest."""
+def read_arguments(text: str) -> dict[str, JsonValue]:
+    """The arguments of a call in an earlier answer, as chat templates read them.
+
+    Arguments that were cut keep the part that came. Text that is no JSON object gives an empty one: the
+    result of the call says what happened.
+    """
     try:
-        arguments = from_json(text or "{}")
+        arguments = from_json(text, allow_partial=True)
     except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise InvalidRequest(f"{source} must be a JSON object, as text.", source)
-    return arguments
+        return {}
+    return arguments if isinstance(arguments, dict) else {}

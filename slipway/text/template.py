@@ -132,11 +132,14 @@ def _compiled(sandbox: Sandbox, path: Path, source: str) -> jinja2.Template:
 
 
 def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as templates expect it: without nulls, its reasoning under both names in use."""
-    turn = {name: value for name, value in message.items() if value is not None}
+    """A message as templates expect it: with its reasoning under both names in use."""
     names = ("reasoning_content", "thinking", "reasoning")
-    reasoning = next((turn[name] for name in names if name in turn), None)
-    return turn if reasoning is None else {"thinking": reasoning, **turn, "reasoning_content": reasoning}
+    reasoning = next((message[name] for name in names if name in message), None)
+    return (
+        dict(message)
+        if reasoning is None
+        else {"thinking": reasoning, **message, "reasoning_content": reasoning}
+    )
 
 
 def _cut(prompt: str, last: str) -> str:

@@ -87,12 +87,8 @@ class ChatMessage(Body):
             )
             raise InvalidRequest(f"{source}.tool_call_id {wrong}.", f"{source}.tool_call_id")
         calls = tuple(
-            Call(
-                call.id,
-                call.function.name,
-                read_arguments(call.function.arguments, f"{source}.tool_calls[{index}].function.arguments"),
-            )
-            for index, call in enumerate(self.tool_calls or ())
+            Call(call.id, call.function.name, read_arguments(call.function.arguments))
+            for call in self.tool_calls or ()
         )
         text = self.content
         if isinstance(text, list):

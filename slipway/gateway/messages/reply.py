@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from pydantic import BaseModel, JsonValue
-from pydantic_core import from_json
 
 from slipway.contract.errors import SlipwayError
 from slipway.gateway.answers.answer import Answer, Piece, reasoning_tokens
 from slipway.gateway.answers.blocks import Block, grow
 from slipway.gateway.answers.interpretation import Finish
+from slipway.gateway.query import read_arguments
 from slipway.gateway.shapes.message_error import message_error
 from slipway.gateway.shapes.reply import Head, named_event
 from slipway.gateway.shapes.usage import Usage
@@ -251,16 +251,9 @@ def _content(block: Block) -> MessageContent:
             return ThinkingContent(type="thinking", thinking=block.text, signature="")
         case "call":
             call_id = f"toolu_{uuid.uuid4().hex}"
-            return ToolUseContent(type="tool_use", id=call_id, name=block.name, input=_input(block.text))
-
-
-def _input(arguments: str) -> dict[str, JsonValue]:
-    """The arguments of a call. Where max_tokens cut them off, the part that came is read, as clients do."""
-    try:
-        value = from_json(arguments, allow_partial=True)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+            return ToolUseContent(
+                type="tool_use", id=call_id, name=block.name, input=read_arguments(block.text)
+            )
 
 
 def _delta(block: Block, text: str) -> TextDelta | ThinkingDelta | InputDelta:

@@ -103,15 +103,14 @@ Items = TypeAliasType("Items", Annotated[list[Item], Field(min_length=1, max_len
 
 
 def item_messages(items: Sequence[Item]) -> tuple[Message, ...]:
-    """The messages that the field `input` has. Raises InvalidRequest."""
+    """The messages that the field `input` has."""
     messages: list[Message] = []
-    for index, item in enumerate(items):
+    for item in items:
         match item:
             case MessageItem():
                 messages.append(Message(item.role, _joined(item.content)))
             case FunctionCallItem():
-                arguments = read_arguments(item.arguments, f"input[{index}].arguments")
-                add_call(messages, Call(item.call_id, item.name, arguments))
+                add_call(messages, Call(item.call_id, item.name, read_arguments(item.arguments)))
             case FunctionCallOutputItem():
                 messages.append(Message("tool", _joined(item.output), call_id=item.call_id))
     return tuple(messages)

@@ -1,7 +1,6 @@
 """The answers of POST /v1/responses: a response object, or its events."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, JsonValue
@@ -193,16 +192,11 @@ class ResponsesReply:
 
 
 def _messages(blocks: Sequence[Block], output: Sequence[OutputItem]) -> tuple[Message, ...]:
-    """The answer as messages, without reasoning.
-
-    A call that was cut off is left out: its arguments are no JSON, so no client could go on from it.
-    """
+    """The answer as messages, without reasoning."""
     messages: list[Message] = []
     for block, shown in zip(blocks, output, strict=True):
         if shown.type == "message":
             messages.append(Message("assistant", block.text))
-        elif shown.type == "function_call" and block.text:
-            with suppress(InvalidRequest):
-                arguments = read_arguments(block.text, "arguments")
-                add_call(messages, Call(shown.call_id, block.name, arguments))
+        elif shown.type == "function_call":
+            add_call(messages, Call(shown.call_id, block.name, read_arguments(block.text)))
     return tuple(messages)

@@ -165,7 +165,7 @@ class ResponsesRequest(QueuedRequest):
     service_tier: Ignored = None
 
     def said(self) -> tuple[Message, ...]:
-        """The messages that this request adds to the conversation. Raises InvalidRequest."""
+        """The messages that this request adds to the conversation."""
         if isinstance(self.input, str):
             return (Message("user", self.input),)
         return item_messages(self.input)

@@ -134,10 +134,10 @@ class ToolCallParser(ABC):
         scanned, early, char = JsonObject(), [], first
         while True:
             text = scanned.push(char)
-            if name:
-                self._report(CallArguments(self._started - 1, text))
-            else:
+            if not name:
                 early.append(text)
+            elif text:
+                self._report(CallArguments(self._started - 1, text))
             if scanned.complete:
                 self._passed += bool(name)
                 return "".join(early)

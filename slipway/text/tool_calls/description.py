@@ -1,4 +1,4 @@
-"""Describes tools in the system turn, for a model whose chat template has no tools."""
+"""Tools, calls and results in words, for a model whose chat template cannot say them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,26 @@ _INTRODUCTION = (
 _EXAMPLE = ("TOOL_NAME", '{"PARAMETER": "VALUE"}')
 
 
-def described(
+def with_tools_in_words(
     turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], form: type[ToolCallParser]
 ) -> list[Mapping[str, Any]]:
-    """The turns with calls and their results as text, and with the tools in the system turn.
+    """The turns with the tools described in the system turn, which is the first.
 
-    tools: in the format of OpenAI's API; may be empty. form: the parser whose format calls have.
+    tools: in the format of OpenAI's API; at least one. form: the parser whose format calls have.
     """
-    worded = [_in_words(turn, form) for turn in turns]
-    if not tools:
-        return worded
     functions = [json.dumps(tool["function"], ensure_ascii=False) for tool in tools]
     introduction = _INTRODUCTION.format(tools="\n".join(functions), example=form.written(*_EXAMPLE))
-    if worded and worded[0]["role"] == "system":
-        first = {**worded[0], "content": f"{worded[0]['content']}\n\n{introduction}"}
-        return [first, *worded[1:]]
-    return [{"role": "system", "content": introduction}, *worded]
+    if turns and turns[0]["role"] == "system":
+        first = {**turns[0], "content": f"{turns[0]['content']}\n\n{introduction}"}
+        return [first, *turns[1:]]
+    return [{"role": "system", "content": introduction}, *turns]
+
+
+def with_calls_in_words(
+    turns: Sequence[Mapping[str, Any]], form: type[ToolCallParser]
+) -> list[Mapping[str, Any]]:
+    """The turns with calls and their results as text. form: the parser whose format calls have."""
+    return [_in_words(turn, form) for turn in turns]
 
 
 def _in_words(turn: Mapping[str, Any], form: type[ToolCallParser]) -> Mapping[str, Any]:

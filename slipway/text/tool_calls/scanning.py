@@ -25,6 +25,7 @@ _NUMBER_ENDS = {"zero", "whole", "fraction", "exponent"}
 _WORDS = {"t": "rue", "f": "alse", "n": "ull"}
 _ESCAPES = frozenset('"\\/bfnrt')
 _HEX = frozenset("0123456789abcdefABCDEF")
+_UNICODE_LENGTH = len("\\u0000")
 _CONTROL = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -84,29 +85,20 @@ class JsonObject:
         self._brackets: list[str] = []
         self._state = "value"
         self._is_key = False
-        self._rest = ""  # of a word, or a dot per missing digit of a \u escape
+        self._rest = ""  # of a word
+        self._escape = ""  # held back from its backslash on, until it is known whether JSON has it
 
     def push(self, char: str) -> str:
-        """The text for one more character: itself, or its escape where JSON requires one.
+        """The text for one more character: itself, or what JSON requires in its place; may be empty.
 
-        Small models write line breaks into strings unescaped.
+        Small models write line breaks into strings unescaped, and escapes that JSON does not have.
         Raises NoCall.
         """
         match self._state:
             case "string":
                 return self._in_string(char)
             case "escape":
-                if char == "u":
-                    self._state, self._rest = "hex", "...."
-                elif char in _ESCAPES:
-                    self._state = "string"
-                else:
-                    raise NoCall
-            case "hex":
-                if char not in _HEX:
-                    raise NoCall
-                self._rest = self._rest[1:]
-                self._state = "hex" if self._rest else "string"
+                return self._in_escape(char)
             case "word":
                 expect(char, self._rest[0])
                 self._rest = self._rest[1:]
@@ -126,10 +118,26 @@ class JsonObject:
         if char == '"':
             self._state = "colon" if self._is_key else "after"
         elif char == "\\":
-            self._state = "escape"
+            self._state, self._escape = "escape", char
+            return ""
         elif char < " ":
             return _CONTROL.get(char, f"\\u{ord(char):04x}")
         return char
+
+    def _in_escape(self, char: str) -> str:
+        """A backslash that begins no escape of JSON's stands for itself, as that of a pattern does."""
+        escape, self._escape = self._escape + char, ""
+        if escape == "\\u" or (escape.startswith("\\u") and char in _HEX and len(escape) < _UNICODE_LENGTH):
+            self._escape = escape
+            return ""
+        self._state = "string"
+        if len(escape) == _UNICODE_LENGTH and char in _HEX:
+            return escape
+        if len(escape) == 2 and char in _ESCAPES:
+            return escape
+        if escape == "\\'":
+            return "'"
+        return "\\" + escape[:-1] + self._in_string(char)
 
     def _between(self, char: str) -> None:
         """Punctuation, blanks, and what begins a value."""

@@ -21,6 +21,7 @@ from slipway.text.special_tokens import SpecialTokenEscaper
 from slipway.text.template import ChatTemplate
 from slipway.text.template_features import TemplateFeatures
 from slipway.text.tokenizer import Tokenizer
+from slipway.text.turns import TurnRules
 
 
 def test_every_error_of_the_gateway_has_one_row_in_the_table() -> None:
@@ -37,7 +38,7 @@ def model(name: str, backend: object = None) -> Model:
         named,
         cast(Tokenizer, None),
         cast(ChatTemplate, None),
-        TemplateFeatures.read("", None),
+        TemplateFeatures(False, None, False, TurnRules(), TurnRules()),
         cast(SpecialTokenEscaper, None),
     )
     return Model(prompter, cast(Backend, backend), EngineQueue(name, 1, 0))

@@ -3,11 +3,13 @@
 import json
 from collections.abc import AsyncGenerator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.templates import template_of
 from support.turns import turn
 
 from slipway.contract.errors import InvalidRequest
@@ -26,7 +28,7 @@ from slipway.text.answer_parser import AnswerParser
 from slipway.text.reasoning import ReasoningSplitter
 from slipway.text.template_features import TemplateFeatures
 from slipway.text.tool_calls.choice import PARSERS, parser
-from slipway.text.tool_calls.description import described
+from slipway.text.tool_calls.description import with_calls_in_words, with_tools_in_words
 from slipway.text.tool_calls.enforced import EnforcedParser
 
 WEATHER = {
@@ -81,17 +83,6 @@ def conversation(**fields: Any) -> Conversation:
         ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
         ({"messages": [*ASKED, {"role": "tool", "content": "Sunny"}]}, "messages[1].tool_call_id"),
         ({"messages": [{"role": "user", "content": "Hi", "tool_calls": [CALL]}]}, "messages[0].tool_calls"),
-        (
-            {
-                "messages": [
-                    {
-                        "role": "assistant",
-                        "tool_calls": [{**CALL, "function": {"name": "weather", "arguments": "[1]"}}],
-                    }
-                ]
-            },
-            "messages[0].tool_calls[0].function.arguments",
-        ),
     ],
 )
 def test_what_is_wrong_with_tools_is_named(fields: dict[str, Any], param: str) -> None:
@@ -102,7 +93,7 @@ def test_what_is_wrong_with_tools_is_named(fields: dict[str, Any], param: str) -
 
 def test_templates_get_the_arguments_of_earlier_calls_as_objects() -> None:
     turns = template_messages(conversation(messages=DONE).messages, None)
-    assert turns[1]["content"] is None
+    assert turns[1]["content"] == ""
     assert turns[1]["tool_calls"][0]["function"]["arguments"] == {"city": "서울"}
     assert turns[2] == {"role": "tool", "content": "Sunny", "tool_call_id": "a1"}
 
@@ -110,7 +101,8 @@ def test_templates_get_the_arguments_of_earlier_calls_as_objects() -> None:
 def test_a_template_that_knows_no_tools_is_told_of_them_in_words() -> None:
     asked = conversation(messages=DONE, tools=[WEATHER, TIME])
     messages = template_messages(asked.messages, None)
-    turns = described(messages, tool_objects(asked.offered), PARSERS["hermes"])
+    worded = with_calls_in_words(messages, PARSERS["hermes"])
+    turns = with_tools_in_words(worded, tool_objects(asked.offered), PARSERS["hermes"])
     system, question, called, answered = turns
     assert system["role"] == "system"
     assert '"The weather of a city"' in system["content"]
@@ -121,7 +113,8 @@ def test_a_template_that_knows_no_tools_is_told_of_them_in_words() -> None:
         "content": '<tool_call>\n{"name": "weather", "arguments": {"city": "서울"}}\n</tool_call>',
     }
     assert (answered["role"], "Sunny" in answered["content"]) == ("user", True)
-    with_own = described([{"role": "system", "content": "Be brief."}, *ASKED], [WEATHER], PARSERS["hermes"])
+    own = [{"role": "system", "content": "Be brief."}, *ASKED]
+    with_own = with_tools_in_words(own, [WEATHER], PARSERS["hermes"])
     assert with_own[0]["content"].startswith("Be brief.\n\nYou can call tools.")
 
 
@@ -135,13 +128,18 @@ def test_what_is_described_as_a_call_is_read_as_one(family: Any) -> None:
     assert not calls.text
 
 
-def test_features_follow_the_template_and_the_recipe() -> None:
-    assert TemplateFeatures.read("{% for m in messages %}", None) == TemplateFeatures(False, "hermes", False)
-    assert TemplateFeatures.read("{% if tools %}<tool_call></think>", None) == TemplateFeatures(
-        True, "hermes", True
-    )
-    assert TemplateFeatures.read("{% if tools %}<function=", None).calls is None
-    assert TemplateFeatures.read("{% if tools %}<function=", "mistral").calls == "mistral"
+def test_features_follow_the_template_and_the_recipe(tmp_path: Path) -> None:
+    def read(source: str, calls: Any = None) -> tuple[bool, str | None, bool]:
+        features = TemplateFeatures.read(template_of(tmp_path, source), calls)
+        return features.knows_tools, features.calls, features.thinks
+
+    messages = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    with_tools = messages + "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}"
+    assert read(messages) == (False, "hermes", False)
+    assert read(with_tools + "<tool_call></think>") == (True, "hermes", True)
+    assert read(with_tools + "<function=") == (True, None, False)
+    assert read(with_tools + "<function=", "mistral") == (True, "mistral", False)
+    assert read(messages + "{# it speaks of tools #}") == (False, "hermes", False), "it shows none"
 
 
 def test_calls_that_are_required_are_what_the_answer_must_match() -> None:

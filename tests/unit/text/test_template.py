@@ -121,8 +121,10 @@ def _by_transformers(family: str, messages: list[dict[str, Any]], **asked: Any) 
 
 
 def _here(template: ChatTemplate, messages: list[dict[str, Any]], **asked: Any) -> str | None:
+    # transformers leaves out what is null.
+    turns = [{name: value for name, value in turn.items() if value is not None} for turn in messages]
     try:
-        return template.render(messages, **asked)
+        return template.render(turns, **asked)
     except InvalidRequest:
         return None
 

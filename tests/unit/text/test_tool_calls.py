@@ -216,7 +216,6 @@ def test_a_call_that_breaks_off_keeps_what_was_told(
         '{"a": 1,}',
         '{"a": 01}',
         '{"a": tru }',
-        '{"a": "\\x"}',
         '{"a": [}',
     ],
 )
@@ -234,6 +233,23 @@ def test_line_breaks_within_strings_become_escapes() -> None:
     (_, arguments) = _parts(HermesParser, _hermes([("f", '{"code": "a\n\tb"}')]))
     assert isinstance(arguments, CallArguments)
     assert json.loads(arguments.text) == {"code": "a\n\tb"}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"\d+\.py", r"\d+\.py"),
+        (r"C:\users\x", r"C:\users\x"),
+        (r"\u12\u0041", r"\u12A"),
+        (r"it\'s", "it's"),
+        ("a\\\nb", "a\\\nb"),
+        (r"\n\"\\", '\n"\\'),
+    ],
+)
+def test_escapes_that_json_does_not_have_become_what_they_mean(written: str, meant: str) -> None:
+    (_, arguments) = _parts(HermesParser, _hermes([("f", f'{{"pattern": "{written}"}}')]))
+    assert isinstance(arguments, CallArguments)
+    assert json.loads(arguments.text) == {"pattern": meant}
 
 
 def test_arguments_nested_without_end_are_text() -> None:
