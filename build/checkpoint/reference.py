@@ -33,7 +33,7 @@ def score(directory: Path, token_ids: Sequence[int], advance: Callable[[float], 
 def greedy_answers(
     directory: Path, prompts: Sequence[str], max_tokens: int, advance: Callable[[float], None]
 ) -> list[str]:
-    """One greedy answer to each prompt, without special tokens. advance: called with 1 for each answer."""
+    """The greedy text after each prompt, without special tokens. advance: called with 1 for each answer."""
     import torch
     import transformers
 
@@ -43,12 +43,13 @@ def greedy_answers(
     model.generation_config = transformers.GenerationConfig(eos_token_id=end)
     answers = []
     for prompt in prompts:
-        ids = torch.tensor([tokenizer.encode(prompt)])
+        prompt_ids = tokenizer.encode(prompt)
+        ids = torch.tensor([prompt_ids])
         with torch.no_grad():
             out = model.generate(
                 ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_tokens
             )
-        answers.append(tokenizer.decode(out[0, ids.shape[1] :].tolist()))
+        answers.append(tokenizer.decode(out[0, len(prompt_ids) :].tolist(), prompt_ids))
         advance(1)
     return answers
 

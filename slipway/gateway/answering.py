@@ -10,7 +10,6 @@ from starlette.responses import Response
 from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answer
 from slipway.gateway.answers.choices import best, candidates, collect, merge, wait_for_first
-from slipway.gateway.answers.log_probs import LogProbs
 from slipway.gateway.grammars.structure import grammar_source
 from slipway.gateway.http.connection import run_until_disconnect, wait_for_disconnect
 from slipway.gateway.http.context import context_of
@@ -95,7 +94,8 @@ class Answering:
         for index, (each, turn) in enumerate(zip(requests, turns, strict=True)):
             listener = Listener(
                 interpretation=prompter.interpretation(query, each),
-                log_probs=None if query.logprobs is None else LogProbs(prompter.tokenizer),
+                unpadder=prompter.unpadder(query, each),
+                log_probs=prompter.log_probs(query, each),
                 charge=caller.charge,
                 grammar_source=None if each.sampling.grammar is None else grammar_source(query),
             )

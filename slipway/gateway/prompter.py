@@ -10,6 +10,7 @@ from slipway.contract.generation import GenerationRequest
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import ToolCallFormat
 from slipway.gateway.answers.interpretation import Interpretation
+from slipway.gateway.answers.log_probs import LogProbs
 from slipway.gateway.capabilities import check_capabilities
 from slipway.gateway.conversation import template_messages, tool_objects
 from slipway.gateway.errors import NotOffered
@@ -18,6 +19,7 @@ from slipway.gateway.query import Conversation, Prompts, Query
 from slipway.gateway.validation import check_ids, sampling, stop_strings
 from slipway.text import template, tokenizer
 from slipway.text.answer_parser import AnswerParser
+from slipway.text.padding import Unpadder
 from slipway.text.reasoning import ReasoningSplitter
 from slipway.text.special_tokens import SpecialTokenEscaper
 from slipway.text.template import ChatTemplate
@@ -107,6 +109,21 @@ class Prompter:
             return Interpretation()
         one_call = self.features.one_call or not query.prompt.parallel_calls
         return Interpretation(AnswerParser(reasoning, calls), query.prompt.must_call, one_call)
+
+    def unpadder(self, query: Query, request: GenerationRequest) -> Unpadder:
+        """For the text of one answer to `request`, which came of `query`.
+
+        An answer that begins a turn is a text of its own. Any other one goes on from its prompt. A grammar
+        binds an answer's text as its tokens have it.
+        """
+        if request.sampling.grammar is not None:
+            return Unpadder()
+        begins_turn = isinstance(query.prompt, Conversation) and not query.prompt.continue_last
+        return self.tokenizer.unpadder(() if begins_turn else request.prompt_token_ids)
+
+    def log_probs(self, query: Query, request: GenerationRequest) -> LogProbs | None:
+        """What reports the tokens of one answer to `request`; None where the client asked for none."""
+        return None if query.logprobs is None else LogProbs(self.tokenizer, self.unpadder(query, request))
 
     def _read(self, query: Query, prompts: Prompts, index: int) -> tuple[str, Sequence[int], str]:
         """A plain prompt, its tokens and the client's field that has it."""

@@ -19,6 +19,7 @@ from slipway.contract.generation import Delta, Grammar, SamplingParams
 if TYPE_CHECKING:
     from slipway.runtime.engine import Engine
     from slipway.text.detokenizer import Detokenizer
+    from slipway.text.padding import Unpadder
     from slipway.text.perplexity import Score
 
 _CHECK_PROMPT = "The capital of France is"
@@ -57,11 +58,12 @@ def check(directory: EngineDirectory, threads: Threads = None, on_cpu: OnCpu = F
         tokenizer = Tokenizer.load(directory)
         start = time.perf_counter()
         sampling = SamplingParams(max_tokens=_CHECK_TOKENS, temperature=0.0, ignore_eos=True)
-        deltas = list(_stream(engine, tokenizer.encode(_CHECK_PROMPT), sampling))
+        prompt = tokenizer.encode(_CHECK_PROMPT)
+        deltas = list(_stream(engine, prompt, sampling))
         seconds = time.perf_counter() - start
-    answer = tokenizer.decode([token for delta in deltas for token in delta.token_ids])
+    text = tokenizer.decode([*prompt, *(token for delta in deltas for token in delta.token_ids)])
     name = engine.manifest.name
-    print(f"{name}: {_CHECK_TOKENS} tokens in {seconds:.2f} s, all finite: {_CHECK_PROMPT + answer!r}")
+    print(f"{name}: {_CHECK_TOKENS} tokens in {seconds:.2f} s, all finite: {text!r}")
 
 
 def generate(
@@ -105,6 +107,7 @@ def generate(
     from slipway.contract.manifest import Manifest
     from slipway.runtime.engine import Engine
     from slipway.text.detokenizer import Detokenizer
+    from slipway.text.padding import Unpadder
     from slipway.text.template import ChatTemplate
     from slipway.text.tokenizer import Tokenizer
 
@@ -125,7 +128,9 @@ def generate(
             seed=seed,
             grammar=chosen,
         )
-        _print_answer(engine, Detokenizer(tokenizer), _stream(engine, token_ids, sampling), figures)
+        unpadder = Unpadder() if chosen else tokenizer.unpadder(token_ids if raw else ())
+        deltas = _stream(engine, token_ids, sampling)
+        _print_answer(engine, Detokenizer(tokenizer), unpadder, deltas, figures)
 
 
 def perplexity(
@@ -194,11 +199,15 @@ def measure(
 
 
 def _print_answer(
-    engine: "Engine", detokenizer: "Detokenizer", deltas: Iterable[Delta], figures: bool
+    engine: "Engine",
+    detokenizer: "Detokenizer",
+    unpadder: "Unpadder",
+    deltas: Iterable[Delta],
+    figures: bool,
 ) -> None:
     started, tokens, steps = time.perf_counter(), 0, 0
     for delta in deltas:
-        print(detokenizer.push(delta.token_ids), end="", flush=True)
+        print(unpadder.push(detokenizer.push(delta.token_ids)), end="", flush=True)
         tokens, steps = tokens + delta.token_count, steps + 1
     print()
     if figures:

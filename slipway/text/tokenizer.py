@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 import tokenizers
 
 from slipway.contract.errors import EngineRefused
+from slipway.text.padding import NO_PADDING, Unpadder
 from slipway.text.vocabulary import Vocabulary
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -38,7 +39,7 @@ class Tokenizer:
         encoder.no_truncation()
         return cls(
             encoder=encoder,
-            vocabulary=Vocabulary.read(definition, encoder.get_vocab(with_added_tokens=True)),
+            vocabulary=Vocabulary.read(encoder),
             special_tokens={
                 role: value if isinstance(value, str) else value["content"]
                 for role, value in config.items()
@@ -50,6 +51,11 @@ class Tokenizer:
     def bos_token(self) -> str | None:
         """The text of the beginning-of-sequence token."""
         return self.special_tokens.get("bos_token")
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The id of the beginning-of-sequence token."""
+        return None if self.bos_token is None else self.encoder.token_to_id(self.bos_token)
 
     @property
     def eos_token(self) -> str | None:
@@ -81,35 +87,45 @@ class Tokenizer:
         return encoding.ids
 
     def spell(self, token_id: int) -> str:
-        r"""One token on its own: its text, or the name of a token without text (special tokens).
-
-        Bytes that are not whole characters are spelled as OpenAI's API does: bytes:\xed\x95.
-        """
+        """One token inside a text: its text, or the name of a token without text (special tokens)."""
         data = self.vocabulary.join([token_id])
-        if not data:
-            return self.encoder.id_to_token(token_id) or f"token_id:{token_id}"
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+        return spelled(data) if data else self.encoder.id_to_token(token_id) or f"token_id:{token_id}"
 
     def entries(self, ids: Iterable[int]) -> list[str]:
         """Each token as the vocabulary writes it: "ĠParis" or "▁Paris" where its text is " Paris"."""
         return [self.encoder.id_to_token(each) or "" for each in ids]
 
-    def text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: Iterable[int]) -> str:
         """The text of `ids`, with special tokens spelled out as `encode` reads them."""
-        decoded: str = self.encoder.decode(ids, skip_special_tokens=False)
-        return decoded
+        text = self.vocabulary.join_with_special(ids).decode(errors="replace")
+        return self.unpadder().push(text)
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`, special tokens left out but those that mark calls and reasoning.
+    def decode(self, ids: Iterable[int], before: Iterable[int] = ()) -> str:
+        """Text of `ids` after the tokens `before`; of special tokens, those that mark calls and reasoning.
 
         Invalid bytes become U+FFFD. An incomplete last character, where the answer was cut at its length,
         is left out.
         """
-        text = utf8_decoder().decode(self.vocabulary.join(ids))
-        return text.removeprefix(" ") if self.vocabulary.strips_first_space else text
+        return self.unpadder(before).push(utf8_decoder().decode(self.vocabulary.join(ids)))
+
+    def unpadder(self, before: Iterable[int] = ()) -> Unpadder:
+        """For the text that comes after the tokens `before`; without them, for a text of its own.
+
+        The texts of both joined then equal the text of all tokens.
+        """
+        padding = self.vocabulary.padding
+        unpadder = Unpadder(padding)
+        if padding != NO_PADDING:
+            unpadder.push(self.vocabulary.join(before).decode(errors="replace"))
+        return unpadder
+
+
+def spelled(data: bytes) -> str:
+    r"""Text. Bytes that are not whole characters are spelled as OpenAI's API does: bytes:\xed\x95."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
 
 def utf8_decoder() -> codecs.IncrementalDecoder:

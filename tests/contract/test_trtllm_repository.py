@@ -117,12 +117,17 @@ def test_the_stand_in_differs_in_backend_and_parameters_alone(engine_dir: Path, 
         assert configs[0] == configs[1], shipped.name
 
 
-def test_xgrammar_is_told_what_upstreams_script_tells_it(engine_dir: Path, tmp_path: Path) -> None:
+def test_xgrammar_is_told_what_upstreams_script_tells_it_but_special_tokens(
+    engine_dir: Path, tmp_path: Path
+) -> None:
     engine = compiled_engine(engine_dir, tmp_path, eos_token_ids=(2, 0))
     info = json.loads((engine / FILE_NAME).read_text(encoding="utf-8"))
     assert info.keys() == {"encoded_vocab", "tokenizer_str", "stop_token_ids"}
-    upstream = AutoTokenizer.from_pretrained(engine).get_vocab()
-    assert info["encoded_vocab"] == sorted(upstream, key=lambda token: upstream[token])
+    upstream = AutoTokenizer.from_pretrained(engine)
+    told = upstream.convert_ids_to_tokens(range(len(upstream)))
+    added = upstream.added_tokens_decoder
+    special = {index for index, token in added.items() if token.special}
+    assert info["encoded_vocab"] == ["" if index in special else token for index, token in enumerate(told)]
     read = tokenizers.Tokenizer.from_str(info["tokenizer_str"])
     assert read.encode("서울 Paris").ids == AutoTokenizer.from_pretrained(engine).encode("서울 Paris")
     assert info["stop_token_ids"] == [2, 0]
@@ -130,7 +135,17 @@ def test_xgrammar_is_told_what_upstreams_script_tells_it(engine_dir: Path, tmp_p
 
 @pytest.mark.parametrize("gap", [1, 5])
 def test_xgrammar_finds_each_token_at_its_id_also_behind_a_gap(gap: int) -> None:
-    model = tokenizers.models.WordLevel({"a": 0, "b": 1 + gap}, unk_token="a")
-    words = Tokenizer(tokenizers.Tokenizer(model), Vocabulary((), False), {})
-    info = json.loads(tokenizer_info(words, ()))
-    assert info["encoded_vocab"] == ["a", *[""] * gap, "b"]
+    encoder = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "Ġb": 1 + gap}, []))
+    encoder.decoder = tokenizers.decoders.ByteLevel()
+    info = json.loads(tokenizer_info(Tokenizer(encoder, Vocabulary.read(encoder), {}), ()))
+    assert info["encoded_vocab"] == ["a", *[""] * gap, "Ġb"]
+
+
+def test_xgrammar_reads_an_added_token_as_its_letters_and_a_special_one_not_at_all() -> None:
+    encoder = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0}, []))
+    encoder.decoder = tokenizers.decoders.ByteLevel()
+    encoder.add_tokens(["café", "한 국"])
+    encoder.add_special_tokens(["<end>"])
+    info = json.loads(tokenizer_info(Tokenizer(encoder, Vocabulary.read(encoder), {}), (3,)))
+    letters = ["a", "cafÃ©", "íķľĠêµŃ", ""]
+    assert info["encoded_vocab"] == letters, "a letter for each byte, as the tokens of the model"

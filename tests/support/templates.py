@@ -12,7 +12,7 @@ from slipway.text.vocabulary import Vocabulary
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
-TOKENIZER = Tokenizer(tokenizers.Tokenizer(BPE()), Vocabulary((), False), SPECIAL)
+TOKENIZER = Tokenizer(tokenizers.Tokenizer(BPE()), Vocabulary(), SPECIAL)
 
 
 USER = {"role": "user", "content": '날씨가 어때요? <b>"&"</b> {{ 1 }} 🇰🇷'}

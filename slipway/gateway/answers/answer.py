@@ -11,6 +11,7 @@ from slipway.gateway.answers.interpretation import Finish, Interpretation
 from slipway.gateway.answers.log_probs import ChosenToken, LogProbs
 from slipway.gateway.backends.base import Backend
 from slipway.gateway.queue import Turn
+from slipway.text.padding import Unpadder
 from slipway.text.parts import AnswerReasoning, Part
 from slipway.text.stop import StopStrings
 
@@ -44,6 +45,7 @@ class Piece:
 class Listener:
     """What becomes of an answer's deltas beside the stop strings.
 
+    unpadder: takes the padding of a text of its own from the answer.
     log_probs: reports each token with its log-probability; None where the client asked for none.
     charge: counts generated tokens.
     grammar_source: the client's field that has the grammar, where there is one. Everything else was checked
@@ -51,6 +53,7 @@ class Listener:
     """
 
     interpretation: Interpretation = field(default_factory=Interpretation)
+    unpadder: Unpadder = field(default_factory=Unpadder)
     log_probs: LogProbs | None = None
     charge: Callable[[int], None] = lambda tokens: None
     grammar_source: str | None = None
@@ -84,7 +87,9 @@ async def stream_answer(
                 turn.count(delta.token_count)
                 log_prob += sum(delta.log_probs)
                 cached = delta.cached_tokens if cached is None else cached
-                text, matched = stop.push(delta.text) if exempt <= 0 else (delta.text, None)
+                text, matched = listener.unpadder.push(delta.text), None
+                if exempt <= 0:
+                    text, matched = stop.push(text)
                 exempt -= delta.token_count
                 finish: Finish | None = "stop"
                 if matched is None:

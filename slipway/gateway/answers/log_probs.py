@@ -6,7 +6,8 @@ from math import isnan
 
 from slipway.contract.generation import Delta
 from slipway.text.detokenizer import Detokenizer
-from slipway.text.tokenizer import Tokenizer
+from slipway.text.padding import Unpadder
+from slipway.text.tokenizer import Tokenizer, spelled
 
 # What OpenAI's API says of a token that is very unlikely; JSON has neither minus infinity nor NaN.
 LEAST = -9999.0
@@ -14,7 +15,7 @@ LEAST = -9999.0
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """One token that was possible. token: as `Tokenizer.spell` has it. log_prob: natural, LEAST or above."""
+    """One token that was possible. token: its text, else its name. log_prob: natural, LEAST or above."""
 
     token: str
     bytes: bytes
@@ -35,10 +36,15 @@ class ChosenToken:
 
 
 class LogProbs:
-    """Holds tokens back until their text is shown, so that none is reported that a stop string hides."""
+    """Holds tokens back until their text is shown, so that none is reported that a stop string hides.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    The tokens joined equal the text: the first ones lose the padding that the text loses.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, unpadder: Unpadder) -> None:
+        """unpadder: of this answer's text; used here alone."""
         self._tokenizer = tokenizer
+        self._unpadder = unpadder
         self._detokenizer = Detokenizer(tokenizer)
         self._characters = 0
         self._waiting: deque[ChosenToken] = deque()
@@ -53,7 +59,7 @@ class LogProbs:
                 for each in zip(top.token_ids, top.log_probs, strict=True)
             )
             self._waiting.append(ChosenToken(self._likelihood(token, log_prob), self._characters, likeliest))
-            self._characters += len(self._detokenizer.push([token]))
+            self._characters += len(self._unpadder.push_start(self._detokenizer.push([token])))
 
     def before(self, offset: int) -> tuple[ChosenToken, ...]:
         """The tokens, not reported yet, that begin before this character of the answer."""
@@ -69,4 +75,9 @@ class LogProbs:
 
     def _likelihood(self, token: int, log_prob: float) -> Likelihood:
         bounded = LEAST if isnan(log_prob) else max(log_prob, LEAST)
-        return Likelihood(self._tokenizer.spell(token), self._tokenizer.vocabulary.join([token]), bounded)
+        data = self._tokenizer.vocabulary.join([token])
+        if not data:
+            return Likelihood(self._tokenizer.spell(token), data, bounded)
+        text = self._unpadder.peek_start(data.decode(errors="surrogateescape"))
+        data = text.encode(errors="surrogateescape")
+        return Likelihood(spelled(data), data, bounded)

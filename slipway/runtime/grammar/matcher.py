@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer, grammar_from
+from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, grammar_from
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 from numpy.typing import NDArray
 
-from slipway.contract.errors import EngineRefused, InvalidRequest
+from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
+from slipway.runtime.grammar.token_bytes import TokenBytes
 from slipway.runtime.kv_cache import FloatArray
+from slipway.text.tokenizer import Tokenizer
 
 # llguidance's own limits, except for the lexer's states: 1 to 2 kB each, and the default is 250,000.
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
@@ -32,18 +34,14 @@ _FORBIDDEN = np.float32(-np.inf)
 def load_tokenizer(directory: Path, vocab_size: int, eos_token_ids: Sequence[int]) -> LLTokenizer:
     """The vocabulary of an engine as llguidance keeps it: a tree of the tokens' bytes.
 
+    The bytes are those that make the text of an answer, not llguidance's own reading of tokenizer.json. So
+    what matches a grammar is the text that the client gets.
     vocab_size: columns of the logits, which may be more than tokens.
     It holds Python's lock: 0.2 s for 49,152 tokens.
-    Raises EngineRefused when tokenizer.json is of a kind that llguidance does not know.
+    Raises EngineRefused when a tokenizer file is missing or damaged.
     """
-    path = directory / "tokenizer.json"
-    try:
-        definition = path.read_text(encoding="utf-8")
-        return LLTokenizer(definition, n_vocab=vocab_size, eos_token=list(eos_token_ids) or None)
-    except ValueError as error:
-        raise EngineRefused(
-            f"{path} does not work with grammars ({error}); ask this engine for text without one."
-        ) from None
+    vocabulary = TokenizerWrapper(TokenBytes(Tokenizer.load(directory), vocab_size))
+    return LLTokenizer(vocabulary, eos_token=list(eos_token_ids) or None)
 
 
 def compiled(grammar: Grammar, tokenizer: LLTokenizer) -> LLMatcher:

@@ -17,6 +17,7 @@ from slipway.gateway.completions.reply import CompletionReply
 from slipway.gateway.shapes.reply import Head, Reply
 from slipway.gateway.shapes.usage import Usage
 from slipway.text.detokenizer import Detokenizer
+from slipway.text.padding import Unpadder
 from slipway.text.tokenizer import Tokenizer
 
 TEXT = "한국어 and emoji 😀, <|im_end|> then more."
@@ -53,7 +54,7 @@ def request(*stop: str) -> GenerationRequest:
 
 def told(backend: "Scripted | Fixed", tokenizer: Tokenizer, *stop: str) -> AsyncGenerator[Piece, None]:
     """An answer whose client asked for log-probabilities."""
-    return stream_answer(backend, request(*stop), turn(), Listener(log_probs=LogProbs(tokenizer)))
+    return stream_answer(backend, request(*stop), turn(), Listener(log_probs=LogProbs(tokenizer, Unpadder())))
 
 
 async def pieces_of(
@@ -63,7 +64,7 @@ async def pieces_of(
     return [
         piece
         async for piece in stream_answer(
-            backend, request(*stop), turn(), Listener(log_probs=LogProbs(tokenizer))
+            backend, request(*stop), turn(), Listener(log_probs=LogProbs(tokenizer, Unpadder()))
         )
     ]
 

@@ -1,7 +1,5 @@
 """A special token spelled out in a message is text, and starts no turn."""
 
-import json
-
 import pytest
 import tokenizers
 from tokenizers import decoders, models
@@ -48,7 +46,7 @@ def test_what_marks_turns_is_quoted_whatever_the_tokenizer_calls_it() -> None:
     encoder.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     encoder.add_special_tokens(["<s>", "</s>"])  # in Llama 2's vocabulary, and HTML for what is struck out
     encoder.add_tokens(["<|a|>", "<a>", "ss"])
-    vocabulary = Vocabulary.read(json.loads(encoder.to_str()), encoder.get_vocab())
+    vocabulary = Vocabulary.read(encoder)
     escaper = SpecialTokenEscaper.of(Tokenizer(encoder, vocabulary, {"bos_token": "<s>"}))
     [turn] = escaper.escape([{"role": "user", "content": "<s>a</s><|a|><a>ss"}])
     _, read = escaper.encode(f"<s>{turn['content']}</s>")

@@ -207,7 +207,7 @@ def test_a_template_that_spells_out_bos_gives_one(folder: Path) -> None:
     encoder.post_processor = tokenizers.processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 0)]
     )
-    tokenizer = Tokenizer(encoder, Vocabulary((), False), SPECIAL)
+    tokenizer = Tokenizer(encoder, Vocabulary(), SPECIAL)
     prompt = _published("llama-3", folder).render([USER])
     assert prompt.startswith("<s><|start_header_id|>user")
     assert tokenizer.encode(prompt).count(0) == 1
