@@ -20,7 +20,7 @@ help: ## list the targets
 
 setup: .venv/.ready ## create .venv with everything (about two minutes; nothing when nothing changed)
 
-.venv/.ready: pyproject.toml requirements/setup $(wildcard requirements/*.txt)
+.venv/.ready: pyproject.toml requirements/setup requirements/install $(wildcard requirements/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 		{ echo "Slipway needs Python 3.11 or 3.12; point to one: make setup PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv .venv
@@ -29,11 +29,11 @@ setup: .venv/.ready ## create .venv with everything (about two minutes; nothing 
 
 setup-dml: $(GENAI_OF_DIRECTML)/.ready ## install what a Windows laptop has for DirectML, for the CPU, beside .venv
 
-$(GENAI_OF_DIRECTML)/.ready: requirements/directml-check.txt pyproject.toml
+$(GENAI_OF_DIRECTML)/.ready: pyproject.toml requirements/directml-check.txt requirements/install | .venv/.ready
 	@test -x $(GENAI_OF_DIRECTML)/bin/python || $(PYTHON) -m venv $(GENAI_OF_DIRECTML)
 	@grep -v ^onnxruntime requirements/constraints.txt > $(GENAI_OF_DIRECTML)/constraints.txt
-	@$(call quietly,setup-dml,requirements/directml-check.txt) $(GENAI_OF_DIRECTML)/bin/pip install -e . \
-		-r requirements/directml-check.txt -c $(GENAI_OF_DIRECTML)/constraints.txt
+	@$(call quietly,setup-dml,requirements/directml-check.txt) requirements/install $(GENAI_OF_DIRECTML)/bin/python \
+		-e . -r requirements/directml-check.txt -c $(GENAI_OF_DIRECTML)/constraints.txt
 	@touch $@
 
 setup-peers: setup ## install what `python -m bench runtime --peers` measures against, beside .venv
