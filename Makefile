@@ -84,7 +84,8 @@ check: sample lint ## lint, then the unit tests: a minute and a half; no engine 
 test: check ## check, then every test, on the real Triton and the real sample model
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int4.yaml
-	.venv/bin/pytest tests/contract tests/integration
+	@# Two processes, each with whole files: few tests keep both cores busy.
+	.venv/bin/pytest -n 2 --dist loadfile tests/contract tests/integration
 	@$(MAKE) --no-print-directory setup-dml
 	@# Without the plugins that pyproject.toml names: hypothesis is not installed there.
 	$(GENAI_OF_DIRECTML)/bin/python -m pytest -o addopts=-q tests/integration/test_generator_executor.py

@@ -30,8 +30,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Pytest's own report is as wide as the real terminal."""
-    config.get_terminal_writer().fullwidth = _TERMINAL_COLUMNS
+    """Pytest's own report is as wide as the real terminal. The processes of `pytest -n` have none."""
+    if config.pluginmanager.has_plugin("terminalreporter"):
+        config.get_terminal_writer().fullwidth = _TERMINAL_COLUMNS
 
 
 @pytest.hookimpl(wrapper=True)
