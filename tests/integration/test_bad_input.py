@@ -14,7 +14,7 @@ import pytest
 from support.instant_gateway import InstantGateway, instant_gateway
 
 # How long a request may take to arrive, and when a busy machine has noticed at the latest.
-ARRIVAL_S, PATIENCE_S = 0.3, 4.0
+ARRIVAL_S, PATIENCE_S = 0.3, 30.0
 CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -48,7 +48,7 @@ def gateway(engine_dir: Path) -> Iterator[InstantGateway]:
 def server_goes_on(gateway: InstantGateway) -> Iterator[None]:
     yield
     asked = {"model": gateway.model, "prompt": "Hi", "max_tokens": 1}
-    assert httpx.post(f"{gateway.url}{PLAIN}", json=asked, timeout=5).json()["choices"][0]["text"]
+    assert httpx.post(f"{gateway.url}{PLAIN}", json=asked, timeout=60).json()["choices"][0]["text"]
 
 
 def refused(status: int, content: bytes) -> str:
@@ -82,7 +82,7 @@ def test_values_without_a_meaning_are_answered(gateway: InstantGateway, field: s
     fields = {"model": gateway.model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
     fields.pop(field, None)
     headers = {"content-type": "application/json"}
-    with httpx.Client(base_url=gateway.url, headers=headers, timeout=5) as client:
+    with httpx.Client(base_url=gateway.url, headers=headers, timeout=60) as client:
         for name, value in VALUES.items():
             body = json.dumps(fields)[:-1] + f', "{field}": {value}}}'
             response = client.post(CHAT, content=body)
@@ -216,7 +216,7 @@ def test_a_thousand_idle_connections_keep_no_client_out(gateway: InstantGateway)
     with ExitStack() as clients:
         for _ in range(1000):
             clients.enter_context(socket.create_connection(("127.0.0.1", gateway.port)))
-        assert httpx.get(f"{gateway.url}/health/ready", timeout=5).status_code == 200
+        assert httpx.get(f"{gateway.url}/health/ready", timeout=60).status_code == 200
 
 
 def test_a_connection_is_kept_between_requests(gateway: InstantGateway) -> None:
@@ -274,7 +274,7 @@ def test_bad_requests_leave_no_memory_behind(gateway: InstantGateway) -> None:
     headers = {"content-type": "application/json"}
 
     def many(count: int) -> None:
-        with httpx.Client(base_url=gateway.url, headers=headers, timeout=5) as client:
+        with httpx.Client(base_url=gateway.url, headers=headers, timeout=60) as client:
             for number in range(count):
                 client.post(PLAIN, json={"model": "m" * (number % 200) * 99, "prompt": f"{number}" * 1000})
                 client.post(CHAT, content=b"[" * 200_000)

@@ -137,7 +137,7 @@ def test_ctrl_c_prints_what_was_measured(tmp_path: Path):
             while len(received) < 20 and time.monotonic() < deadline:
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            stdout, stderr = process.communicate(timeout=10)
+            stdout, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 0, stderr

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,9 +123,7 @@ def test_its_triton_models_are_laid_out(built: Bench) -> None:
 
 def test_a_second_run_builds_nothing_and_says_so(built: Bench) -> None:
     before = open_engine(built.engine)
-    started = time.monotonic()
     assert "is up to date; nothing to build" in built.build()
-    assert time.monotonic() - started < 10
     assert open_engine(built.engine) == before
 
 
@@ -265,5 +262,5 @@ def test_the_sample_engine_of_this_checkout_is_up_to_date_with_its_recipe(engine
 
 def test_the_sample_is_fetched_once(checkpoint_dir: Path) -> None:
     command = [sys.executable, "-m", "build", "sample", str(checkpoint_dir)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert "is there already" in ran.stdout

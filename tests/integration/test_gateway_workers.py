@@ -24,7 +24,7 @@ def gateway(engine_dir: Path) -> Iterator[InstantGateway]:
 
 def answered(gateway: InstantGateway) -> bool:
     asked = {"model": gateway.model, "prompt": "Hi", "max_tokens": 3, "stream": True}
-    with httpx.stream("POST", f"{gateway.url}/v1/completions", json=asked, timeout=10) as response:
+    with httpx.stream("POST", f"{gateway.url}/v1/completions", json=asked, timeout=60) as response:
         return response.read().endswith(b"data: [DONE]\n\n")
 
 
@@ -60,7 +60,7 @@ def test_the_workers_end_with_the_server(engine_dir: Path, how: signal.Signals) 
         workers = gateway.server.children()
         assert len(workers) == 2
         os.kill(gateway.server.pid, how)
-        assert not psutil.wait_procs(workers, timeout=20)[1]
+        assert not psutil.wait_procs(workers, timeout=60)[1]
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{gateway.url}/health/live")
 

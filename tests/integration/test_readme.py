@@ -89,7 +89,7 @@ def test_ctrl_c_ends_all_that_make_serve_started(served: Path) -> None:
     children = make.children(recursive=True)
     assert any("tritonserver" in child.name() for child in children)
     os.killpg(make.pid, signal.SIGINT)
-    _, alive = psutil.wait_procs([make, *children], timeout=30)
+    _, alive = psutil.wait_procs([make, *children], timeout=60)
     assert not alive
 
 

@@ -216,7 +216,7 @@ def test_a_request_that_is_cancelled_while_the_engine_ends_hears_its_end(
     time.sleep(0.1)
     go_on.set()
     closing_it.join()
-    assert heard.get(timeout=5) == Delta(finish_reason="cancelled")
+    assert heard.get(timeout=60) == Delta(finish_reason="cancelled")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

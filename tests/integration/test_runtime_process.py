@@ -237,5 +237,5 @@ def test_a_worker_does_not_outlive_a_parent_that_is_killed(engine_dir: Path) -> 
     assert children
     parent.kill()
     parent.wait()
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive

@@ -75,7 +75,7 @@ def curl_line(process: subprocess.Popen[str]) -> str:
 
 
 def gone(children: list[psutil.Process]) -> bool:
-    return not psutil.wait_procs(children, timeout=20)[1]
+    return not psutil.wait_procs(children, timeout=60)[1]
 
 
 def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(engine_dir: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(engine_dir: 
         assert "Paris" in json.loads(reply.stdout)["choices"][0]["message"]["content"]
         children = family(process, at_least=5)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=40)
+        _, stderr = process.communicate(timeout=60)
         assert process.returncode == 0
         assert stderr.endswith("Stopped.\n")
         assert gone(children)
@@ -98,7 +98,7 @@ def test_sigterm_ends_it_while_the_models_are_still_loading(repository: Path) ->
     with serving(repository) as process:
         children = family(process, at_least=1)
         process.terminate()
-        process.communicate(timeout=40)
+        process.communicate(timeout=60)
         assert process.returncode == 0
         assert gone(children)
 
@@ -150,7 +150,7 @@ def test_a_server_that_dies_takes_the_other_along_and_is_named(
             if any(part.endswith(dies) for part in child.cmdline())
         ]
         victim.kill()
-        _, stderr = process.communicate(timeout=40)
+        _, stderr = process.communicate(timeout=60)
         assert process.returncode == 1
         assert f"error: {named} ended by itself (SIGKILL)" in stderr
         assert ".log says why:\n  " in stderr
@@ -169,7 +169,7 @@ def test_a_triton_that_cannot_start_ends_the_command_with_the_end_of_its_log(
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
         env={**os.environ, "SLIPWAY_TRITONSERVER": str(broken)},
     )
     assert done.returncode == 1

@@ -33,7 +33,7 @@ def instant_gateway(engine: Path, *options: str) -> Iterator[InstantGateway]:
     backend = ["--backend", "triton", "--triton-url", f"127.0.0.1:{port}", "--engines", engine.parent]
     process = subprocess.Popen(stand_in, cwd=ROOT)
     try:
-        wait_until(lambda: _listens(port), timeout=30)
+        wait_until(lambda: _listens(port), timeout=60)
         with gateway_server(*backend, *options) as server:
             yield InstantGateway(server.url, engine.name, psutil.Process(server.process.pid))
     finally:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 10) -> float:
+def wait_until(condition: Callable[[], bool], timeout: float = 60) -> float:
     """Wait until `condition` holds and return the seconds it took; fail after `timeout` seconds."""
     start = time.perf_counter()
     while not condition():
@@ -14,7 +14,7 @@ def wait_until(condition: Callable[[], bool], timeout: float = 10) -> float:
     return time.perf_counter() - start
 
 
-async def wait_until_async(condition: Callable[[], bool], timeout: float = 30) -> None:
+async def wait_until_async(condition: Callable[[], bool], timeout: float = 60) -> None:
     """Let the event loop run until `condition` holds; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
