@@ -15,6 +15,7 @@ FILE_NAME = "config.json"
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 EMBEDDING = "model.embed_tokens.weight"
 LM_HEAD = "lm_head.weight"
+_SLIDING = "sliding_attention"  # in layer_types
 
 
 class _Config(BaseModel):
@@ -37,6 +38,8 @@ class _Config(BaseModel):
     mlp_bias: bool = False
     sliding_window: int | None = None
     use_sliding_window: bool = False
+    max_window_layers: int = 28
+    layer_types: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class Architecture:
     """A decoder of the Llama family.
 
     name: the class in transformers. context: tokens the model can attend to, prompt and answer together.
-    sliding_window: tokens the model attends to at most, or None. Engines attend to all tokens, which is the
-        same up to the window, so the window bounds `context`.
+    sliding_window: tokens that some layers attend to at most, or None. Engines attend to all tokens, which is
+        the same up to the window, so the window bounds `context`.
     norm_epsilon: what the norms add to the mean square. tied: embedding and lm_head are one matrix.
     qkv_bias: on the q, k and v projections; output_bias: on the o projection; mlp_bias: on gate, up, down.
     """
@@ -97,8 +100,7 @@ class Architecture:
             ) from None
         if config.hidden_act != "silu":
             raise CheckpointError(f"{path} has hidden_act {config.hidden_act!r}; only silu is supported.")
-        slides = name == "MistralForCausalLM" or (name == "Qwen2ForCausalLM" and config.use_sliding_window)
-        window = config.sliding_window if slides else None
+        window = (config.sliding_window or None) if _slides(name, config) else None
         llama_bias = name == "LlamaForCausalLM" and config.attention_bias
         return cls(
             name=name,
@@ -165,6 +167,17 @@ class Architecture:
             2 * (self.heads + self.kv_heads) * self.head_dim + 3 * self.intermediate_size
         )
         return self.layers * per_layer + self.embedding_weights
+
+
+def _slides(name: str, config: _Config) -> bool:
+    """Whether any layer attends to a window only, by the rules of each architecture in transformers."""
+    if name == "MistralForCausalLM":
+        return True
+    if name != "Qwen2ForCausalLM" or not config.use_sliding_window:
+        return False
+    if config.layer_types is not None:
+        return _SLIDING in config.layer_types
+    return config.max_window_layers < config.num_hidden_layers  # the layers from that one on
 
 
 def _supported_name(values: Mapping[str, Any], path: Path) -> str:

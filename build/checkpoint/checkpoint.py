@@ -12,12 +12,14 @@ from build import progress
 from build.checkpoint import architecture, json_file
 from build.checkpoint.architecture import EMBEDDING, LM_HEAD, Architecture
 from build.checkpoint.tokenizer_files import TokenizerFiles
-from build.checkpoint.weights import Weights
+from build.checkpoint.weights import INDEX, SINGLE, Weights
 from slipway.contract.errors import CheckpointError
 from slipway.contract.manifest import FileDigest
 
 ADAPTER = "adapter_config.json"
 GENERATION = "generation_config.json"
+# Files that an adapter alone does not have.
+_WHOLE = (SINGLE, INDEX)
 # Buffers that older transformers saved although they follow from config.json.
 _IGNORED = ("rotary_emb.inv_freq",)
 
@@ -43,7 +45,7 @@ class Checkpoint:
         """
         if not directory.is_dir():
             raise CheckpointError(f"{directory} is not a folder; {_where_to_look(directory)}.")
-        if (directory / ADAPTER).is_file():
+        if (directory / ADAPTER).is_file() and not any((directory / name).is_file() for name in _WHOLE):
             raise CheckpointError(
                 f"{directory} is a LoRA adapter ({ADAPTER}), not a whole model; put it into its base with "
                 f"`python -m build merge BASE OUTPUT --adapter {directory}`, or name both in the recipe: "
@@ -109,6 +111,11 @@ class Checkpoint:
             found.append(
                 f"The weights are fp32 ({self.size / 1e9:.1f} GB); bf16 is enough, and half as large and as "
                 "long to load: model.to(torch.bfloat16).save_pretrained(…)."
+            )
+        if (self.directory / ADAPTER).is_file():
+            found.append(
+                f"{ADAPTER} lies beside whole weights and is not used; if they are only the base, name the "
+                "adapter's folder as adapters in the recipe."
             )
         if self.tokenizer.chat_template is None:
             found.append(

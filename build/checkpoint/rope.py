@@ -98,6 +98,19 @@ class Rope:
         angles = np.outer(np.arange(positions), self.frequencies(head_dim))
         return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
+    def scaling(self) -> dict[str, Any] | None:
+        """The scaling of positions in the words of transformers 4 and TensorRT-LLM; None without one."""
+        if self.kind == "default":
+            return None  # TensorRT-LLM does not know the kind `default`
+        values: dict[str, Any] = {"rope_type": self.kind, "factor": self.factor}
+        if self.llama3 is not None:
+            values |= {
+                "low_freq_factor": self.llama3.low_freq_factor,
+                "high_freq_factor": self.llama3.high_freq_factor,
+                "original_max_position_embeddings": self.llama3.original_context,
+            }
+        return values
+
     def __str__(self) -> str:
         scaling = "" if self.kind == "default" else f", {self.kind} scaling by {self.factor:g}"
         return f"base {self.theta:g}{scaling}"

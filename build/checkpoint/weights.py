@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ _PICKLES = (".bin", ".pth", ".pt")
 DTYPES: dict[str, npt.DTypeLike] = {"BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32}
 # Also the dtypes of quantized weights, which the checkpoint of a build must not have.
 ALL_DTYPES: dict[str, npt.DTypeLike] = {**DTYPES, "I8": np.int8, "F8_E4M3": ml_dtypes.float8_e4m3fn}
+_TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 # Bytes that stay in a core's cache from one step to the next; with 16 MiB a conversion took about twice the
 # processor time.
 _PIECE = 1 << 20
@@ -62,6 +64,12 @@ class Weights:
         if named is not None:
             self._check_index(named)
             self.files.append(INDEX)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of most unquantized tensors, as torch names it."""
+        dtypes = Counter(tensor.dtype for tensor in self.tensors.values() if tensor.dtype in DTYPES)
+        return _TORCH_NAMES[dtypes.most_common(1)[0][0]]
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """One tensor, copied into memory, in its own dtype (bfloat16 is ml_dtypes')."""

@@ -1,11 +1,13 @@
 """ONNX Runtime GenAI's model builder, run as a child process."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from build import program, progress
 from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.plain_copy import write_plain_copy
 from build.onnx import graph
 from slipway.contract.quantization import Quantization
 from slipway.contract.target import Device
@@ -30,11 +32,14 @@ _PART = re.compile(
 def export(checkpoint: Checkpoint, device: Device, output: Path, log: Path) -> None:
     """Quantize `checkpoint` for `device` into the new folder `output`, which then has GRAPH_FILES.
 
+    The builder reads more of config.json than is checked, so it gets a plain copy of the checkpoint.
     log: the file for the builder's output, removed when it succeeds. Raises BuildError with the end of the
     log when it fails.
     """
+    source = output.with_name(f"{output.name}-source")
+    write_plain_copy(checkpoint, source)
     command = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
-    command += ["-i", str(checkpoint.directory.resolve()), "-o", str(output.resolve())]
+    command += ["-i", str(source.resolve()), "-o", str(output.resolve())]
     command += ["-p", QUANTIZATIONS[device], "-e", device, "-c", str(output.resolve() / "cache")]
     command += ["--extra_options", f"block_size={BLOCK_SIZE}", "prune_lm_head=true"]
     layers = checkpoint.architecture.layers
@@ -47,5 +52,6 @@ def export(checkpoint: Checkpoint, device: Device, output: Path, log: Path) -> N
 
         program.run("The ONNX Runtime GenAI builder", command, log, count_parts)
     log.unlink()
+    shutil.rmtree(source)
     if checkpoint.architecture.rope.kind == "linear":
         graph.write_rotary_tables(output, checkpoint.architecture)

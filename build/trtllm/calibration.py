@@ -7,7 +7,6 @@ whose name is a digest of everything they depend on. The number of ranks is not 
 import hashlib
 import json
 import random
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ import numpy as np
 
 from build import program, progress
 from build.checkout import CACHE, CALIBRATION_TEXT, CHECKOUT
-from build.checkpoint.architecture import Architecture
 from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.transformers_config import transformers_config
 from build.checkpoint.weights import ALL_DTYPES, Weights
 from build.destination import Destination
-from build.trtllm.config import rotary_scaling
 from build.trtllm.dtype import STORED
 from build.trtllm.rank_tensors import rank_tensors
 from slipway.contract.errors import BuildError
@@ -39,7 +37,6 @@ _PROGRAM = Path(__file__).with_name("nvidia_modelopt.py")
 _REQUIREMENTS = CHECKOUT / "requirements" / "modelopt.txt"
 _FILE = "calibrated.safetensors"
 _INPUTS = "calibration.json"
-_TORCH_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +144,10 @@ class Calibration:
     def _job(self, output: Path) -> dict[str, Any]:
         """The arguments of nvidia_modelopt.main."""
         directory, files = self.checkpoint.directory.resolve(), self.checkpoint.weights.files
-        dtypes = Counter(tensor.dtype for tensor in self.checkpoint.weights.tensors.values())
         return {
             "files": [str(directory / name) for name in files if name.endswith(".safetensors")],
-            "config": _transformers_config(self.checkpoint.architecture),
-            "source_dtype": _TORCH_NAMES[dtypes.most_common(1)[0][0]],
+            "config": transformers_config(self.checkpoint.architecture),
+            "source_dtype": self.checkpoint.weights.dtype,
             "dtype": self.dtype,
             "quantization": self.quantization,
             "cache": self.cache,
@@ -215,30 +211,6 @@ def _bos(tokenizer: Tokenizer) -> list[int]:
     """BOS, if the tokenizer puts it in front of a text."""
     bos = None if tokenizer.bos_token is None else tokenizer.encoder.token_to_id(tokenizer.bos_token)
     return [bos] if bos is not None and tokenizer.encode("")[:1] == [bos] else []
-
-
-def _transformers_config(model: Architecture) -> dict[str, Any]:
-    """config.json for transformers 4, whichever version wrote the checkpoint's."""
-    values = {
-        "architectures": [model.name],
-        "hidden_size": model.hidden_size,
-        "intermediate_size": model.intermediate_size,
-        "num_hidden_layers": model.layers,
-        "num_attention_heads": model.heads,
-        "num_key_value_heads": model.kv_heads,
-        "head_dim": model.head_dim,
-        "vocab_size": model.vocab_size,
-        "max_position_embeddings": model.context,
-        "rms_norm_eps": model.norm_epsilon,
-        "rope_theta": model.rope.theta,
-        "rope_scaling": rotary_scaling(model.rope),
-        "tie_word_embeddings": model.tied,
-    }
-    if model.name == "LlamaForCausalLM":
-        values |= {"attention_bias": model.output_bias, "mlp_bias": model.mlp_bias}
-    if model.name == "MistralForCausalLM":
-        values["sliding_window"] = None  # samples are not longer than the window
-    return values
 
 
 def _run(job: Path, log: Path) -> None:

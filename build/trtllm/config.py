@@ -6,7 +6,6 @@ Keys and defaults: tensorrt_llm/models/modeling_utils.py, models/llama/config.py
 from typing import Any
 
 from build.checkpoint.architecture import Architecture
-from build.checkpoint.rope import Rope
 from build.trtllm.rank_tensors import GROUP_SIZE
 from slipway.contract.quantization import CALIBRATED, CacheQuantization, Quantization
 from slipway.contract.recipe import Parallel
@@ -51,7 +50,7 @@ def config(
         "position_embedding_type": "rope_gpt_neox",
         "max_position_embeddings": model.context,
         "rotary_base": model.rope.theta,
-        "rotary_scaling": rotary_scaling(model.rope),
+        "rotary_scaling": model.rope.scaling(),
         "use_parallel_embedding": True,
         "embedding_sharding_dim": 0,
         "attn_bias": model.qkv_bias,
@@ -81,18 +80,4 @@ def _quantization(quantization: Quantization, cache: CacheQuantization) -> dict[
         quantization in CALIBRATED
     ):  # trtllm-build leaves embedding and lm_head of the others unquantized itself
         values["exclude_modules"] = ["lm_head"]
-    return values
-
-
-def rotary_scaling(rope: Rope) -> dict[str, Any] | None:
-    """The scaling of the positions, in the words of transformers 4 and TensorRT-LLM."""
-    if rope.kind == "default":
-        return None  # TensorRT-LLM does not know the kind `default`
-    values: dict[str, Any] = {"rope_type": rope.kind, "factor": rope.factor}
-    if rope.llama3 is not None:
-        values |= {
-            "low_freq_factor": rope.llama3.low_freq_factor,
-            "high_freq_factor": rope.llama3.high_freq_factor,
-            "original_max_position_embeddings": rope.llama3.original_context,
-        }
     return values

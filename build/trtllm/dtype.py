@@ -1,6 +1,5 @@
 """The dtype of unquantized weights: bfloat16 or float16."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,7 @@ _EXPONENTS: dict[Dtype, int] = {"bfloat16": 0x7F80, "float16": 0x7C00}
 
 def dtype_of(checkpoint: Checkpoint) -> Dtype:
     """The dtype of most tensors; fp32 becomes bfloat16, which has its range."""
-    dtypes = Counter(tensor.dtype for tensor in checkpoint.weights.tensors.values())
-    return "float16" if dtypes.most_common(1)[0][0] == "F16" else "bfloat16"
+    return "float16" if checkpoint.weights.dtype == "float16" else "bfloat16"
 
 
 def cast(piece: npt.NDArray[Any], dtype: Dtype, checkpoint: Checkpoint, source: str) -> npt.NDArray[Any]:

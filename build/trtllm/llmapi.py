@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from build import progress
-from build.checkpoint import architecture, json_file
+from build.checkpoint import architecture
 from build.checkpoint.checkpoint import GENERATION, Checkpoint
+from build.checkpoint.transformers_config import transformers_config
 from build.facts import Facts
-from build.trtllm.config import rotary_scaling
 from build.trtllm.dtype import cast, dtype_of
 from build.trtllm.parallel import check_parallel
 from slipway.contract.manifest import Manifest
@@ -71,12 +71,6 @@ def _write_config(checkpoint: Checkpoint, dtype: Dtype, engine: Path) -> None:
     It would read a rope base of 10000 from any config.json of transformers 5. Weights are cast to torch_dtype
     when they are loaded; without it, LLM would run an fp32 checkpoint in fp32.
     """
-    values = json_file.read(checkpoint.directory / architecture.FILE_NAME)
-    rope = checkpoint.architecture.rope
-    replaced = ("rope_parameters", "dtype")
-    values = {key: value for key, value in values.items() if key not in replaced} | {
-        "rope_theta": rope.theta,
-        "rope_scaling": rotary_scaling(rope),
-        "torch_dtype": dtype,
-    }
+    values = transformers_config(checkpoint.architecture)
+    values |= {"eos_token_id": list(checkpoint.eos_token_ids), "torch_dtype": dtype}
     (engine / architecture.FILE_NAME).write_text(json.dumps(values, indent=2), encoding="utf-8")

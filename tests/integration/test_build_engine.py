@@ -79,6 +79,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("built"))
     made.recipe()
     tiny.write(made.root / "checkpoint")
+    # With these, transformers or the builder ended in a traceback; serving needs none of them.
+    unread = {"pad_token_id": 9999, "torch_dtype": "torch.bfloat16", "model_type": None}
+    tiny.write_config(made.root / "checkpoint", **unread, quantization_config={})
     made.build()
     yield made
     assert made.beside() == set()
@@ -244,11 +247,11 @@ def test_a_template_that_is_not_jinja_stops_the_build(bench: Bench) -> None:
 
 def test_a_builder_that_fails_shows_its_last_words_and_keeps_the_engine_before(ready: Bench) -> None:
     before = open_engine(ready.engine)
-    # Valid for Slipway's checks, not for transformers, which the builder loads the model with.
-    tiny.write_config(ready.root / "checkpoint", model_type="nonsense")
+    # Valid for Slipway's checks, but the builder makes tables of all positions.
+    tiny.write_config(ready.root / "checkpoint", max_position_embeddings=10**15)
     said = ready.build(status=1)
     assert "The ONNX Runtime GenAI builder ended with" in said
-    assert "nonsense" in said
+    assert "memory" in said
     assert (ready.root / "engines" / ".tiny.log").is_file()
     assert open_engine(ready.engine) == before
 

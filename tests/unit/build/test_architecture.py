@@ -1,15 +1,15 @@
 """What config.json says of a model."""
 
 import json
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from support import tiny_checkpoints as tiny
 from support.checkpoint_refusal import refusal
 
+from build.checkpoint.architecture import Architecture
 from build.checkpoint.checkpoint import Checkpoint
 
 
@@ -86,16 +86,25 @@ def test_a_sliding_window_bounds_the_context(folder: Path) -> None:
     assert "128 tokens (sliding_window)" in checkpoint.hints()[0]
 
 
-@pytest.mark.parametrize("use", [False, None])  # transformers takes a missing one for false
-def test_a_window_that_qwen2_does_not_use_bounds_nothing(folder: Path, use: bool | None) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()
-    tiny.write_tokenizer(folder)
-    tiny.write_config(folder, architectures=["Qwen2ForCausalLM"], sliding_window=128, use_sliding_window=use)
-    biases = {
-        f"model.layers.{layer}.self_attn.{name}_proj.bias": np.zeros(rows, np.float32)
-        for layer in range(2)
-        for name, rows in (("q", 64), ("k", 32), ("v", 32))
-    }
-    save_file(tiny.tensors() | biases, folder / "model.safetensors")
-    assert Checkpoint.open(folder).architecture.context == 256
+@pytest.mark.parametrize(
+    ("changes", "context"),
+    [
+        ({"use_sliding_window": False}, 256),
+        ({}, 256),  # transformers takes a missing use_sliding_window for false
+        (
+            {"use_sliding_window": True},
+            256,
+        ),  # max_window_layers is 28 by default
+        ({"use_sliding_window": True, "max_window_layers": 2}, 256),
+        ({"use_sliding_window": True, "max_window_layers": 1}, 128),
+        ({"use_sliding_window": True, "max_window_layers": 0}, 128),
+        ({"use_sliding_window": True, "max_window_layers": 0, "layer_types": ["full_attention"] * 2}, 256),
+        ({"use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]}, 128),
+        ({"use_sliding_window": True, "max_window_layers": 0, "sliding_window": None}, 256),
+    ],
+)
+def test_a_window_of_qwen2_bounds_the_context_where_a_layer_slides(
+    folder: Path, changes: dict[str, Any], context: int
+) -> None:
+    tiny.write_config(folder, **{"architectures": ["Qwen2ForCausalLM"], "sliding_window": 128, **changes})
+    assert Architecture.read(folder / "config.json").context == context

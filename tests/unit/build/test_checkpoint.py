@@ -224,8 +224,17 @@ def test_a_number_that_is_none_is_found_wherever_it_is(folder: Path, value: floa
 
 def test_a_lora_adapter_is_no_checkpoint_and_hears_where_it_goes(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
     assert f"adapters is [{folder}]" in refusal(folder)
     assert f"python -m build merge BASE OUTPUT --adapter {folder}" in refusal(folder)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_an_adapter_config_left_beside_whole_weights_is_a_hint(tmp_path: Path, shards: int) -> None:
+    folder = tiny.write(tmp_path / "model", shards)
+    (folder / "adapter_config.json").write_text("{}")
+    (hint,) = Checkpoint.open(folder).hints()
+    assert "adapter_config.json lies beside whole weights and is not used" in hint
 
 
 def test_a_path_that_leads_nowhere_says_why(tmp_path: Path) -> None:
