@@ -1,4 +1,4 @@
-"""What matches a grammar is the text that the client gets: llguidance reads tokens as the detokenizer does."""
+"""What matches a grammar is the text that the client gets: llguidance reads tokens like the detokenizer."""
 
 import re
 from pathlib import Path
