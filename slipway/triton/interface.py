@@ -234,6 +234,7 @@ POSTPROCESSING_INPUTS = (
 POSTPROCESSING_OUTPUTS = (
     TensorSpec("OUTPUT", "STRING", (-1,)),
     TensorSpec("END_OF_SEQUENCE", "BOOL", (1,)),
+    *POSTPROCESSING_INPUTS,
 )
 
 # The ensemble's names for inputs of the engine stage, where the two differ.

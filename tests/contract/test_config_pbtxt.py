@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import KVCache, Limits, Parallel
 from slipway.contract.target import TARGETS
-from slipway.triton import config, interface, llmapi_arguments, llmapi_interface, models
+from slipway.triton import config, interface, layout, llmapi_arguments, llmapi_interface, models
 from slipway.triton.config import Ensemble, PythonModel
 from slipway.triton.repository import write_repository
 from slipway.triton.tensor_spec import TensorSpec
@@ -92,6 +92,18 @@ def test_every_wire_ends_at_tensors_of_the_same_type_and_shape(made: Any) -> Non
         sources |= {outer: outputs[inner] for inner, outer in step.outputs.items()}
     for tensor in ensemble.outputs:
         assert (sources[tensor.name].dtype, sources[tensor.name].dims) == (tensor.dtype, tensor.dims)
+
+
+def test_no_stage_reads_an_output_of_the_ensemble(made: Any) -> None:
+    """Else Triton skips the engine for a client that asks for some outputs and not for others."""
+    outputs = {tensor.name for tensor in made[-1].outputs}
+    given = {tensor.name for tensor in made[-1].inputs}
+    for step in made[-1].steps:
+        assert not outputs & (set(step.inputs.values()) - given)
+
+
+def test_the_first_stage_is_told_the_version_of_the_wires(made: Any) -> None:
+    assert parsed(made[0]).parameters["layout"].string_value == layout.layout(compiled=False)
 
 
 def test_every_input_of_the_ensemble_goes_somewhere(made: Any) -> None:

@@ -2,8 +2,9 @@
 the gateway's answers over them: the same as over an ONNX engine in the same Triton.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import httpx
@@ -29,6 +30,7 @@ ENDLESS = {"max_tokens": 8000, "end_id": -1, "stream": True, "text_input": "Once
 
 @dataclass(frozen=True)
 class Triton:
+    http: str
     grpc: str
     metrics: str
     gateway: str
@@ -56,7 +58,7 @@ def triton(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     twin = renamed(engine_dir, directory / "engines", TWIN, eos_token_ids=ends)
     write_repository(twin, directory / "repository")
     with gateway_and_triton(directory / "engines", directory / "repository") as (gateway, triton):
-        yield Triton(triton.grpc, triton.metrics, gateway.url, " Paris")
+        yield Triton(triton.http, triton.grpc, triton.metrics, gateway.url, " Paris")
 
 
 def test_it_answers_streamed_and_whole(triton: Triton) -> None:
@@ -80,6 +82,45 @@ def test_streams_without_an_id_or_with_the_same_one_do_not_mix(triton: Triton) -
         ]
         together = ["".join(result.as_numpy("text_output")[0].decode() for result in s) for s in streams]
         assert together == alone * 3
+
+
+# What both stages of an ensemble give: text, what postprocessing reads, and what only passes through.
+OUTPUTS = (
+    *("text_output", "end_of_sequence"),
+    *("output_ids", "arrival_time_ns", "last_token_time_ns"),
+    "num_output_tokens",
+)
+
+
+@pytest.mark.parametrize("model", [NAME, TWIN])
+def test_a_client_gets_each_output_that_it_asks_for_whatever_it_leaves_out(
+    triton: Triton, model: str
+) -> None:
+    asked_for = {"text_input": QUESTION, "max_tokens": 3, "stream": True, "return_num_output_tokens": True}
+
+    def told(outputs: Sequence[str]) -> dict[str, list[object]]:
+        results = list(Stream(triton.grpc, model, outputs=outputs, **asked_for))
+        assert results
+        return {name: [result.as_numpy(name).tolist() for result in results] for name in outputs}
+
+    whole = told(OUTPUTS)
+    assert b"".join(text for [text] in whole["text_output"]) == b"The capital of"
+    for count in range(1, len(OUTPUTS) + 1):
+        for outputs in combinations(OUTPUTS, count):
+            got = told(outputs)
+            for name in set(outputs) - {"arrival_time_ns", "last_token_time_ns"}:
+                assert got[name] == whole[name], outputs
+
+
+@pytest.mark.parametrize("model", [NAME, TWIN])
+def test_tritons_generate_endpoint_gives_text_and_tokens(triton: Triton, model: str) -> None:
+    reply = httpx.post(
+        f"{triton.http}/v2/models/{model}/generate",
+        json={"text_input": QUESTION, "max_tokens": 3, "exclude_input_in_output": True},
+        timeout=60,
+    )
+    assert (reply.status_code, reply.json()["text_output"]) == (200, "The capital of")
+    assert len(reply.json()["output_ids"]) == 3
 
 
 def test_a_client_that_leaves_is_stopped_by_its_id(triton: Triton) -> None:

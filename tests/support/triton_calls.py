@@ -1,7 +1,7 @@
 """Calls to Triton as a client of TensorRT-LLM's ensemble makes them."""
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -22,15 +22,21 @@ DTYPES = {
 
 
 class Stream:
-    """A gRPC stream with one request on it."""
+    """A gRPC stream with one request on it.
 
-    def __init__(self, url: str, model: str, request_id: str = "", **inputs: Any) -> None:
+    outputs: those that the request asks for; none asks for all.
+    """
+
+    def __init__(
+        self, url: str, model: str, request_id: str = "", outputs: Sequence[str] = (), **inputs: Any
+    ) -> None:
         self._client = triton.InferenceServerClient(url)
         self._arrived: queue.Queue[Any] = queue.Queue()
         self._client.start_stream(lambda result, error: self._arrived.put((result, error)))
         self._client.async_stream_infer(
             model,
             [_tensor(name, value) for name, value in inputs.items()],
+            outputs=[triton.InferRequestedOutput(name) for name in outputs] or None,
             request_id=request_id,
             enable_empty_final_response=True,
         )

@@ -37,7 +37,7 @@ class TritonPythonModel:
         self._checked_since = time.monotonic()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """One response per request: the text of its tokens, [beams] as upstream has it."""
+        """One response per request: the text of its tokens, [beams] as upstream has it, and its inputs."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
@@ -54,7 +54,11 @@ class TritonPythonModel:
         # Elsewhere in the answer it is an ordinary token: the client set ignore_eos.
         ended = last and bool(ids) and ids[-1] in self._eos_token_ids
         text = self._streams.push(stream, ids[:-1] if ended else ids, last)
-        return stage.response(OUTPUT=stage.strings(text), END_OF_SEQUENCE=np.array([[ended]]))
+        made = (
+            pb_utils.Tensor("OUTPUT", stage.strings(text)),
+            pb_utils.Tensor("END_OF_SEQUENCE", np.array([[ended]])),
+        )
+        return pb_utils.InferenceResponse([*made, *request.inputs()])
 
     def _has_left(self, stream: int, request: Any) -> bool:
         now = time.monotonic()

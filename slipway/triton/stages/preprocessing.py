@@ -6,7 +6,7 @@ from typing import Any
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.manifest import Manifest, open_engine
 from slipway.text.tokenizer import FILES, Tokenizer
-from slipway.triton import engine_folder
+from slipway.triton import engine_folder, layout
 from slipway.triton.stages import stage
 from slipway.triton.stages.prompt import prepare
 
@@ -15,11 +15,16 @@ class TritonPythonModel:
     """One tokenizer; requests are independent."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the tokenizer; a damaged one makes the model unavailable, with its sentence as the reason."""
+        """Load the tokenizer.
+
+        A damaged one, or models of another version, make the model unavailable, with a sentence as the
+        reason.
+        """
         directory = engine_folder.of_stage(args)
+        manifest = Manifest.read(directory)
+        layout.check(args, manifest)
         # NVIDIA's engine model does not check the manifest; this stage checks it for both.
-        compiled = Manifest.read(directory).target.compiled
-        self._manifest = open_engine(directory, None if compiled else FILES)
+        self._manifest = open_engine(directory, None if manifest.target.compiled else FILES)
         self._tokenizer = Tokenizer.load(directory)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
