@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from build import progress
+from build.checkpoint.answer_length import default_max_tokens
 from build.checkpoint.checkpoint import Checkpoint
 from build.checkpoint.merge import Merge
 from build.destination import Destination
@@ -40,7 +41,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
         planned = _plan(recipe, opened, facts)
         reason = "--force" if force else _reason_to_build(destination.directory, planned)
         if reason is None:
-            _update_gpus(destination.directory, planned)
+            _update_serving(destination.directory, planned)
             done = f"{destination.directory} is up to date; nothing to build (--force builds it again)."
         else:
             progress.say(f"Building {destination.directory} ({reason}).")
@@ -61,7 +62,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manif
         **recipe.model_dump(mode="json", include={"name", "target", "quantization"}),
         "kv_cache": kv_cache.model_dump(),
         "limits": limits.model_dump(exclude_none=True),
-        "chat": recipe.chat.model_dump(exclude={"template"}),
+        "chat": recipe.chat.model_dump(exclude={"template", "max_tokens"}),
         "templates": templates,
         "method": facts.method,
         **facts.settings,
@@ -73,7 +74,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manif
         method=facts.method,
         limits=limits,
         kv_cache=kv_cache,
-        chat=Chat(**recipe.chat.model_dump(exclude={"template"})),
+        chat=_chat(recipe, checkpoint, templates[0]),
         eos_token_ids=checkpoint.eos_token_ids,
         vocab_size=checkpoint.architecture.vocab_size,
         source=checkpoint.digests(),
@@ -112,11 +113,12 @@ def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
     return None
 
 
-def _update_gpus(directory: Path, planned: Manifest) -> None:
-    """Write which GPUs serve the engine; they can change without a build."""
+def _update_serving(directory: Path, planned: Manifest) -> None:
+    """Write what can change without a build: the GPUs that serve the engine, and how long answers are."""
     built = Manifest.read(directory)
-    if built.parallel != planned.parallel:
-        _write(directory, built.model_copy(update={"parallel": planned.parallel}))
+    updated = built.model_copy(update={"parallel": planned.parallel, "chat": planned.chat})
+    if updated != built:
+        _write(directory, updated)
 
 
 def _write(directory: Path, finished: Manifest) -> None:
@@ -151,6 +153,14 @@ def _chat_templates(recipe: Recipe, checkpoint: Checkpoint | Merge) -> tuple[str
         return read_text(recipe.chat.template), None
     except InvalidRequest as error:
         raise RecipeError(f"chat.template {error}") from None
+
+
+def _chat(recipe: Recipe, checkpoint: Checkpoint | Merge, template: str | None) -> Chat:
+    """How the engine is talked to. template: the chat template."""
+    base = checkpoint.base if isinstance(checkpoint, Merge) else checkpoint
+    given = recipe.chat.model_dump(exclude={"template"})
+    length = recipe.chat.max_tokens or default_max_tokens(base.directory, template)
+    return Chat(**given | {"max_tokens": length})
 
 
 def _check_template(engine: Path) -> None:

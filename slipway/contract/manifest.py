@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from slipway.contract import gpus
 from slipway.contract.errors import EngineRefused, NoGpu, RecipeError
 from slipway.contract.quantization import Quantization
-from slipway.contract.recipe import Chat, KVCache, Limits, Parallel
+from slipway.contract.recipe import DEFAULT_MAX_TOKENS, Chat, KVCache, Limits, Parallel
 from slipway.contract.recipe_file import read_recipe
 from slipway.contract.target import TargetByName
 
@@ -76,6 +76,14 @@ class Manifest(Frozen):
     kv_cache: KVCache = KVCache()
     compute_capability: str | None = None
     parallel: Parallel = Parallel()
+
+    @property
+    def default_max_tokens(self) -> int:
+        """Tokens of an answer when the request does not say, where the context leaves as many.
+
+        An engine of an older Slipway has none in its `chat`.
+        """
+        return min(self.chat.max_tokens or DEFAULT_MAX_TOKENS, self.limits.max_seq_len - 1)
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":

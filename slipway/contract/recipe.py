@@ -15,6 +15,9 @@ Positive = Annotated[int, Field(gt=0)]
 DEFAULT_MAX_SEQ_LEN = 8192
 # As trtllm-build has it (--max_num_tokens).
 DEFAULT_MAX_NUM_TOKENS = 8192
+# Of an answer: about 1,500 words of English; a laptop writes them in a minute or two. Thoughts are longer.
+DEFAULT_MAX_TOKENS = 2048
+DEFAULT_MAX_TOKENS_WITH_THOUGHTS = 8192
 
 
 class Section(BaseModel):
@@ -165,6 +168,9 @@ class Chat(Section):
     """The system prompt of a conversation that has none."""
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
     """Strings that end every answer, beside those of the request."""
+    max_tokens: Positive | None = None
+    """Tokens of an answer when the request does not say; a request may ask for more. Default: max_new_tokens
+    of generation_config.json, else 2048, or 8192 where the chat template has thoughts."""
     tool_calls: ToolCallFormat | None = None
     """How the model writes a tool call. Default: what its chat template says."""
 

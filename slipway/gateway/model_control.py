@@ -14,7 +14,14 @@ from slipway.gateway.reading import BodyReader
 from slipway.gateway.shapes.example import MODEL, SHOWN_TIME, Example
 from slipway.gateway.shapes.model_list import ModelBody, ModelCard, ModelList
 
-_CARD = {"id": MODEL, "object": "model", "created": SHOWN_TIME, "owned_by": "slipway", "max_model_len": 8192}
+_CARD = {
+    "id": MODEL,
+    "object": "model",
+    "created": SHOWN_TIME,
+    "owned_by": "slipway",
+    "max_model_len": 8192,
+    "default_max_tokens": 2048,
+}
 EXAMPLES = {
     "/models/load": Example(ModelBody, {"a model": {}}, _CARD),
     "/models/unload": Example(ModelBody, {"a model": {}}, _CARD),

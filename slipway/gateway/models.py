@@ -33,9 +33,13 @@ class Model:
     @property
     def card(self) -> ModelCard:
         """The entry of the model in /v1/models."""
-        created = datetime.fromisoformat(self.prompter.manifest.created)
-        max_len = self.prompter.manifest.limits.max_seq_len
-        return ModelCard(id=self.name, created=int(created.timestamp()), max_model_len=max_len)
+        manifest = self.prompter.manifest
+        return ModelCard(
+            id=self.name,
+            created=int(datetime.fromisoformat(manifest.created).timestamp()),
+            max_model_len=manifest.limits.max_seq_len,
+            default_max_tokens=manifest.default_max_tokens,
+        )
 
 
 class ModelSource(Protocol):

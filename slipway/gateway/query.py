@@ -99,7 +99,7 @@ class Prompts:
 class Query:
     """One request. Fields are named as in OpenAI's chat API where it has them.
 
-    max_tokens: None means as many as the context leaves.
+    max_tokens: None means the model's default, or what the context leaves if that is less.
     top_k: 0 and -1 keep all tokens. top_p: 0 keeps only the likeliest token.
     logprobs: how many of the likeliest tokens to report with each token; None reports nothing.
     include_stop: the answer ends with the stop string that ended it.

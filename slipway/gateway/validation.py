@@ -120,7 +120,9 @@ def _max_tokens(query: Query, prompt_tokens: int, manifest: Manifest, prompt_sou
             f"context of {limits.max_seq_len} tokens; ask for that many at most.",
             source,
         )
-    max_tokens = left if query.max_tokens is None else query.max_tokens
+    max_tokens = query.max_tokens
+    if max_tokens is None:
+        max_tokens = min(left, max(manifest.default_max_tokens, query.min_tokens))
     if query.min_tokens > max_tokens:
         raise InvalidRequest(
             f"min_tokens is {query.min_tokens}, but the answer has {max_tokens} at most; ask for fewer.",

@@ -73,7 +73,8 @@ def generate(
         bool, typer.Option("--raw", help="Continue the prompt as plain text, without the chat template.")
     ] = False,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Maximum length of the answer. Default: what fits.")
+        int | None,
+        typer.Option(min=1, help="Maximum length of the answer. Default: the engine's, if it fits."),
     ] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 always takes the most likely token.")] = 0.0,
     top_p: Annotated[
@@ -121,7 +122,7 @@ def generate(
     with closing(Engine(directory, threads, on_cpu=on_cpu, speculation=speculation)) as engine:
         room = engine.manifest.limits.max_seq_len - len(token_ids)
         sampling = SamplingParams(
-            max_tokens=max_tokens or max(room, 1),
+            max_tokens=max_tokens or max(min(room, engine.manifest.default_max_tokens), 1),
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,

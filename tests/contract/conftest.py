@@ -26,17 +26,20 @@ def gateway(
     request: pytest.FixtureRequest, engine_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     backend = request.param
-    limits = Manifest.read(engine_dir).limits
+    manifest = Manifest.read(engine_dir)
+    limits, length = manifest.limits, manifest.default_max_tokens
     with ExitStack() as servers:
         if backend == "local":
             server = servers.enter_context(gateway_server("--engine", engine_dir))
-            yield Gateway(server.url, f"{server.url}/metrics", engine_dir.name, limits, server.process.pid)
+            served = (server.url, f"{server.url}/metrics", engine_dir.name, limits, server.process.pid)
+            yield Gateway(*served, default_max_tokens=length)
             return
         place = tmp_path_factory.mktemp(backend)
         engine, repository = _engine_and_repository(backend, engine_dir, place)
         server, triton = servers.enter_context(gateway_and_triton(engine.parent, repository))
         metrics, pid, lacks = f"{triton.metrics}/metrics", triton.process.pid, frozenset(LACKS[backend])
-        yield Gateway(server.url, metrics, engine.name, limits, pid, lacks=lacks)
+        served = (server.url, metrics, engine.name, limits, pid)
+        yield Gateway(*served, lacks=lacks, default_max_tokens=length)
 
 
 def _engine_and_repository(backend: str, onnx: Path, place: Path) -> tuple[Path, Path]:

@@ -15,7 +15,7 @@ from support.waiting import wait_until
 MAX_FURTHER = 100
 # Sampled, so that a step makes one token.
 STORY = {"prompt": "Once upon a time", "temperature": 1.2, "seed": 7, "logprobs": 0}
-ENDLESS = {"ignore_eos": True}
+ENDLESS = {"ignore_eos": True, "max_tokens": 8000}
 
 
 def token_count(completion: Completion) -> int:

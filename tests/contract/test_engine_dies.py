@@ -8,7 +8,12 @@ import pytest
 from openai import OpenAI
 from support.gateways import Gateway, of_the_runtime
 
-ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
+ENDLESS = {
+    "prompt": "1, 2, 3, 4,",
+    "temperature": 0,
+    "max_tokens": 8000,
+    "extra_body": {"ignore_eos": True},
+}
 WITHIN_S = 30
 
 

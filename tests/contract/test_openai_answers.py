@@ -15,7 +15,7 @@ KOREAN = "반갑습니다. 안녕하세요. 반갑습니다. 안녕하세요. �
 
 
 # Greedy and without an end of its own: more than a minute of work unless the client ends it.
-ENDLESS = {"prompt": COUNT, "temperature": 0, "extra_body": {"ignore_eos": True}}
+ENDLESS = {"prompt": COUNT, "temperature": 0, "max_tokens": 8000, "extra_body": {"ignore_eos": True}}
 
 
 # The share of the prompt in the prefix cache depends on the requests before.
@@ -194,7 +194,10 @@ async def test_many_clients_that_leave_free_all_slots(gateway: Gateway) -> None:
 
 def test_the_models_that_are_ready_are_listed(client: OpenAI, gateway: Gateway) -> None:
     (model,) = client.models.list().data
-    assert model.model_extra == {"max_model_len": gateway.limits.max_seq_len}
+    assert model.model_extra == {
+        "max_model_len": gateway.limits.max_seq_len,
+        "default_max_tokens": gateway.default_max_tokens,
+    }
     assert model.id == gateway.model
     assert model.object == "model"
     assert client.models.retrieve(gateway.model) == model

@@ -98,7 +98,7 @@ def test_best_of_cannot_be_streamed(gateway: Gateway) -> None:
 def test_a_client_that_leaves_frees_the_slots_of_all_choices(client: OpenAI, gateway: Gateway) -> None:
     # More than there are slots: those that wait leave too.
     slots = gateway.limits.max_batch_size
-    asked = {"model": gateway.model, "prompt": ONCE, "n": slots + 4}
+    asked = {"model": gateway.model, "prompt": ONCE, "n": slots + 4, "max_tokens": 8000}
     stream = client.completions.create(**asked, stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
     wait_until(lambda: gateway.running_requests() == slots)

@@ -26,8 +26,14 @@ from slipway.contract.manifest import Manifest
 
 SLOTS, QUEUE = 2, 4
 PLACES = SLOTS + 1
+DEFAULT_MAX_TOKENS = 6
 HI = [{"role": "user", "content": "Hi"}]
-ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
+ENDLESS = {
+    "prompt": "1, 2, 3, 4,",
+    "temperature": 0,
+    "max_tokens": 8000,
+    "extra_body": {"ignore_eos": True},
+}
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,13 @@ class Busy(Gateway):
 def gateway(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
     folder = tmp_path_factory.mktemp("queueing")
     limits = Manifest.read(engine_dir).limits.model_copy(update={"max_batch_size": SLOTS})
-    engine = altered(engine_dir, folder / "engine", limits=limits.model_dump())
+    chat = {"max_tokens": DEFAULT_MAX_TOKENS}
+    engine = altered(engine_dir, folder / "engine", limits=limits.model_dump(), chat=chat)
     log = folder / "log"
     options = ["--max-queue", QUEUE, "--timeout", 30, "--max-request-tokens", 40000, "--access-log"]
     with gateway_server("--engine", engine, *options, log=log) as server:
-        yield Busy(server.url, f"{server.url}/metrics", engine_dir.name, limits, server.process.pid, log)
+        served = (server.url, f"{server.url}/metrics", engine_dir.name, limits, server.process.pid)
+        yield Busy(*served, log, default_max_tokens=DEFAULT_MAX_TOKENS)
 
 
 @pytest.fixture
@@ -125,7 +133,7 @@ def test_a_passed_deadline_ends_the_answer_and_frees_its_slot(
     gateway: Busy, client: OpenAI, stream: bool
 ) -> None:
     before = len(gateway.completions())
-    body = {"ignore_eos": True, "timeout": 0.5}
+    body = {"ignore_eos": True, "timeout": 0.5, "max_tokens": 8000}
     retrying = client.with_options(max_retries=2)
 
     def ask() -> None:
@@ -157,6 +165,21 @@ def test_a_deadline_that_passes_in_the_queue_removes_the_request(
     assert queued(gateway) == 0
 
 
+def test_an_answer_of_no_given_length_ends_at_the_models_default(client: OpenAI, gateway: Busy) -> None:
+    [model] = client.models.list().data
+    assert model.model_extra["default_max_tokens"] == DEFAULT_MAX_TOKENS
+    endless = {"model": gateway.model, "extra_body": {"ignore_eos": True}}
+    chat = client.chat.completions.create(messages=HI, **endless)
+    assert chat.choices[0].finish_reason == "length"
+    assert chat.usage.completion_tokens == DEFAULT_MAX_TOKENS
+    assert client.completions.create(prompt="1, 2,", **endless).usage.completion_tokens == DEFAULT_MAX_TOKENS
+    response = client.responses.create(input="Count to a hundred.", model=gateway.model)
+    assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.usage.output_tokens == DEFAULT_MAX_TOKENS
+    longer = client.completions.create(prompt="1, 2,", max_tokens=DEFAULT_MAX_TOKENS + 9, **endless)
+    assert longer.usage.completion_tokens == DEFAULT_MAX_TOKENS + 9
+
+
 def test_a_value_over_its_bound_is_refused_with_value_and_bound(gateway: Busy, client: OpenAI) -> None:
     too_much = PLACES + QUEUE + 1
     cases = [
@@ -164,7 +187,7 @@ def test_a_value_over_its_bound_is_refused_with_value_and_bound(gateway: Busy, c
         ({"extra_body": {"timeout": 0}}, "timeout", "0", "0"),
         ({"extra_body": {"priority": 1.5}}, "priority", "1.5", "integer"),
         ({"n": too_much, "max_tokens": 9}, "n", f"{too_much} answers", f"{too_much - 1} at once"),
-        ({"n": 5}, "n", "5 answers", "40000"),
+        ({"n": 5, "max_tokens": 8100}, "n", "5 answers", "40000"),
         ({"stop": ["x" * 600, "y" * 600]}, "stop", "1200", "1024"),
         ({"messages": HI * 2049}, "messages", "2049", "2048"),
         ({"logit_bias": dict.fromkeys(map(str, range(2049)), 1)}, "logit_bias", "2049", "2048"),

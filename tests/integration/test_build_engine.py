@@ -130,6 +130,17 @@ def test_a_second_run_builds_nothing_and_says_so(built: Bench) -> None:
     assert open_engine(built.engine) == before
 
 
+def test_the_length_of_answers_changes_without_a_build(built: Bench) -> None:
+    before = open_engine(built.engine)
+    assert before.default_max_tokens == before.limits.max_seq_len - 1, "2048 is more than the context"
+    built.recipe(chat={"max_tokens": 30})
+    assert "is up to date; nothing to build" in built.build()
+    assert open_engine(built.engine).default_max_tokens == 30
+    built.recipe()
+    built.build()
+    assert open_engine(built.engine) == before
+
+
 def test_a_lost_repository_is_laid_out_again_without_a_build(built: Bench) -> None:
     for path in (built.root / "repository").iterdir():
         path.rename(built.root / f"moved.{path.name}")

@@ -19,7 +19,12 @@ import pytest
 from support.command import run
 from support.servers import free_port, gateway_server, running
 
-ENDLESS = {"prompt": "1, 2, 3, 4,", "temperature": 0, "extra_body": {"ignore_eos": True}}
+ENDLESS = {
+    "prompt": "1, 2, 3, 4,",
+    "temperature": 0,
+    "max_tokens": 8000,
+    "extra_body": {"ignore_eos": True},
+}
 
 
 def gateway(*options: object) -> subprocess.CompletedProcess[str]:

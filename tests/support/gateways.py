@@ -26,6 +26,7 @@ class Gateway:
     limits: Limits
     server: int  # the process that started the engine, directly or not
     lacks: frozenset[str] = field(default=frozenset(), kw_only=True)  # fields that the engine cannot do
+    default_max_tokens: int = field(kw_only=True)
 
     @contextmanager
     def can(self, ability: str, called: str | None = None) -> Iterator[None]:

@@ -24,8 +24,11 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 LIMITS = Limits(max_batch_size=4, max_input_len=100, max_seq_len=128)
 
 
-def manifest(system: str | None = None, stop: tuple[str, ...] = ()) -> Manifest:
-    return manifests.manifest(LIMITS, vocab_size=1000, chat=Chat(system=system, stop=stop))
+def manifest(
+    system: str | None = None, stop: tuple[str, ...] = (), max_tokens: int | None = None
+) -> Manifest:
+    chat = Chat(system=system, stop=stop, max_tokens=max_tokens)
+    return manifests.manifest(LIMITS, vocab_size=1000, chat=chat)
 
 
 def chat(**fields: object) -> Query:

@@ -97,7 +97,9 @@ class GenerationBody(QueuedRequest):
     """The fields of both endpoints."""
 
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Most tokens to generate; by default what the context leaves."
+        None,
+        description="Most tokens to generate; by default the model's, which /v1/models shows as "
+        "default_max_tokens, or what the context leaves if that is less.",
     )
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
         None, description="0 is greedy; default 1."

@@ -11,6 +11,7 @@ class ModelCard(BaseModel):
     """One model that is ready.
 
     max_model_len: tokens of a prompt and its answer together; vLLM's name, which many programs look for.
+    default_max_tokens: tokens of an answer when the request does not say.
     """
 
     id: str
@@ -18,6 +19,7 @@ class ModelCard(BaseModel):
     created: int
     owned_by: str = "slipway"
     max_model_len: int
+    default_max_tokens: int
 
 
 class ModelList(BaseModel):

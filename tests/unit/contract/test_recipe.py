@@ -52,7 +52,7 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         (GOOD + "chat:\n  stop: ['']\n", "r.yaml:6: chat.stop.0: "),
         (
             GOOD + "chat:\n  prompt: x\n",
-            "r.yaml:6: chat.prompt: unknown key; allowed here: system, stop, tool_calls, temp",
+            "r.yaml:6: chat.prompt: unknown key; allowed here: system, stop, max_tokens, tool_calls, temp",
         ),
         (
             GOOD.replace("cpu", "dml").replace("int4", "int8"),

@@ -14,7 +14,7 @@ from slipway.gateway.errors import (
 )
 from slipway.gateway.query import Query
 from slipway.gateway.shapes.error import error_body
-from slipway.gateway.validation import check_ids, stop_strings
+from slipway.gateway.validation import check_ids, sampling, stop_strings
 
 
 def test_a_nucleus_of_nothing_is_the_likeliest_token() -> None:
@@ -70,6 +70,19 @@ def test_more_tokens_than_the_context_leaves_are_refused_with_the_numbers() -> N
         asked(chat(max_tokens=29), 100)
     assert caught.value.param == "max_tokens"
     assert all(number in str(caught.value) for number in ("29", "100", "28"))
+
+
+def test_an_answer_of_no_given_length_has_the_models_default_and_never_less_than_min_tokens() -> None:
+    def length(query: Query, prompt_tokens: int) -> int:
+        short = manifest(max_tokens=20)
+        return sampling(query, prompt_tokens, short, "messages").max_tokens
+
+    assert length(chat(), 1) == length(completion(), 1) == 20
+    assert length(chat(), 100) == 20
+    assert length(chat(max_tokens=28), 100) == 28, "a client may fill the context"
+    assert length(chat(min_tokens=25), 100) == 25
+    with pytest.raises(InvalidRequest, match="min_tokens is 29, but the answer has 28 at most"):
+        length(chat(min_tokens=29), 100)
 
 
 SCHEMA = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"type": "string"}}}
