@@ -75,6 +75,7 @@ class Answering:
         context.deadline = context.deadline.shortened(query.timeout)
         model = await self._models.find(query.model, caller_of(request))
         context.served = model.name
+        context.ignored += (query.named(field) for field in model.prompter.thinking(query).ignored)
         await model.backend.check()
         return model
 
@@ -97,6 +98,7 @@ class Answering:
                 unpadder=prompter.unpadder(query, each),
                 log_probs=prompter.log_probs(query, each),
                 charge=caller.charge,
+                thought_limit=prompter.thought_limit(query, each),
                 grammar_source=None if each.sampling.grammar is None else grammar_source(query),
             )
             answers.append(stream_answer(model.backend, each, turn, listener, index))

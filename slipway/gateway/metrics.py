@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from slipway.gateway.http.context import RequestContext
 from slipway.gateway.models import Models
+from slipway.gateway.queue import Turn
 
 # Buckets in seconds. A cached prompt on a GPU takes milliseconds, a long one on a laptop a minute.
 _FIRST_TOKEN_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -72,6 +73,23 @@ class RequestMetrics:
             buckets=_FIRST_TOKEN_BUCKETS,
             registry=registry,
         )
+        self._answer_s = Histogram(
+            "slipway_time_to_answer_seconds",
+            "From a request's arrival to the first token that is no reasoning, for each answer.",
+            ["model"],
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._reasoning_s = Histogram(
+            "slipway_reasoning_seconds",
+            "How long the model thought before an answer, for each answer with reasoning.",
+            ["model"],
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._reasoning_tokens = Counter(
+            "slipway_reasoning_tokens", "Tokens of answers that were reasoning.", ["model"], registry=registry
+        )
         self._request_s = Histogram(
             "slipway_request_seconds",
             "From a request's arrival to the end of its answers.",
@@ -91,8 +109,16 @@ class RequestMetrics:
         self._prompt_tokens.labels(context.served).inc(context.prompt_tokens)
         self._request_s.labels(context.served).observe(time.monotonic() - arrived)
         for turn in context.turns:
-            if turn.first:
-                self._first_token_s.labels(context.served).observe(turn.first - arrived)
+            self._count_answer(context.served, turn, arrived)
+
+    def _count_answer(self, model: str, turn: Turn, arrived: float) -> None:
+        if turn.first:
+            self._first_token_s.labels(model).observe(turn.first - arrived)
+        if turn.answered:
+            self._answer_s.labels(model).observe(turn.answered - arrived)
+        if turn.reasoning_tokens:
+            self._reasoning_tokens.labels(model).inc(turn.reasoning_tokens)
+            self._reasoning_s.labels(model).observe((turn.answered or time.monotonic()) - turn.first)
 
 
 def registry(models: Models) -> CollectorRegistry:

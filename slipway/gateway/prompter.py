@@ -11,11 +11,13 @@ from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import ToolCallFormat
 from slipway.gateway.answers.interpretation import Interpretation
 from slipway.gateway.answers.log_probs import LogProbs
+from slipway.gateway.answers.thought_limit import ThoughtLimit
 from slipway.gateway.capabilities import check_capabilities
 from slipway.gateway.conversation import template_messages, tool_objects
 from slipway.gateway.errors import NotOffered
 from slipway.gateway.grammars.structure import answer_grammar
 from slipway.gateway.query import Conversation, Prompts, Query
+from slipway.gateway.thinking import ThinkingPlan
 from slipway.gateway.validation import check_ids, sampling, stop_strings
 from slipway.text import template, tokenizer
 from slipway.text.answer_parser import AnswerParser
@@ -86,7 +88,7 @@ class Prompter:
                 tools=tools if tools and self.features.knows_tools else None,
                 add_generation_prompt=conversation.open_turn,
                 continue_final_message=conversation.continue_last,
-                kwargs=conversation.template_variables,
+                kwargs={**self.thinking(query).variables, **conversation.template_variables},
             )
         except InvalidRequest as error:
             # The template names its own arguments.
@@ -124,6 +126,20 @@ class Prompter:
     def log_probs(self, query: Query, request: GenerationRequest) -> LogProbs | None:
         """What reports the tokens of one answer to `request`; None where the client asked for none."""
         return None if query.logprobs is None else LogProbs(self.tokenizer, self.unpadder(query, request))
+
+    def thinking(self, query: Query) -> ThinkingPlan:
+        """What becomes of the client's wish how much the model thinks."""
+        if not isinstance(query.prompt, Conversation):
+            return ThinkingPlan()
+        return ThinkingPlan.of(query.prompt.thinking, self.features, not self.manifest.target.text_only)
+
+    def thought_limit(self, query: Query, request: GenerationRequest) -> ThoughtLimit | None:
+        """What ends the thought of one answer to `request`, which came of `query`; None for no limit."""
+        limit = self.thinking(query).limit
+        if limit is None or request.sampling.grammar is not None or limit >= request.sampling.max_tokens:
+            return None
+        room = self.manifest.limits.max_input_len - len(request.prompt_token_ids)
+        return ThoughtLimit(limit, room, self.tokenizer)
 
     def _read(self, query: Query, prompts: Prompts, index: int) -> tuple[str, Sequence[int], str]:
         """A plain prompt, its tokens and the client's field that has it."""

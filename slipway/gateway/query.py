@@ -11,6 +11,8 @@ from slipway.contract.generation import Grammar
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 ToolMode = Literal["none", "auto", "required"]
+# OpenAI's words, and those of servers and clients that follow it.
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """How much a model that thinks before it answers should think. budget: in tokens, at most."""
+
+    effort: Effort | None = None
+    budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """Messages, which the model's chat template turns into a prompt.
 
@@ -70,6 +80,7 @@ class Conversation:
     only_tool: str | None = None
     parallel_calls: bool = True
     template_variables: Mapping[str, JsonValue] = field(default_factory=dict)
+    thinking: Thinking = field(default_factory=Thinking)
     open_turn: bool = True
     continue_last: bool = False
 

@@ -20,17 +20,28 @@ _REMEMBERED = 32
 class Turn:
     """One answer's turn at the engine: `async with` waits for a place and gives it back at the end.
 
-    tokens: generated so far. first: when the first came, as `time.monotonic` counts; 0 before.
+    tokens: generated so far. reasoning_tokens: those of them that were reasoning.
+    first: when the first token came, as `time.monotonic` counts; 0 before.
+    answered: when the first that was no reasoning came; 0 before.
     """
 
-    __slots__ = ("_granted", "_queue", "began", "first", "rank", "tokens")
+    __slots__ = (
+        "_granted",
+        "_queue",
+        "answered",
+        "began",
+        "first",
+        "rank",
+        "reasoning_tokens",
+        "tokens",
+    )
 
     def __init__(self, queue: "EngineQueue", rank: tuple[int, int]) -> None:
         self._queue = queue
         self._granted = asyncio.Event()
         self.rank = rank
-        self.began = self.first = 0.0
-        self.tokens = 0
+        self.began = self.first = self.answered = 0.0
+        self.tokens = self.reasoning_tokens = 0
 
     def grant(self) -> None:
         """Let the answer start: the queue has a place for it."""
@@ -42,6 +53,12 @@ class Turn:
         if tokens and not self.tokens:
             self.first = time.monotonic()
         self.tokens += tokens
+
+    def show(self, reasoning_tokens: int, answers: bool) -> None:
+        """Add tokens that were reasoning. answers: whether something else than reasoning came."""
+        self.reasoning_tokens += reasoning_tokens
+        if answers and not self.answered:
+            self.answered = time.monotonic()
 
     async def __aenter__(self) -> Self:
         await self._granted.wait()

@@ -22,6 +22,11 @@ class AnswerParser:
         """Whether the arguments of every call so far are complete."""
         return self._calls is None or self._calls.complete
 
+    @property
+    def answer_start(self) -> int | None:
+        """How many characters of reasoning and its tags come before the answer; None before it begins."""
+        return 0 if self._reasoning is None else self._reasoning.answer_start
+
     def push(self, text: str) -> list[Part]:
         """What `text` adds to the answer; may be empty."""
         if self._reasoning is not None:

@@ -21,12 +21,25 @@ class ReasoningSplitter:
     def __init__(self, prompt: str) -> None:
         """prompt: the rendered prompt."""
         self._inside = prompt.rstrip().endswith(OPEN)
+        self._pushed = 0
+        self._answer_start: int | None = None
         self._at_start = True  # an opening tag may still come
         self._after_tag = False
         self._held = ""
 
+    @property
+    def inside(self) -> bool:
+        """Whether the text so far ends within the reasoning."""
+        return self._inside
+
+    @property
+    def answer_start(self) -> int | None:
+        """How many characters come before the text that is no reasoning; None before there is any."""
+        return self._answer_start
+
     def push(self, text: str) -> list[Part]:
         """What `text` adds; may be empty."""
+        self._pushed += len(text)
         return merged(self._read(text, end=False))
 
     def flush(self) -> list[Part]:
@@ -57,6 +70,8 @@ class ReasoningSplitter:
             if thought:
                 parts.append(AnswerReasoning(thought))
         if pending and (pending := self._stripped(pending)):
+            if self._answer_start is None:
+                self._answer_start = self._pushed - len(pending)
             parts.append(AnswerText(pending))
         return parts
 

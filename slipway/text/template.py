@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import jinja2
+from jinja2.meta import find_undeclared_variables
 
 from slipway.contract.errors import EngineRefused, InvalidRequest
 from slipway.text.budget import OverLimit, bounded
@@ -36,12 +37,13 @@ _FAILURES = (
 class ChatTemplate:
     """template: None for a base model, which has none. with_tools: used in its place when there are tools.
 
-    source: the Jinja of both.
+    source: the Jinja of both. variables: that it reads, beside those that it sets.
     """
 
     template: jinja2.Template | None
     with_tools: jinja2.Template | None
     source: str
+    variables: frozenset[str]
     special_tokens: Mapping[str, str]
 
     @classmethod
@@ -57,7 +59,13 @@ class ChatTemplate:
             None if source is None else _compiled(sandbox, path, source)
             for path, source in zip(paths, sources, strict=True)
         )
-        return cls(template, with_tools, "\n".join(filter(None, sources)), tokenizer.special_tokens)
+        variables = {
+            name
+            for source in filter(None, sources)
+            for name in find_undeclared_variables(sandbox.parse(source))
+        }
+        text = "\n".join(filter(None, sources))
+        return cls(template, with_tools, text, frozenset(variables), tokenizer.special_tokens)
 
     def render(
         self,

@@ -1,5 +1,6 @@
 """What a chat template shows about a model: tools, the format of calls, reasoning, and the turns it takes."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -12,6 +13,8 @@ from slipway.text.tool_calls.choice import choose
 from slipway.text.turns import CallContent, Turn, TurnRules, fit_turns
 
 _CALL_CONTENTS: tuple[CallContent, ...] = ("missing", "empty", "null")
+_EFFORTS = ("low", "medium", "high")
+_RARE_EFFORTS = ("none", "minimal", "xhigh", "max")
 _LONG_ID = "call_0123456789abcdef"
 
 
@@ -20,12 +23,16 @@ class TemplateFeatures:
     """knows_tools: whether the template puts tools into the prompt.
     calls: how the model writes a call; None for a format that Slipway cannot read.
     thinks: whether the model thinks in tags before it answers.
+    variables: that the template reads, beside those that it sets.
+    efforts: the values of its variable `reasoning_effort` that it takes.
     plain: the turns that it takes without tools. with_tools: those that it takes when it has tools.
     """
 
     knows_tools: bool
     calls: ToolCallFormat | None
     thinks: bool
+    variables: frozenset[str]
+    efforts: frozenset[str]
     plain: TurnRules
     with_tools: TurnRules
 
@@ -42,6 +49,8 @@ class TemplateFeatures:
             knows_tools,
             calls or (choose(source) if knows_tools else "hermes"),
             thinks(source),
+            template.variables,
+            _efforts(template),
             _Probe(template, None).rules(),
             with_tools.rules(),
         )
@@ -54,6 +63,22 @@ class TemplateFeatures:
     def one_call(self) -> bool:
         """Whether a turn can have one call only."""
         return self.knows_tools and self.with_tools.calls and not self.with_tools.several_calls
+
+
+def _efforts(template: ChatTemplate) -> frozenset[str]:
+    """Every template with efforts has low, medium and high; others count where the source has them quoted."""
+    if "reasoning_effort" not in template.variables:
+        return frozenset()
+    quoted = {word for word in _RARE_EFFORTS if re.search(rf"""(['"]){word}\1""", template.source)}
+    return frozenset(effort for effort in {*_EFFORTS, *quoted} if _takes_effort(template, effort))
+
+
+def _takes_effort(template: ChatTemplate, effort: str) -> bool:
+    try:
+        template.render([_USER], kwargs={"reasoning_effort": effort})
+    except InvalidRequest:
+        return False
+    return True
 
 
 # Words that no template has.

@@ -5,10 +5,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from slipway.contract.errors import EngineFailed, InvalidRequest
-from slipway.contract.generation import GenerationRequest
+from slipway.contract.generation import Delta, GenerationRequest
 from slipway.gateway.answers.blocks import Block, grow
 from slipway.gateway.answers.interpretation import Finish, Interpretation
 from slipway.gateway.answers.log_probs import ChosenToken, LogProbs
+from slipway.gateway.answers.thought_limit import ThoughtLimit
 from slipway.gateway.backends.base import Backend
 from slipway.gateway.queue import Turn
 from slipway.text.padding import Unpadder
@@ -48,6 +49,7 @@ class Listener:
     unpadder: takes the padding of a text of its own from the answer.
     log_probs: reports each token with its log-probability; None where the client asked for none.
     charge: counts generated tokens.
+    thought_limit: ends a thought that is too long; None where the client sets no limit.
     grammar_source: the client's field that has the grammar, where there is one. Everything else was checked
         before, so what the engine refuses is the grammar.
     """
@@ -57,6 +59,12 @@ class Listener:
     log_probs: LogProbs | None = None
     charge: Callable[[int], None] = lambda tokens: None
     grammar_source: str | None = None
+    thought_limit: ThoughtLimit | None = None
+
+    def generate(self, backend: Backend, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """The deltas of the answer to `request`."""
+        limit = self.thought_limit
+        return backend.generate(request) if limit is None else limit.generate(backend, request)
 
 
 async def stream_answer(
@@ -75,13 +83,13 @@ async def stream_answer(
     listener = listener or Listener()
     log_probs = listener.log_probs
     stop = StopStrings(request.stop, request.show_stop)
-    length = tokens = 0
+    tokens = 0
     log_prob = 0.0
     chosen: tuple[ChosenToken, ...] = ()
     cached: int | None = None
     exempt = request.sampling.min_tokens
     try:
-        async with turn, aclosing(backend.generate(request)) as deltas:
+        async with turn, aclosing(listener.generate(backend, request)) as deltas:
             async for delta in deltas:
                 tokens += delta.token_count
                 turn.count(delta.token_count)
@@ -97,17 +105,18 @@ async def stream_answer(
                         raise EngineFailed("The engine was told to end this answer; send it again.")
                     finish = delta.finish_reason
                     text += stop.flush() if finish else ""
+                ended = finish is not None and matched is None
+                parts, finish = listener.interpretation.read(text, finish)
                 if log_probs is not None:
                     log_probs.push(delta)
-                    length += len(text)
-                    ended = finish is not None and matched is None
-                    chosen += log_probs.rest() if ended else log_probs.before(length)
-                parts, finish = listener.interpretation.read(text, finish)
+                    chosen += log_probs.shown(len(text), listener.interpretation.answer_start, ended)
                 if not parts and finish is None:
                     continue
                 listener.charge(tokens)
                 known = None if finish is None else cached
-                yield Piece(parts, tokens, finish, known, log_prob, matched, chosen, index)
+                piece = Piece(parts, tokens, finish, known, log_prob, matched, chosen, index)
+                turn.show(reasoning_tokens(piece), answers=bool(parts) and not _only_thinks(piece))
+                yield piece
                 if finish is not None:
                     return
                 tokens, log_prob, chosen = 0, 0.0, ()
@@ -164,5 +173,8 @@ class Answer:
 
 def reasoning_tokens(piece: Piece) -> int:
     """How many tokens of `piece` are reasoning. A step counts as a whole: all of its tokens or none."""
-    only_reasoning = piece.parts and all(isinstance(part, AnswerReasoning) for part in piece.parts)
-    return piece.tokens if only_reasoning else 0
+    return piece.tokens if _only_thinks(piece) else 0
+
+
+def _only_thinks(piece: Piece) -> bool:
+    return bool(piece.parts) and all(isinstance(part, AnswerReasoning) for part in piece.parts)

@@ -43,6 +43,11 @@ class Interpretation:
             finish = "tool_calls"
         return shown, finish
 
+    @property
+    def answer_start(self) -> int | None:
+        """How many characters of reasoning and its tags come before the answer; None before it begins."""
+        return 0 if self.interpreter is None else self.interpreter.answer_start
+
     def _is_shown(self, part: Part) -> bool:
         if self.only_calls and isinstance(part, AnswerText):
             return False

@@ -46,7 +46,7 @@ class LogProbs:
         self._tokenizer = tokenizer
         self._unpadder = unpadder
         self._detokenizer = Detokenizer(tokenizer)
-        self._characters = 0
+        self._characters = self._shown = 0
         self._waiting: deque[ChosenToken] = deque()
 
     def push(self, delta: Delta) -> None:
@@ -61,14 +61,26 @@ class LogProbs:
             self._waiting.append(ChosenToken(self._likelihood(token, log_prob), self._characters, likeliest))
             self._characters += len(self._unpadder.push_start(self._detokenizer.push([token])))
 
-    def before(self, offset: int) -> tuple[ChosenToken, ...]:
+    def shown(self, characters: int, start: int | None, ended: bool) -> tuple[ChosenToken, ...]:
+        """The tokens to report when `characters` more of the answer are shown.
+
+        start: the character at which reasoning ends and the answer begins; None while it has not.
+        ended: whether the answer ended by itself.
+        """
+        self._shown += characters
+        if start is None:
+            return ()
+        self._before(start)
+        return self._rest() if ended else self._before(self._shown)
+
+    def _before(self, offset: int) -> tuple[ChosenToken, ...]:
         """The tokens, not reported yet, that begin before this character of the answer."""
         ready = []
         while self._waiting and self._waiting[0].offset < offset:
             ready.append(self._waiting.popleft())
         return tuple(ready)
 
-    def rest(self) -> tuple[ChosenToken, ...]:
+    def _rest(self) -> tuple[ChosenToken, ...]:
         """All that are left, also those without text, when the answer ended by itself."""
         rest, self._waiting = tuple(self._waiting), deque()
         return rest

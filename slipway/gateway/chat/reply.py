@@ -41,12 +41,14 @@ class AssistantMessage(BaseModel):
     """The answer of a chat. content: None where it has only calls.
 
     reasoning_content: what a model that thinks in tags thought, named as in DeepSeek's API.
+    reasoning: the same, named as in vLLM's and OpenRouter's.
     """
 
     role: Literal["assistant"]
     content: str | None
     refusal: None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: list[ToolCall] | None = None
 
 
@@ -93,6 +95,7 @@ class ChatDelta(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str = ""
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
 
 
@@ -176,7 +179,7 @@ def _choice(
 def _message(answer: Answer) -> AssistantMessage:
     optional: dict[str, Any] = {}
     if answer.reasoning:
-        optional["reasoning_content"] = answer.reasoning
+        optional |= {"reasoning_content": answer.reasoning, "reasoning": answer.reasoning}
     if answer.calls:
         optional["tool_calls"] = [
             ToolCall(
@@ -193,7 +196,7 @@ def _delta(part: Part) -> ChatDelta:
         case AnswerText(text):
             return ChatDelta(content=text)
         case AnswerReasoning(text):
-            return ChatDelta(reasoning_content=text)
+            return ChatDelta(reasoning_content=text, reasoning=text)
         case CallStart(index, name):
             call = ToolCallDelta(
                 index=index,

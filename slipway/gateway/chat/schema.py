@@ -9,13 +9,21 @@ from slipway.contract.errors import InvalidRequest
 from slipway.gateway.bounds import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_TOP_LOGPROBS
 from slipway.gateway.chat.tools import ChatTool, ChatToolChoice, EarlierCall, NamedChoice
 from slipway.gateway.errors import MissingField
-from slipway.gateway.query import Call, Conversation, Message, Query, read_arguments
+from slipway.gateway.query import (
+    Call,
+    Conversation,
+    Effort,
+    Message,
+    Query,
+    Thinking,
+    read_arguments,
+)
 from slipway.gateway.shapes.body import (
+    EFFORT,
     LEAVE_OUT,
     TEXT_ONLY,
     UNUSED,
     Body,
-    Effort,
     Ignored,
     NonEmpty,
     Verbosity,
@@ -39,9 +47,9 @@ class TextPart(Body):
 class ChatMessage(Body):
     """One turn of a conversation; `name` reaches the chat template, which may use it.
 
-    content: null beside tool_calls only. tool_call_id: the call that a tool's message answers.
-    The fields after `name` are those of an earlier answer that the client sends back. parsed: what OpenAI's
-    client read in `content`.
+    content: null beside tool_calls or thoughts only. tool_call_id: the call that a tool's message answers.
+    The fields after `name` are those of an earlier answer that the client sends back; `reasoning` is another
+    name of reasoning_content. parsed: what OpenAI's client read in `content`.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -56,6 +64,7 @@ class ChatMessage(Body):
     tool_call_id: NonEmpty | None = None
     name: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     refusal: Annotated[JsonValue, only(advice="refusals are not offered; leave it out")] = None
     annotations: Annotated[JsonValue, only([], advice=TEXT_ONLY)] = None
     audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
@@ -68,7 +77,9 @@ class ChatMessage(Body):
 
         Raises InvalidRequest where the message lacks something or has too much.
         """
-        if self.content is None and not self.tool_calls:
+        reasoning = self.reasoning_content or self.reasoning
+        only_thinks = self.role == "assistant" and reasoning
+        if self.content is None and not self.tool_calls and not only_thinks:
             raise MissingField(
                 f"{source}.content is missing; only an assistant's turn with tool_calls can do without.",
                 f"{source}.content",
@@ -93,7 +104,7 @@ class ChatMessage(Body):
         text = self.content
         if isinstance(text, list):
             text = "\n".join(part.text for part in text)
-        return Message(self.role, text, calls, self.tool_call_id, self.name, self.reasoning_content)
+        return Message(self.role, text, calls, self.tool_call_id, self.name, reasoning)
 
 
 def read_messages(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
@@ -144,7 +155,7 @@ class ChatCompletionRequest(GenerationBody):
     function_call: Annotated[JsonValue, only("none", "auto", advice=_OLD)] = None
     modalities: Annotated[JsonValue, only(["text"], advice=TEXT_ONLY)] = None
     audio: Annotated[JsonValue, only(advice=TEXT_ONLY)] = None
-    reasoning_effort: Annotated[Effort | None, UNUSED] = None
+    reasoning_effort: Effort | None = Field(None, description=EFFORT)
     verbosity: Annotated[Verbosity | None, UNUSED] = None
     web_search_options: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
     moderation: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
@@ -190,6 +201,7 @@ class ChatCompletionRequest(GenerationBody):
             only_tool=named,
             parallel_calls=self.parallel_tool_calls is not False,
             template_variables=self.chat_template_kwargs or {},
+            thinking=Thinking(self.reasoning_effort),
             open_turn=self.add_generation_prompt is not False,
             continue_last=bool(self.continue_final_message),
         )

@@ -9,8 +9,9 @@ from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_MESSAGES, MAX_STOP_STRINGS, MAX_TOOLS
 from slipway.gateway.grammars.structure import schema_grammar
 from slipway.gateway.messages.blocks import MessageParam, SystemText, joined, read_messages
-from slipway.gateway.query import Conversation, Message, Query, Tool, ToolMode
+from slipway.gateway.query import Conversation, Message, Query, Thinking, Tool, ToolMode
 from slipway.gateway.shapes.body import (
+    EFFORT,
     LEAVE_OUT,
     UNUSED,
     Body,
@@ -48,12 +49,14 @@ class ToolChoiceParam(Body):
     disable_parallel_tool_use: bool | None = None
 
 
-class Thinking(Body):
-    """The server does not control reasoning: a model that thinks in tags does as it was trained."""
+class ThinkingParam(Body):
+    """Whether and how long the model thinks before it answers; `adaptive` leaves it to the model."""
 
     type: Literal["disabled", "adaptive", "enabled"]
     display: Ignored = None
-    budget_tokens: Annotated[Annotated[int, Field(ge=1)] | None, UNUSED] = None
+    budget_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Most tokens of the thought, which is ended there."
+    )
 
 
 class OutputFormat(Body):
@@ -67,7 +70,9 @@ class OutputConfig(Body):
     """What the answer is like."""
 
     format: OutputFormat | None = None
-    effort: Annotated[Literal["low", "medium", "high", "xhigh", "max"] | None, UNUSED] = None
+    effort: Annotated[Literal["low", "medium", "high", "xhigh", "max"] | None, Field(description=EFFORT)] = (
+        None
+    )
 
 
 class ContextEdit(Body):
@@ -95,7 +100,7 @@ class CountTokensRequest(ModelRequest):
     system: SystemText | None = None
     tools: Annotated[list[ToolParam], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoiceParam | None = None
-    thinking: Thinking | None = None
+    thinking: ThinkingParam | None = None
     output_config: OutputConfig | None = None
     mcp_servers: Annotated[JsonValue, only([], advice=LEAVE_OUT)] = None
     context_management: ContextManagement | None = None
@@ -124,6 +129,7 @@ class CountTokensRequest(ModelRequest):
             tool_choice=modes[choice.type],
             only_tool=choice.name,
             parallel_calls=not choice.disable_parallel_tool_use,
+            thinking=self._thinking(),
             # The beginning of the answer, which Anthropic's API continues.
             continue_last=bool(messages) and messages[-1].role == "assistant",
         )
@@ -131,6 +137,8 @@ class CountTokensRequest(ModelRequest):
             "stop": "stop_sequences",
             "response_format": "output_config.format",
             "continue_final_message": f"messages[{len(self.messages) - 1}]",
+            "reasoning_effort": "thinking.type" if self._disabled else "output_config.effort",
+            "thinking_budget": "thinking.budget_tokens",
         }
         grammar: Grammar | None = None
         if self.output_config is not None and self.output_config.format is not None:
@@ -142,6 +150,18 @@ class CountTokensRequest(ModelRequest):
             "source": source,
             "ignored": self.unused(),
         }
+
+    @property
+    def _disabled(self) -> bool:
+        return self.thinking is not None and self.thinking.type == "disabled"
+
+    def _thinking(self) -> Thinking:
+        if self._disabled:
+            return Thinking("none")
+        return Thinking(
+            self.output_config.effort if self.output_config else None,
+            self.thinking.budget_tokens if self.thinking else None,
+        )
 
 
 class MessagesRequest(CountTokensRequest, QueuedRequest):

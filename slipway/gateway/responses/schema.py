@@ -8,14 +8,14 @@ from pydantic import Field, JsonValue, Tag
 from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_TOOLS
 from slipway.gateway.grammars.structure import ANY_OBJECT, schema_grammar
-from slipway.gateway.query import Conversation, Message, Query, Tool, ToolMode
+from slipway.gateway.query import Conversation, Effort, Message, Query, Thinking, Tool, ToolMode
 from slipway.gateway.responses.items import Items, item_messages
 from slipway.gateway.shapes.body import (
+    EFFORT,
     FORMATS,
     LEAVE_OUT,
     UNUSED,
     Body,
-    Effort,
     Ignored,
     JsonObjectFormat,
     NonEmpty,
@@ -87,9 +87,9 @@ class NamedTool(Body):
 
 
 class Reasoning(Body):
-    """The server does not control reasoning: a model that thinks in tags does as it was trained."""
+    """How the model thinks before it answers. Thoughts come as they are, without a summary."""
 
-    effort: Annotated[Effort | None, UNUSED] = None
+    effort: Annotated[Effort | None, Field(description=EFFORT)] = None
     summary: Annotated[Summary | None, UNUSED] = None
     generate_summary: Annotated[Summary | None, UNUSED] = None
 
@@ -184,6 +184,7 @@ class ResponsesRequest(QueuedRequest):
             tool_choice=mode,
             only_tool=choice.name if isinstance(choice, NamedTool) else None,
             parallel_calls=self.parallel_tool_calls is not False,
+            thinking=Thinking(self.reasoning.effort if self.reasoning else None),
         )
         fields = self.given("model", "temperature", "top_p", "stream", "priority", "timeout")
         return Query(
@@ -194,6 +195,7 @@ class ResponsesRequest(QueuedRequest):
                 "messages": "input",
                 "max_tokens": "max_output_tokens",
                 "response_format": "text.format",
+                "reasoning_effort": "reasoning.effort",
             },
             ignored=self.unused(),
             **fields,

@@ -19,8 +19,10 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 LEAVE_OUT = "not offered; leave it out"
 TEXT_ONLY = "this server reads and writes text only"
 IGNORED = "Accepted; it does not change the answer."
-# OpenAI's words, and those of servers and clients that follow it.
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+EFFORT = (
+    "How much the model thinks, where its chat template can say it; none ends the thought before it begins. "
+    "What has no effect is named in `x-slipway-ignored`."
+)
 Verbosity = Literal["low", "medium", "high"]
 FORMATS = ("text", "json_object", "json_schema")
 

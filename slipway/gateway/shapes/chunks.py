@@ -16,7 +16,7 @@ from slipway.gateway.query import Query
 from slipway.gateway.shapes.error import error_body
 from slipway.gateway.shapes.reply import COMMENT, DONE, Head, TextEvent, event, only_text
 from slipway.gateway.shapes.usage import Usage
-from slipway.text.parts import AnswerText, Part
+from slipway.text.parts import AnswerReasoning, AnswerText, Part
 
 
 @dataclass(slots=True)
@@ -61,11 +61,11 @@ class Chunks(ABC):
         added: list[tuple[Part | None, Finish | None]] = [(part, None) for part in piece.parts]
         if piece.finish_reason is not None:
             added.append((None, piece.finish_reason))
-        # The log-probabilities of all tokens of the piece go with its first chunk.
-        chosen = [piece.chosen, *[()] * (len(added) - 1)]
+        # The log-probabilities of all tokens of the piece go with the first chunk that is no reasoning.
+        told = next((at for at, (part, _) in enumerate(added) if not isinstance(part, AnswerReasoning)), 0)
         return b"".join(
-            self.chunk([self.choice(index, part, finish, tokens)], usage)
-            for (part, finish), tokens in zip(added, chosen, strict=True)
+            self.chunk([self.choice(index, part, finish, piece.chosen if at == told else ())], usage)
+            for at, (part, finish) in enumerate(added)
         )
 
     def so_far(self, index: int, tokens: int = 0) -> Usage | None:

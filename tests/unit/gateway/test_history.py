@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from support import manifests, tiny_checkpoints
 from support.answer_parts import ARGUMENTS, whole
-from support.paths import GOLDEN
-from support.templates import template_of
+from support.prompters import FAMILIES, prompter
 
-from slipway.contract.recipe import Chat, Limits
 from slipway.gateway.answers.answer import Piece
 from slipway.gateway.chat.reply import ChatReply
 from slipway.gateway.chat.schema import ChatCompletionRequest
 from slipway.gateway.messages.reply import MessagesReply
 from slipway.gateway.messages.schema import MessagesRequest
-from slipway.gateway.prompter import Prompter
 from slipway.gateway.query import Conversation, Message, Query
 from slipway.gateway.responses.object import ResponseObject
 from slipway.gateway.responses.reply import ResponsesReply
@@ -32,31 +27,14 @@ from slipway.gateway.shapes.parsing import parse
 from slipway.gateway.shapes.reply import Head
 from slipway.gateway.validation import check_query
 from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
-from slipway.text.special_tokens import SpecialTokenEscaper
-from slipway.text.template_features import TemplateFeatures
-from slipway.text.tokenizer import Tokenizer
 
-FAMILIES = sorted(path.stem for path in (GOLDEN / "chat_templates").glob("*.jinja"))
-LIMITS = Limits(max_batch_size=1, max_input_len=100_000, max_seq_len=200_000)
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 NAMES = ["weather", "clock"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("history")
-    tiny_checkpoints.write_tokenizer(directory)
-    return directory
-
-
-@cache
-def prompter(folder: Path, family: str, system: str | None = None) -> Prompter:
-    """As for an engine of a checkpoint with the published template."""
-    tokenizer = Tokenizer.load(folder)
-    template = template_of(folder, (GOLDEN / "chat_templates" / f"{family}.jinja").read_text())
-    features = TemplateFeatures.read(template, None)
-    manifest = manifests.manifest(LIMITS, 1000, Chat(system=system))
-    return Prompter(manifest, tokenizer, template, features, SpecialTokenEscaper.of(tokenizer))
+    return tmp_path_factory.mktemp("history")
 
 
 @st.composite

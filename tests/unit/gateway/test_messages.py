@@ -14,7 +14,7 @@ from slipway.contract.generation import Grammar
 from slipway.gateway.answers.answer import Piece
 from slipway.gateway.messages.reply import MessagesReply
 from slipway.gateway.messages.schema import MessagesRequest
-from slipway.gateway.query import Call, Conversation, Message, Query, Tool
+from slipway.gateway.query import Call, Conversation, Message, Query, Thinking, Tool
 from slipway.gateway.shapes.parsing import parse
 from slipway.gateway.shapes.reply import Head
 from slipway.gateway.validation import check_query
@@ -126,7 +126,8 @@ def test_a_body_asks_for_the_same_as_a_chat() -> None:
             Message("user", "Hi"),
             Message("assistant", "Hello"),
             Message("user", "a\nb"),
-        )
+        ),
+        thinking=Thinking("none"),
     )
     assert (asked.max_tokens, asked.stop, asked.temperature, asked.top_k) == (9, ("END",), 0.5, 3)
     assert asked.grammar == Grammar("json_schema", '{"type": "object"}')
@@ -176,18 +177,10 @@ def test_tools_their_calls_and_results_become_those_of_a_chat() -> None:
 
 def test_hints_without_an_effect_are_named() -> None:
     asked = query(
-        thinking={"type": "enabled", "budget_tokens": 1024},
-        output_config={"effort": "high"},
         context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
         metadata={"user_id": "u"},
     )
-    assert set(asked.ignored) == {
-        "thinking.budget_tokens",
-        "output_config.effort",
-        "context_management.edits",
-        "metadata",
-    }
-    assert query(thinking={"type": "disabled"}).ignored == ()
+    assert set(asked.ignored) == {"context_management.edits", "metadata"}
 
 
 IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}

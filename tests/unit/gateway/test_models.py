@@ -38,7 +38,7 @@ def model(name: str, backend: object = None) -> Model:
         named,
         cast(Tokenizer, None),
         cast(ChatTemplate, None),
-        TemplateFeatures(False, None, False, TurnRules(), TurnRules()),
+        TemplateFeatures(False, None, False, frozenset(), frozenset(), TurnRules(), TurnRules()),
         cast(SpecialTokenEscaper, None),
     )
     return Model(prompter, cast(Backend, backend), EngineQueue(name, 1, 0))

@@ -110,7 +110,9 @@ async def test_requests_are_counted_by_model_and_status() -> None:
             context.model, context.served, context.prompt_tokens = "whatever a client writes", served, 7
             for turn, count in zip(context.take_turns(line, len(tokens), None, "n"), tokens, strict=True):
                 turn.count(count)
+                turn.show(count, answers=False)
                 turn.count(count)
+                turn.show(0, answers=count > 1)
             await send({"type": "http.response.start", "status": status, "headers": []})
 
         return app
@@ -127,3 +129,6 @@ async def test_requests_are_counted_by_model_and_status() -> None:
     assert sample("prompt_tokens_total", model="m") == 14
     assert sample("request_seconds_count", model="m") == 2
     assert sample("time_to_first_token_seconds_count", model="m") == 2
+    assert sample("reasoning_tokens_total", model="m") == 4
+    assert sample("reasoning_seconds_count", model="m") == 2
+    assert sample("time_to_answer_seconds_count", model="m") == 1, "one answer ended while it thought"

@@ -227,13 +227,13 @@ def test_a_body_asks_for_the_same_as_a_chat() -> None:
 def test_hints_without_an_effect_are_named() -> None:
     asked = query(
         include=["reasoning.encrypted_content"],
-        reasoning={"effort": "high", "summary": None},
+        reasoning={"summary": None},
         truncation="auto",
         client_metadata={"a": "b"},
         service_tier=None,
         prompt_cache_options={},
     )
-    assert set(asked.ignored) == {"reasoning.effort", "truncation", "include", "client_metadata"}
+    assert set(asked.ignored) == {"truncation", "include", "client_metadata"}
     assert query(include=[], store=False, metadata={"a": "b"}).ignored == ()
 
 

@@ -1,0 +1,107 @@
+"""Ends a model's thought after so many tokens, so that its answer begins."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from slipway.contract.generation import Delta, GenerationRequest
+from slipway.gateway.backends.base import Backend
+from slipway.text.detokenizer import Detokenizer
+from slipway.text.reasoning import CLOSE, ReasoningSplitter
+from slipway.text.tokenizer import Tokenizer
+
+_ENDING = f"\n{CLOSE}\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtLimit:
+    """tokens: of a thought at most, without its tags; 0 for none.
+
+    room: tokens that the engine takes behind the prompt. A thought that is ended becomes a part of the prompt
+        from which the engine goes on, so one that would not fit is ended earlier.
+    """
+
+    tokens: int
+    room: int
+    tokenizer: Tokenizer
+
+    async def generate(self, backend: Backend, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """The answer to `request`, in which the tag that closes a thought follows one that is too long.
+
+        The tokens of that tag count as the model's. Raises what the backend raises.
+        """
+        ending = self.tokenizer.encode(_ENDING, add_special_tokens=False)
+        limit = max(0, min(self.tokens, self.room - len(ending)))
+        thought = _Thought(self.tokenizer, request, limit)
+        if not thought.ends_at_once:
+            # With log-probabilities, every backend tells the ids of the tokens.
+            told = replace(request, sampling=replace(request.sampling, log_probs=True))
+            async with aclosing(backend.generate(told)) as deltas:
+                async for delta in deltas:
+                    kept, ends = thought.keep(delta)
+                    yield kept if request.sampling.log_probs else replace(kept, log_probs=())
+                    if ends:
+                        break
+                    if kept.finish_reason is not None:
+                        return
+        follow = _follow(request, [*thought.ids, *ending])
+        if follow.sampling.max_tokens < 1:
+            yield Delta(finish_reason="length")
+            return
+        log_probs = (0.0,) * len(ending) if request.sampling.log_probs else ()
+        yield Delta(_ENDING, len(ending), tuple(ending), log_probs)
+        async with aclosing(backend.generate(follow)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+
+class _Thought:
+    """Follows an answer token by token until its thought has ended or must end.
+
+    ends_at_once: whether it must end before the first token. ids: of the tokens up to its end.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, request: GenerationRequest, limit: int) -> None:
+        self.ids: list[int] = []
+        self._splitter = ReasoningSplitter(request.prompt or tokenizer.text(request.prompt_token_ids))
+        self._detokenizer = Detokenizer(tokenizer)
+        self._left = limit
+        self.ends_at_once = self._splitter.inside and not limit
+
+    def keep(self, delta: Delta) -> tuple[Delta, bool]:
+        """The part of `delta` up to where the thought must end, and True; else all of it, and False."""
+        texts = []
+        for count, token in enumerate(delta.token_ids, 1):
+            if self._splitter.answer_start is not None:
+                break
+            self._left -= self._splitter.inside
+            self.ids.append(token)
+            texts.append(self._detokenizer.push([token]))
+            self._splitter.push(texts[-1])
+            if self._splitter.inside and self._left <= 0:
+                kept = Delta(
+                    "".join(texts),
+                    count,
+                    delta.token_ids[:count],
+                    delta.log_probs[:count],
+                    top_log_probs=delta.top_log_probs[:count],
+                    cached_tokens=delta.cached_tokens,
+                )
+                return kept, True
+        return delta, False
+
+
+def _follow(request: GenerationRequest, added: Sequence[int]) -> GenerationRequest:
+    """A request that goes on from the prompt and the tokens `added`, up to the same length."""
+    sampling = request.sampling
+    return replace(
+        request,
+        request_id=f"{request.request_id}-answer",
+        prompt="",
+        prompt_token_ids=(*request.prompt_token_ids, *added),
+        sampling=replace(
+            sampling,
+            max_tokens=sampling.max_tokens - len(added),
+            min_tokens=max(0, sampling.min_tokens - len(added)),
+        ),
+    )
