@@ -25,6 +25,10 @@ ENV PATH=/opt/slipway/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp
 
+# As `slipway triton` sets them (slipway/serve/process_groups.py), for a tritonserver that is started without it.
+ENV TRTLLM_KVCACHE_TRANSFER_BUFFER_SIZE=0B \
+    OMPI_MCA_btl_tcp_if_include=lo
+
 COPY slipway slipway
 RUN python3 -m pip --python /opt/slipway/bin/python3 install --no-cache-dir --no-deps . && rm -r slipway
 # For Triton's Python backend, which `slipway triton` puts here when tritonserver comes from the wheel.

@@ -64,10 +64,15 @@ class Budget:
         return self.visible - self.weights - self.activations - self.others
 
     @property
+    def kv_bytes(self) -> float:
+        """Bytes of the KV cache: a share of the free memory, without transfer buffers; may be below zero."""
+        return self.free * self.memory_share - memory.TRANSFER_BYTES
+
+    @property
     def kv_tokens(self) -> int:
         """Tokens of all sequences that the KV cache holds, in whole blocks."""
         block = memory.TOKENS_PER_BLOCK
-        return max(0, int(self.free * self.memory_share)) // (self.kv_per_token * block) * block
+        return max(0, int(self.kv_bytes)) // (self.kv_per_token * block) * block
 
     def sequences(self, length: int) -> int:
         """How many sequences of `length` tokens the KV cache holds at once."""
@@ -76,8 +81,8 @@ class Budget:
 
     def needed(self, length: int) -> float:
         """Bytes that CUDA must have for the engine and one sequence of `length` tokens."""
-        cache = self.kv_per_token * (length + memory.TOKENS_PER_BLOCK) / self.memory_share
-        return self.visible - self.free + cache
+        cache = self.kv_per_token * (length + memory.TOKENS_PER_BLOCK)
+        return self.visible - self.free + (cache + memory.TRANSFER_BYTES) / self.memory_share
 
     def shortage(self, limits: Limits) -> str | None:
         """Why no sequence of full length fits, or None."""
@@ -89,9 +94,15 @@ class Budget:
         )
         if self.free < 0:
             return f"{taken}is {gib(-self.free)} too much"
+        transfer = gib(memory.TRANSFER_BYTES)
+        if self.kv_bytes < 0:
+            return (
+                f"{taken}leaves {gib(self.free)}, and kv_cache.memory_share {self.memory_share:g} of that is "
+                f"less than the {transfer} that TensorRT-LLM may reserve to move caches"
+            )
         needed = gib(self.kv_per_token * limits.max_seq_len)
         one = f"one sequence of {limits.max_seq_len:,} tokens needs {needed}"
-        return f"{taken}leaves {gib(self.free * self.memory_share)} for the KV cache, but {one}"
+        return f"{taken}leaves {gib(self.kv_bytes)} for the KV cache, but {one}"
 
 
 def gib(size: float) -> str:

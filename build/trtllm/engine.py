@@ -150,7 +150,7 @@ def _device() -> InstalledGpu:
 
 def _gpu(device: InstalledGpu) -> Gpu:
     major, minor = device.capability.split(".")
-    return Gpu(device.name, device.memory, (int(major), int(minor)))
+    return Gpu(device.name, device.memory or 0, (int(major), int(minor)))
 
 
 def _disk_bytes(recipe: Recipe, model: Architecture) -> int:
@@ -162,8 +162,14 @@ def _disk_bytes(recipe: Recipe, model: Architecture) -> int:
 
 
 def _warn(recipe: Recipe, model: Architecture) -> None:
-    """Print what the plan says; it is an estimate, so it stops no build."""
-    refusal = plan.make(recipe, model, _gpu(_device())).refusal
+    """Print what the plan says; it is an estimate, so it stops no build.
+
+    There is no plan for a GPU that shares the machine's memory.
+    """
+    device = _device()
+    if device.memory is None:
+        return
+    refusal = plan.make(recipe, model, _gpu(device)).refusal
     if refusal:
         progress.say(f"Note: by its plan, {refusal}")
 

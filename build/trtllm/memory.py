@@ -129,6 +129,12 @@ def context_bytes(gpu_memory: int) -> int:
     return int(small[1] + min(max(share, 0), 1) * (large[1] - small[1]))
 
 
+# Bytes that each engine may take from its KV cache on each GPU, to move caches between machines: TensorRT-LLM
+# 1.2.1 reserves 1 to 1.5 GiB (CacheTransceiver). Slipway starts Triton with
+# TRTLLM_KVCACHE_TRANSFER_BUFFER_SIZE=0B, which avoids it; it counts until a GPU has shown that.
+TRANSFER_BYTES = 1 << 30
+
+
 def _qkv_rows(model: Architecture, tensor: int) -> int:
     return (model.heads // tensor + 2 * -(-model.kv_heads // tensor)) * model.head_dim
 

@@ -7,6 +7,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from build.trtllm import memory
 from build.trtllm.budget import Budget, gib
 from build.trtllm.calibration import needs_calibration
 from build.trtllm.plan import Plan
@@ -45,6 +46,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             {
                 **asdict(budget),
                 "free": budget.free,
+                "kv_bytes": budget.kv_bytes,
                 "kv_tokens": budget.kv_tokens,
                 "sequences": {length: budget.sequences(length) for length in _lengths(plan)},
                 "needs_calibration": needs_calibration(
@@ -117,7 +119,8 @@ def _facts(plan: Plan) -> Table:
         (
             "KV cache",
             f"{budget.kv_per_token / 1024:,.0f} KiB a token "
-            f"({(plan.recipe.dtype or '16 bits') if cache == 'none' else cache}), {share} of the free memory",
+            f"({(plan.recipe.dtype or '16 bits') if cache == 'none' else cache}), {share} of the free memory "
+            f"without {gib(memory.TRANSFER_BYTES)} for transfers",
         ),
     ):
         table.add_row(name, value)
@@ -144,7 +147,7 @@ def _room(plan: Plan, budget: Budget) -> list[str]:
     if budget.obstacle or not budget.kv_tokens:
         return ["no kernels" if budget.obstacle else "no room", *[""] * (1 + len(lengths))]
     counts = [f"{budget.sequences(length):,}" for length in lengths]
-    return [gib(budget.free * budget.memory_share), f"{budget.kv_tokens:,}", *counts]
+    return [gib(budget.kv_bytes), f"{budget.kv_tokens:,}", *counts]
 
 
 def _lengths(plan: Plan) -> list[int]:

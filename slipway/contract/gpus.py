@@ -1,5 +1,6 @@
 """The NVIDIA GPUs of this machine, as nvidia-smi reports them."""
 
+import ctypes
 import os
 import subprocess
 from dataclasses import dataclass
@@ -9,16 +10,20 @@ from slipway.contract.errors import NoGpu
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _FIELDS = "name,memory.total,compute_cap"
 _MIB = 1 << 20
+DRIVER_LIBRARY = "libcuda.so.1"
 # A driver that hangs must not hang a server's start.
 _TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledGpu:
-    """memory: bytes. capability: the compute capability as NVIDIA writes it, such as "8.9"."""
+    """memory: bytes; None where the GPU shares the machine's memory, and nvidia-smi says [N/A].
+
+    capability: the compute capability as NVIDIA writes it, such as "8.9".
+    """
 
     name: str
-    memory: int
+    memory: int | None
     capability: str
 
     def __str__(self) -> str:
@@ -52,6 +57,21 @@ def installed() -> list[InstalledGpu]:
     return gpus
 
 
+def driver_cuda() -> tuple[int, int] | None:
+    """The newest CUDA that the driver can run, such as (13, 1); None where there is no driver.
+
+    A container may bring a newer driver library for GPUs of data centers (CUDA's forward compatibility), and
+    then this is the library's.
+    """
+    version = ctypes.c_int()
+    try:
+        failed = ctypes.CDLL(DRIVER_LIBRARY).cuDriverGetVersion(ctypes.byref(version))
+    except OSError:
+        return None
+    # CUDA writes 13.1 as 13010 (cuDriverGetVersion in its driver API).
+    return None if failed else (version.value // 1000, version.value % 1000 // 10)
+
+
 def _parse(line: str) -> InstalledGpu:
     name, memory, capability = (part.strip() for part in line.rsplit(",", 2))
-    return InstalledGpu(name, int(memory) * _MIB, capability)
+    return InstalledGpu(name, int(memory) * _MIB if memory.isdecimal() else None, capability)

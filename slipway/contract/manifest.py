@@ -21,6 +21,10 @@ _HASH_CHUNK = 1 << 20
 # How to get a package that `make setup` does not install.
 _SOURCES = {"tensorrt_llm": "serve it in the container of docker/triton.Dockerfile"}
 
+# Of TensorRT-LLM 1.2.1's container, tritonserver 26.07; a driver for 13.0 runs 13.1 too (CUDA's minor version
+# compatibility).
+_CUDA = 13
+
 
 class Frozen(BaseModel):
     """A checked, immutable part of the manifest."""
@@ -129,7 +133,7 @@ class Manifest(Frozen):
                 )
 
     def check_device(self) -> None:
-        """Raise EngineRefused unless this machine has the GPUs that the engine was compiled for."""
+        """Raise EngineRefused unless this machine has the GPUs of a compiled engine, and their driver."""
         if self.compute_capability is None:
             return
         count = self.parallel.world_size
@@ -144,6 +148,13 @@ class Manifest(Frozen):
             raise EngineRefused(
                 f"{needs}, and this machine has {', '.join(map(str, found))}; build it again "
                 "here, or serve it where it was built."
+            )
+        cuda = gpus.driver_cuda()
+        if cuda is not None and cuda[0] < _CUDA:
+            raise EngineRefused(
+                f"Engine {self.name} needs a driver for CUDA {_CUDA}, and this machine's ends at "
+                f"{cuda[0]}.{cuda[1]}; install NVIDIA's driver 590 or newer on the machine itself, not in a "
+                "container."
             )
 
     def check_recipe(self, directory: Path) -> None:

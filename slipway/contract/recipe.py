@@ -222,6 +222,15 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def memory_share_suits_target(self) -> Self:
+        """TensorRT-LLM's KvCacheConfig takes a share below 1 only."""
+        if self.target.compiled and self.kv_cache.memory_share == 1:
+            raise ValueError(
+                f"kv_cache.memory_share 1 leaves {self.target} no memory to run in; give 0.95 or less"
+            )
+        return self
+
+    @model_validator(mode="after")
     def fields_suit_target(self) -> Self:
         """A key that the target does not take is an error, not an option without effect."""
         for key in dict.fromkeys(key for target in TARGETS.values() for key in target.recipe_keys):

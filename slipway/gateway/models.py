@@ -62,6 +62,7 @@ class Models:
         self._models = {model.name: model for model in models}
         self._source = source
         self._refreshing, self._changing = asyncio.Lock(), asyncio.Lock()
+        self._unloading: set[str] = set()
         self._refreshed_at = time.monotonic()
 
     def __iter__(self) -> Iterator[Model]:
@@ -109,6 +110,7 @@ class Models:
         await self._refresh(max_age_s=0)
         model = await self.find(name, caller)
         async with self._changing:
+            self._check_unloading(model)
             if await _why_not_ready(model) is not None:
                 await model.backend.load()
                 if self._source is not None:
@@ -117,10 +119,18 @@ class Models:
         return self._models[name]
 
     async def unload(self, name: str, caller: Caller) -> Model:
-        """Unload a model when its running answers have ended. Raises the errors of `Backend.unload`."""
+        """Unload a model when its running answers have ended. Raises the errors of `Backend.unload`.
+
+        That may take long, so it does not hold up other models; this one cannot be loaded meanwhile.
+        """
         model = await self.find(name, caller)
-        async with self._changing:
+        async with self._changing:  # not while it is loaded
+            self._check_unloading(model)
+            self._unloading.add(model.name)
+        try:
             await model.backend.unload()
+        finally:
+            self._unloading.discard(model.name)
         return model
 
     async def close(self) -> None:
@@ -134,6 +144,10 @@ class Models:
         models = list(self)
         reasons = await asyncio.gather(*(_why_not_ready(model) for model in models))
         return list(zip(models, reasons, strict=True))
+
+    def _check_unloading(self, model: Model) -> None:
+        if model.name in self._unloading:
+            raise ModelUnavailable(f"{model.name} is being unloaded; wait until that has ended.")
 
     async def _refresh(self, max_age_s: float = _REFRESH_S) -> None:
         """Ask the source for new models, unless it was asked less than `max_age_s` seconds ago."""

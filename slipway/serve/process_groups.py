@@ -18,6 +18,15 @@ _CONTROLLED = ["--model-control-mode=explicit", "--load-model=*"]
 # Triton.
 _MPIRUN = ["mpirun", "--allow-run-as-root", "--bind-to", "none"]
 
+# For Triton's process with a TensorRT-LLM engine, and the workers that it starts.
+_OF_COMPILED = {
+    # TensorRT-LLM 1.2.1 reserves buffers to move KV caches between machines, 1 to 1.5 GiB for each engine and
+    # rank, and takes them from the KV cache without a check. "0" and an empty text throw.
+    "TRTLLM_KVCACHE_TRANSFER_BUFFER_SIZE": "0B",
+    # The ranks of one machine: Open MPI may else try a network interface on which nothing answers.
+    "OMPI_MCA_btl_tcp_if_include": "lo",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class OneProcess:
@@ -94,6 +103,11 @@ def process_group(engines: Sequence[Manifest]) -> OneProcess | Leader | Orchestr
             "for each (nothing is compiled again)."
         )
     return Orchestrator(tuple(engines))
+
+
+def environment(engines: Sequence[Manifest]) -> dict[str, str]:
+    """Variables of Triton for these TensorRT-LLM engines, beside those of their process group."""
+    return dict(_OF_COMPILED) if engines else {}
 
 
 def _division(engines: Sequence[Manifest]) -> str:

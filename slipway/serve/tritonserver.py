@@ -77,8 +77,10 @@ def start(repository: Path, host: str, ports: Ports) -> CommandLine:
         "--strict-readiness=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
     ]
-    group = process_groups.process_group(compiled_engines(repository))
-    return CommandLine(group.launch(command), environment | group.environment)
+    engines = compiled_engines(repository)
+    group = process_groups.process_group(engines)
+    environment |= process_groups.environment(engines) | group.environment
+    return CommandLine(group.launch(command), environment)
 
 
 def cache_of(repository: Path) -> Path:

@@ -205,6 +205,8 @@ PREPROCESSING_INPUTS = (
     TensorSpec("PAD_ID", "INT32", (1,), optional=True),
     TensorSpec("PROMPT_TABLE_EXTRA_ID", "UINT64", (1,), optional=True),
     TensorSpec("RETURN_PERF_METRICS", "BOOL", (1,), optional=True),
+    TensorSpec("NUM_RETURN_SEQUENCES", "INT32", (1,), optional=True),
+    TensorSpec("RETURN_GENERATION_LOGITS", "BOOL", (1,), optional=True),
 )
 
 PREPROCESSING_OUTPUTS = (

@@ -25,6 +25,8 @@ PREPROCESSING_INPUTS = {
     "PAD_ID": "pad_id",
     "PROMPT_TABLE_EXTRA_ID": "prompt_table_extra_id",
     "RETURN_PERF_METRICS": "return_perf_metrics",
+    "NUM_RETURN_SEQUENCES": "num_return_sequences",
+    "RETURN_GENERATION_LOGITS": "return_generation_logits",
 }
 # Engine input by the preprocessing output that feeds it. An output that preprocessing omits, such as an
 # unknown end_id, is absent in the engine stage too.

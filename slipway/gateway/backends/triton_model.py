@@ -1,6 +1,7 @@
 """One model on a Triton server: all of a backend but `generate`, and the gRPC stream for it."""
 
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
@@ -32,6 +33,8 @@ _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
+# A file or folder of two names at least, such as (/src/cpp/executor.cpp:12).
+_PATH = re.compile(r" ?\(?(?<![\w/])(?:/[\w.+-]+){2,}(?::\d+)*\)?")
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +153,11 @@ class TritonModel:
 
     def _typed(self, message: str, code: grpc.StatusCode | None = None) -> SlipwayError:
         """Return Triton's error as a typed one. code: of a failed connection; a model's error has none."""
-        kind, message = stage_errors.read(message.rstrip("."))
+        kind, message = stage_errors.read(message)
+        if kind is None:
+            _log.debug("Triton's error in full: %s", message)
+            message = _without_details(message)
+        message = message.rstrip(".")
         if message.startswith("unexpected inference "):
             return self._other_version(message)
         if kind is InvalidRequest:
@@ -160,6 +167,14 @@ class TritonModel:
             self._ready_until = 0.0
             return ModelUnavailable(f"Triton at {self._url} does not serve {self._name} now: {message}.")
         return EngineFailed(f"{self._name} failed on Triton: {message}.")
+
+
+def _without_details(message: str) -> str:
+    """The first line of an error of an engine, without the source files and folders that it names.
+
+    TensorRT-LLM appends a line for each function on the stack.
+    """
+    return _PATH.sub("", message.strip().partition("\n")[0]).strip()
 
 
 def tensor(name: str, values: Sequence[Any], dtype: npt.DTypeLike) -> InferInput:

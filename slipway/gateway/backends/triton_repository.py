@@ -5,6 +5,7 @@ Unloading an ensemble does not unload the stages that Triton loaded on their own
 """
 
 import asyncio
+import time
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
@@ -13,15 +14,25 @@ from slipway.contract.errors import EngineRefused, ModelUnavailable, SlipwayErro
 from slipway.contract.stage_names import all_names
 
 _POLL_S = 0.1
+# Triton frees a stage within seconds. TensorRT-LLM's C++ backend never frees one that got a `stop` request:
+# the response factory of that request holds the model (model_instance_state.cc).
+UNLOAD_TIMEOUT_S = 60.0
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
 
 
 async def load(client: InferenceServerClient, model: str) -> None:
     """Load the model and, with an ensemble, its stages; return when it is ready.
 
-    Raises EngineRefused with Triton's reason, ModelUnavailable when Triton is not there or forbids it.
+    Raises EngineRefused with Triton's reason, ModelUnavailable when Triton is not there or forbids it, or
+    still unloads a part: that holds its memory, and a second one beside it would take as much again.
     """
     try:
+        for part in all_names(model):
+            if await _state(client, part) == "UNLOADING":
+                raise ModelUnavailable(
+                    f"{model} cannot be loaded, because {part} is still being unloaded; try again in a "
+                    "minute, and if that does not help, restart Triton."
+                )
         await client.load_model(model)
     except InferenceServerException as error:
         raise _typed(model, "load", error) from None
@@ -30,16 +41,29 @@ async def load(client: InferenceServerClient, model: str) -> None:
 async def unload(client: InferenceServerClient, model: str, stages: bool) -> None:
     """Unload the model, then its stages if it has any; return when their memory is free.
 
-    The ensemble goes first: it stays until its running answers end, and they need the stages until then.
-    Raises the same errors as `load`.
+    The ensemble goes first: it stays until its running answers end, and they need the stages until then. Each
+    part has UNLOAD_TIMEOUT_S. Raises the same errors as `load`: ModelUnavailable while answers run on,
+    EngineRefused when a stage is not freed.
     """
     try:
-        for part in reversed(all_names(model)) if stages else [model]:
+        await client.unload_model(model)
+        if not await _is_gone(client, model):
+            raise ModelUnavailable(
+                f"{model} still has running answers after {UNLOAD_TIMEOUT_S:.0f} s, and takes no new ones; "
+                "unload it again when they have ended."
+            )
+        held = []
+        for part in reversed(all_names(model)[:-1]) if stages else ():
             await client.unload_model(part)
-            while await _state(client, part) in ("READY", "UNLOADING"):
-                await asyncio.sleep(_POLL_S)
+            if not await _is_gone(client, part):
+                held.append(part)
     except InferenceServerException as error:
         raise _typed(model, "unload", error) from None
+    if held:
+        raise EngineRefused(
+            f"{' and '.join(held)} still holds its memory {UNLOAD_TIMEOUT_S:.0f} s after it was unloaded; "
+            "restart Triton to free it."
+        )
 
 
 async def why_not_ready(client: InferenceServerClient, model: str) -> str:
@@ -54,6 +78,16 @@ async def why_not_ready(client: InferenceServerClient, model: str) -> str:
     if reason == "unloaded" or (state == "" and not reason):
         return "it is not loaded; POST /models/load loads it"
     return _first_line(reason) or f"it is {state.lower() or 'still starting'}"
+
+
+async def _is_gone(client: InferenceServerClient, part: str) -> bool:
+    """Wait up to UNLOAD_TIMEOUT_S; return whether Triton has freed the model."""
+    deadline = time.monotonic() + UNLOAD_TIMEOUT_S
+    while await _state(client, part) in ("READY", "UNLOADING"):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
 
 
 async def _state(client: InferenceServerClient, model: str) -> str:

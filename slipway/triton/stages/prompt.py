@@ -11,6 +11,14 @@ from slipway.text.tokenizer import Tokenizer
 from slipway.triton.stages import words
 from slipway.triton.stages.request import Array, decoded
 
+# Inputs with the ensemble's name and the value that asks for nothing. NVIDIA's engine model does not refuse
+# them: the tokens of several sequences would become one text, and the engines here give no logits.
+_REFUSED = (
+    ("DECODER_QUERY", "decoder_text_input", b""),
+    ("NUM_RETURN_SEQUENCES", "num_return_sequences", 1),
+    ("RETURN_GENERATION_LOGITS", "return_generation_logits", False),
+)
+
 
 def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manifest) -> dict[str, Array]:
     """The outputs of preprocessing for its inputs, each with a batch dimension of one.
@@ -19,11 +27,10 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
     of the engine's ids. NVIDIA's model takes one, so there the others become stop words. Raises
     InvalidRequest that names the tensor as a client of the ensemble knows it.
     """
-    if any(tensors.get("DECODER_QUERY", np.array([])).ravel().tolist()):
-        raise InvalidRequest(
-            "decoder_text_input is given, which this engine cannot do; leave it out.", "decoder_text_input"
-        )
-    ids = _prompt_ids(tensors, tokenizer)
+    for name, client, neutral in _REFUSED:
+        if any(value != neutral for value in _values(tensors, name)):
+            raise InvalidRequest(f"{client} is given, which this engine cannot do; leave it out.", client)
+    ids = _prompt_ids(tensors, tokenizer, manifest)
     stop_words = _word_ids(tensors, "STOP_WORDS_DICT", "stop_words", tokenizer)
     if manifest.target.compiled:
         stop_words += _other_ends(tensors, manifest)
@@ -48,7 +55,7 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
     return outputs
 
 
-def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer) -> list[int]:
+def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manifest) -> list[int]:
     if tensors["QUERY"].shape != (1, 1):
         raise InvalidRequest(
             f"text_input has the shape {list(tensors['QUERY'].shape)}; send one prompt per request, [1, 1] "
@@ -62,6 +69,7 @@ def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer) -> list[int]
             "text_input and prompt_token_ids both give a prompt; leave text_input empty.",
             "prompt_token_ids",
         )
+    _check_vocabulary(given, "prompt_token_ids", manifest)
     ids = given or tokenizer.encode(text)
     if not ids:
         raise InvalidRequest("text_input is empty; send at least one token.", "text_input")
@@ -76,15 +84,19 @@ def _bias(
     _check_pairs("embedding_bias_words", len(words_), "embedding_bias_weights", len(weights))
     ids, values = _values(tensors, "LOGIT_BIAS_IDS"), _values(tensors, "LOGIT_BIAS_VALUES")
     _check_pairs("logit_bias_ids", len(ids), "logit_bias_values", len(values))
+    _check_vocabulary(ids, "logit_bias_ids", manifest)
+    of_words = _word_ids(tensors, "EMBEDDING_BIAS_WORDS", "embedding_bias_words", tokenizer)
+    return [*zip(of_words, weights, strict=True), *zip([[token] for token in ids], values, strict=True)]
+
+
+def _check_vocabulary(ids: Sequence[int], name: str, manifest: Manifest) -> None:
     for token in ids:
         if not 0 <= token < manifest.vocab_size:
             raise InvalidRequest(
-                f"logit_bias_ids names token id {token}, but the vocabulary of engine {manifest.name} ends "
-                f"at {manifest.vocab_size - 1}.",
-                "logit_bias_ids",
+                f"{name} names token id {token}, but the vocabulary of engine {manifest.name} ends at "
+                f"{manifest.vocab_size - 1}.",
+                name,
             )
-    of_words = _word_ids(tensors, "EMBEDDING_BIAS_WORDS", "embedding_bias_words", tokenizer)
-    return [*zip(of_words, weights, strict=True), *zip([[token] for token in ids], values, strict=True)]
 
 
 def _check_pairs(names: str, count: int, values: str, others: int) -> None:

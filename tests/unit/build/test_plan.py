@@ -22,10 +22,10 @@ from slipway.contract.recipe_file import read_recipe
 CONFIGS = ROOT / "tests" / "configs"
 MODELS = {path.stem: Architecture.read(path) for path in CONFIGS.glob("*.json")}
 CASES = [
-    ("llama-3.2-1b", "llama-3.2-1b", "4050", 8192, 10),
-    ("llama-3.2-3b-int4", "llama-3.2-3b", "4050", 8192, 3),
-    ("llama-3-8b-persona", "llama-3-8b", "L4", 8192, 10),
-    ("deepseek-coder-1.3b", "deepseek-coder-1.3b", "4050", 1024, 12),
+    ("llama-3.2-1b", "llama-3.2-1b", "4050", 8192, 6),
+    ("llama-3.2-3b-int4", "llama-3.2-3b", "4050", 8192, 2),
+    ("llama-3-8b-persona", "llama-3-8b", "L4", 8192, 9),
+    ("deepseek-coder-1.3b", "deepseek-coder-1.3b", "4050", 1024, 7),
     ("llama-2-7b-chat", "llama-2-7b-chat", "A100 40GB", 4096, 10),
 ]
 GUIDE = (ROOT / "docs" / "guides" / "gpu.md").read_text()
@@ -62,10 +62,18 @@ def test_the_guide_walks_every_case() -> None:
 def test_16_bits_of_a_3b_model_do_not_fit_6_gb_and_the_sentence_says_why_and_what_does() -> None:
     made = plan.make(recipe(), MODELS["llama-3.2-3b"], gpu.find("4050"))
     assert made.refusal is not None
-    for words in ("RTX 4050 Laptop 6GB", "(none) take 6.05 GiB", "2.06 GiB too much", "quantization int8"):
+    for words in ("RTX 4050 Laptop 6GB", "(none) take 6.05 GiB", "2.06 GiB too much", "quantization int4"):
         assert words in made.refusal
     assert made.suggestion is not None
-    assert (made.suggestion.quantization, made.suggestion.limits.max_num_tokens) == ("int8", 4096)
+    assert (made.suggestion.quantization, made.suggestion.limits.max_num_tokens) == ("int4", 4096)
+
+
+def test_a_share_below_what_may_go_to_transfer_buffers_is_refused_by_its_name() -> None:
+    asked = recipe(kv_cache={"memory_share": 0.1})
+    refusal = plan.make(asked, MODELS["llama-3.2-1b"], gpu.find("4050")).refusal
+    assert refusal is not None
+    assert "kv_cache.memory_share 0.1 of that is less than the 1.00 GiB that TensorRT-LLM may" in refusal
+    assert plan.make(asked, MODELS["llama-3.2-1b"], gpu.find("A100 40GB")).refusal is None
 
 
 def test_a_suggestion_keeps_what_it_need_not_change() -> None:
@@ -80,14 +88,14 @@ def test_a_suggestion_keeps_what_it_need_not_change() -> None:
 def test_more_gpus_are_the_last_resort() -> None:
     suggested = plan.make(recipe(), MODELS["llama-3-8b"], gpu.find("3050")).suggestion
     assert suggested is not None
-    assert (suggested.parallel.tensor, suggested.quantization) == (2, "int4")
+    assert (suggested.parallel.tensor, suggested.quantization) == (4, "int4")
 
 
 def test_what_no_recipe_can_do_names_the_memory_it_takes() -> None:
     made = plan.make(recipe(), MODELS["llama-3-8b"], gpu.Gpu("tiny", 1 << 30, None))
     assert made.suggestion is None
     assert made.refusal is not None
-    assert made.refusal.endswith("parallel.tensor 8 needs GPUs of 1.33 GiB.")
+    assert made.refusal.endswith("parallel.tensor 8 needs GPUs of 2.46 GiB.")
 
 
 def test_a_quantization_without_kernels_is_refused_with_one_that_has_them() -> None:
@@ -192,7 +200,7 @@ def test_the_command_shows_the_plan_and_the_recipe_that_fits(tmp_path: Path) -> 
     answer = json.loads(again.stdout)
     assert answer["fits"]
     assert answer["gpu"]["capability"] == "8.9"
-    assert answer["quantization"] == yaml.safe_load(suggested.read_text())["quantization"] == "int8"
+    assert answer["quantization"] == yaml.safe_load(suggested.read_text())["quantization"] == "int4"
     assert [item["quantization"] for item in answer["budgets"]][:3] == ["none", "int8", "int4"]
 
 

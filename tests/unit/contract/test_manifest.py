@@ -1,9 +1,13 @@
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from support import trtllm_stand_in
 
+from slipway.contract import gpus
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import FILE_NAME, FileDigest, Manifest, open_engine
 from slipway.contract.recipe import Chat, Limits
@@ -169,6 +173,36 @@ def test_an_engine_of_more_gpus_than_there_are_is_refused(
         EngineRefused, match=r"2 GPUs of .* 8\.9, and this machine has NVIDIA L4 \(8\.9\), NVIDIA A100"
     ):
         open_engine(engine)
+
+
+def test_a_gpu_that_shares_the_machines_memory_is_a_gpu(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _compiled(engine)
+    _machine(tmp_path / "machine", monkeypatch, "NVIDIA GB10, [N/A], 8.9")
+    assert open_engine(engine).compute_capability == "8.9"
+    assert gpus.installed()[0].memory is None
+
+
+@pytest.mark.parametrize(("cuda", "ends"), [(12040, "12.4"), (13010, None), (13000, None)])
+def test_a_driver_that_is_too_old_is_named_with_what_it_can(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: int, ends: str | None
+) -> None:
+    _compiled(engine)
+    _machine(tmp_path / "machine", monkeypatch, "NVIDIA L4, 23034, 8.9")
+    source, library = tmp_path / "cuda.c", tmp_path / "libcuda.so.1"
+    source.write_text(f"int cuDriverGetVersion(int *version) {{ *version = {cuda}; return 0; }}")
+    compiler = shutil.which("cc", path=os.defpath)
+    if compiler is None:
+        pytest.skip("there is no C compiler to stand in for the driver")
+    environment = {**os.environ, "PATH": os.defpath}
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library], check=True, env=environment)
+    monkeypatch.setattr(gpus, "DRIVER_LIBRARY", str(library))
+    if ends is None:
+        assert open_engine(engine)
+    else:
+        with pytest.raises(EngineRefused, match=rf"CUDA 13, .* ends at {ends}; install .* driver 590 or"):
+            open_engine(engine)
 
 
 def test_without_tensorrt_llm_the_container_is_named(engine: Path) -> None:

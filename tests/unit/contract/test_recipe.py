@@ -211,3 +211,11 @@ def test_a_recipe_may_say_how_the_model_writes_calls(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(GOOD + "chat:\n  tool_calls: hermes\n")
     assert read_recipe(tmp_path / "r.yaml").chat.tool_calls == "hermes"
     assert "'hermes', 'llama3' or 'mistral'" in _refusal(tmp_path, GOOD + "chat:\n  tool_calls: xml\n")
+
+
+def test_tensorrt_llm_needs_memory_beside_its_cache(tmp_path: Path) -> None:
+    whole = "kv_cache: {memory_share: 1}\n"
+    compiled = LLMAPI.replace("-llmapi", "")
+    assert "kv_cache.memory_share 1 leaves tensorrt-llm no memory" in _refusal(tmp_path, compiled + whole)
+    (tmp_path / "cpu.yaml").write_text(GOOD + whole)
+    assert read_recipe(tmp_path / "cpu.yaml").kv_cache.memory_share == 1

@@ -1,5 +1,6 @@
 """Which models a server has."""
 
+import asyncio
 from typing import cast
 
 import pytest
@@ -13,7 +14,7 @@ from slipway.gateway.errors import (
     ModelForbidden,
     http_error,
 )
-from slipway.gateway.keys.keys import Caller
+from slipway.gateway.keys.keys import UNRESTRICTED, Caller
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
@@ -58,6 +59,35 @@ async def test_a_server_none_of_whose_models_answers_says_why_of_each() -> None:
     with pytest.raises(ModelUnavailable, match=r"^a is not loaded\. b starts again\.$"):
         await Models(away).check()
     await Models([*away, model("c", Probed(None))]).check()
+
+
+class Unloading(Probed):
+    def __init__(self) -> None:
+        super().__init__("it is not loaded.")
+        self.freed = asyncio.Event()
+        self.loads = 0
+
+    async def unload(self) -> None:
+        await self.freed.wait()
+
+    async def load(self) -> None:
+        self.loads += 1
+
+
+async def test_a_model_that_is_being_unloaded_is_not_loaded_and_holds_up_no_other() -> None:
+    leaving, other = Unloading(), Unloading()
+    models = Models([model("a", leaving), model("b", other)])
+    unload = asyncio.create_task(models.unload("a", UNRESTRICTED))
+    await asyncio.sleep(0)
+    for change in (models.load, models.unload):
+        with pytest.raises(ModelUnavailable, match="a is being unloaded; wait until that has ended"):
+            await change("a", UNRESTRICTED)
+    await models.load("b", UNRESTRICTED)
+    assert (leaving.loads, other.loads) == (0, 1)
+    leaving.freed.set()
+    await unload
+    await models.load("a", UNRESTRICTED)
+    assert leaving.loads == 1
 
 
 async def test_where_one_model_is_served_it_need_not_be_named() -> None:

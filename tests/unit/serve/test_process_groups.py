@@ -128,6 +128,19 @@ def test_engines_of_one_gpu_need_no_mpirun() -> None:
     assert process_groups.process_group([]) == OneProcess()
 
 
+def test_a_compiled_engine_gets_no_transfer_buffers_also_on_one_gpu(tmp_path: Path) -> None:
+    start = tritonserver.start(_repository(tmp_path, _engine("one")), "127.0.0.1", Ports())
+    assert start.environment["TRTLLM_KVCACHE_TRANSFER_BUFFER_SIZE"] == "0B"
+    onnx = tritonserver.start(_repository(tmp_path / "onnx", _engine("s", "onnx-cpu")), "127.0.0.1", Ports())
+    assert "TRTLLM_KVCACHE_TRANSFER_BUFFER_SIZE" not in onnx.environment
+
+
+def test_the_image_has_the_variables_too() -> None:
+    dockerfile = (ROOT / "docker" / "triton.Dockerfile").read_text()
+    for name, value in process_groups.environment([_engine("one")]).items():
+        assert f" {name}={value}" in dockerfile
+
+
 @pytest.mark.parametrize("gpus", [(None, None), ((0, 1), None), ((0, 1), (1,))])
 def test_engines_that_would_share_a_gpu_are_told_which_would_do(
     gpus: tuple[tuple[int, ...] | None, ...],

@@ -75,6 +75,33 @@ def test_biases_of_ids_and_of_words_become_one_number_for_each_token(tokenizer: 
     assert "EMBEDDING_BIAS" not in prepared(tokenizer, "onnx-cpu")
 
 
+@pytest.mark.parametrize("target", ["onnx-cpu", "tensorrt-llm"])
+@pytest.mark.parametrize(
+    ("tensor", "value", "named"),
+    [
+        ("NUM_RETURN_SEQUENCES", np.array([[2]], np.int32), "num_return_sequences"),
+        ("RETURN_GENERATION_LOGITS", np.array([[True]]), "return_generation_logits"),
+        ("DECODER_QUERY", np.array([[b"Paris"]], object), "decoder_text_input"),
+    ],
+)
+def test_what_no_engine_does_is_refused_before_the_engine(
+    tokenizer: Tokenizer, target: str, tensor: str, value: Any, named: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"{named} is given, which this engine cannot do; leave it out"):
+        prepared(tokenizer, target, **{tensor: value})
+    neutral = np.array([[1]], np.int32) if tensor == "NUM_RETURN_SEQUENCES" else np.zeros_like(value)
+    if tensor != "DECODER_QUERY":
+        assert prepared(tokenizer, target, **{tensor: neutral})
+
+
+@pytest.mark.parametrize("token", [1000, -1])
+def test_a_prompt_of_ids_that_are_no_tokens_is_refused(tokenizer: Tokenizer, token: int) -> None:
+    given = {"QUERY": np.array([[b""]], object), "PROMPT_TOKEN_IDS": np.array([[5, token]], np.int32)}
+    for target in ("onnx-cpu", "tensorrt-llm"):
+        with pytest.raises(InvalidRequest, match=f"prompt_token_ids names token id {token}, .* ends at 999"):
+            prepared(tokenizer, target, **given)
+
+
 @pytest.mark.parametrize(("ids", "values"), [([1], [1.0, 2.0]), ([1000], [1.0]), ([-1], [1.0])])
 def test_a_bias_of_no_token_is_refused(tokenizer: Tokenizer, ids: list[int], values: list[float]) -> None:
     with pytest.raises(InvalidRequest, match="logit_bias_"):
