@@ -15,8 +15,8 @@ from slipway.contract.stage_names import engine_stage
 # All models at the start, and each may be unloaded and loaded again while the server runs.
 _CONTROLLED = ["--model-control-mode=explicit", "--load-model=*"]
 # By default Open MPI binds each of up to two processes to one core, with all threads and Python stages of a
-# Triton.
-_MPIRUN = ["mpirun", "--allow-run-as-root", "--bind-to", "none"]
+# Triton. And it refuses more processes than cores, which counts workers too: a container may have few.
+_MPIRUN = ["mpirun", "--allow-run-as-root", "--bind-to", "none", "--oversubscribe"]
 
 # For Triton's process with a TensorRT-LLM engine, and the workers that it starts.
 _OF_COMPILED = {

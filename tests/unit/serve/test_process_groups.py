@@ -24,7 +24,7 @@ from slipway.triton import config
 from slipway.triton.repository import write_repository
 
 # mpirun's, the others are Triton's. Upstream leaves --bind-to to how Open MPI is configured.
-MPIRUN = {"--allow-run-as-root", "--bind-to"}
+MPIRUN = {"--allow-run-as-root", "--bind-to", "--oversubscribe"}
 GOLDEN = ROOT / "tests" / "golden" / "triton_launch.txt"
 LIMITS = Limits(max_batch_size=4, max_input_len=63, max_seq_len=64, max_num_tokens=256)
 # What triton_backend/scripts/launch_triton_server.py gives tritonserver.
