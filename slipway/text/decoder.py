@@ -26,11 +26,11 @@ class Decoder:
 
     @classmethod
     def read(cls, definition: Mapping[str, Any] | None) -> Self:
-        """From tokenizer.json. Two families are read.
+        """Read a tokenizer.json's decoder, with all its fields.
 
-        Byte-level BPE: Llama 3, Qwen2, deepseek-coder, SmolLM. SentencePiece: Llama 2, Mistral, Gemma. Of the
-        second, `tokenizers` takes all blanks from a first token, and `sentencepiece` one; so does this class.
-        Raises EngineRefused for another decoder.
+        Two families are known: byte-level BPE (Llama 3, Qwen2, deepseek-coder, SmolLM) and SentencePiece
+        (Llama 2, Mistral). Metaspace takes one blank from a text, as `sentencepiece` does; `tokenizers` takes
+        all blanks of the first token. Raises EngineRefused for another decoder.
         """
         steps = list(_steps(definition))
         kinds = [step["type"] for step in steps]

@@ -1,5 +1,9 @@
+from pathlib import Path
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import sentencepiece_tokenizer
 
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.stages.streams import Streams
@@ -54,3 +58,22 @@ def test_a_streams_last_tokens_are_told_and_it_is_forgotten(tokenizer: Tokenizer
     assert len(streams) == 0
     assert streams.push(2, half + rest, last=True) == "한", "a whole answer"
     assert len(streams) == 0
+
+
+@pytest.fixture(scope="module")
+def sentencepiece(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder: Path = tmp_path_factory.mktemp("tokenizer")
+    sentencepiece_tokenizer.write(folder)
+    return Tokenizer.load(folder)
+
+
+def test_the_text_of_an_answer_is_what_comes_after_the_prompt(sentencepiece: Tokenizer) -> None:
+    prompt = sentencepiece.encode("The capital is")
+    answer = [sentencepiece.encoder.token_to_id(token) for token in ("▁Paris", "▁▁▁▁", "a")]
+    streams = Streams(sentencepiece)
+    assert "".join(pushed(streams, 1, answer)) == " Paris    a"
+    assert streams.push(2, answer, last=True) == " Paris    a"
+    with_prompt = streams.push(3, [*prompt, *answer], last=True)
+    assert with_prompt == "The capital is Paris    a", (
+        "an answer that comes with its prompt is a text of its own"
+    )
