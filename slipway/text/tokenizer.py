@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,8 @@ from slipway.contract.errors import EngineRefused
 from slipway.text.padding import NO_PADDING, Unpadder
 from slipway.text.vocabulary import Vocabulary
 
+# A control character: no vocabulary has it together with others in one token.
+_MARK = "\x02"
 FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -85,6 +87,18 @@ class Tokenizer:
             [text], add_special_tokens=add_special_tokens and not has_bos
         )
         return encoding.ids
+
+    def encode_inside(self, text: str) -> list[int]:
+        """Token ids of `text` inside a longer one: without special tokens around it or padding before it."""
+        if not self.vocabulary.padding.before:
+            return self.encode(text, add_special_tokens=False)
+        ids = self.encode(_MARK + text, add_special_tokens=False)
+        return ids[self._after_mark(ids) :]
+
+    def _after_mark(self, ids: Sequence[int]) -> int:
+        """How many of the first tokens are the mark and the padding before it."""
+        ends = (at for at in range(len(ids) + 1) if self.vocabulary.join(ids[:at]).endswith(_MARK.encode()))
+        return next(ends, 0)
 
     def spell(self, token_id: int) -> str:
         """One token inside a text: its text, or the name of a token without text (special tokens)."""

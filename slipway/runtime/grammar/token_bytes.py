@@ -4,9 +4,6 @@ from functools import cached_property
 
 from slipway.text.tokenizer import Tokenizer
 
-# A control character, because tokens with one have nothing else.
-_MARK = "\x02"
-
 
 class TokenBytes:
     """The tokens by id, with the bytes that make the text of an answer. Its attributes are llguidance's.
@@ -30,16 +27,8 @@ class TokenBytes:
 
     def __call__(self, data: bytes) -> list[int]:
         """The tokens of a part of an answer: those that the model was trained with, if they are its bytes."""
-        text = data.decode()
-        for before in ("", _MARK):
-            ids = self._tokenizer.encode(before + text, add_special_tokens=False)
-            start = next((at for at in range(len(ids)) if self._text(ids[:at]).endswith(before.encode())), 0)
-            if self._text(ids[start:]) == data:
-                return ids[start:]
-        return self._longest(data)
-
-    def _text(self, ids: list[int]) -> bytes:
-        return self._tokenizer.vocabulary.join(ids)
+        ids = self._tokenizer.encode_inside(data.decode())
+        return ids if self._tokenizer.vocabulary.join(ids) == data else self._longest(data)
 
     def _longest(self, data: bytes) -> list[int]:
         """From the start on, each time the longest token; up to the first byte that no token begins with."""

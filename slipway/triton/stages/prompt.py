@@ -128,6 +128,4 @@ def _other_ends(tensors: Mapping[str, Array], manifest: Manifest) -> list[list[i
 
 
 def _word_ids(tensors: Mapping[str, Array], name: str, client: str, tokenizer: Tokenizer) -> list[list[int]]:
-    # Words stand inside an answer, so they get no BOS.
-    given = _values(tensors, name)
-    return [tokenizer.encoder.encode(decoded(word, client), add_special_tokens=False).ids for word in given]
+    return [tokenizer.encode_inside(decoded(word, client)) for word in _values(tensors, name)]

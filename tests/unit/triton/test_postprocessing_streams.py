@@ -1,9 +1,5 @@
-from pathlib import Path
-
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import sentencepiece_tokenizer
 
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.stages.streams import Streams
@@ -58,13 +54,6 @@ def test_a_streams_last_tokens_are_told_and_it_is_forgotten(tokenizer: Tokenizer
     assert len(streams) == 0
     assert streams.push(2, half + rest, last=True) == "한", "a whole answer"
     assert len(streams) == 0
-
-
-@pytest.fixture(scope="module")
-def sentencepiece(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder: Path = tmp_path_factory.mktemp("tokenizer")
-    sentencepiece_tokenizer.write(folder)
-    return Tokenizer.load(folder)
 
 
 def test_the_text_of_an_answer_is_what_comes_after_the_prompt(sentencepiece: Tokenizer) -> None:

@@ -46,6 +46,13 @@ def test_the_clients_stop_words_stay_beside_them(tokenizer: Tokenizer) -> None:
     assert ends == [(7,), (9,)]
 
 
+@pytest.mark.parametrize("word", ["\n", "\n\n", " Paris", "a Hi", "</s>", "😀"])
+def test_a_stop_word_is_the_tokens_of_its_text_inside_an_answer(sentencepiece: Tokenizer, word: str) -> None:
+    made = prepared(sentencepiece, "onnx-cpu", STOP_WORDS_DICT=np.array([[word.encode()]], object))
+    [ids] = words.unpack(made["STOP_WORDS_IDS"], "stop_words_list")
+    assert sentencepiece.vocabulary.join_with_special(ids).decode() == word
+
+
 def test_metrics_are_asked_for_whatever_the_client_says(tokenizer: Tokenizer) -> None:
     asked_not = prepared(tokenizer, "onnx-cpu", RETURN_PERF_METRICS=np.array([[False]]))
     assert asked_not["RETURN_PERF_METRICS"].item() is True
