@@ -1,8 +1,9 @@
 """Server-sent events for clients that split lines by str.splitlines, as httpx does."""
 
+import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
@@ -10,6 +11,8 @@ from slipway.contract.errors import EngineFailed
 from slipway.gateway.answers.answer import Piece
 from slipway.gateway.chat.reply import ChatReply
 from slipway.gateway.completions.reply import CompletionReply
+from slipway.gateway.http.deadline import Deadline
+from slipway.gateway.http.sse import EventStream
 from slipway.gateway.messages.reply import MessagesReply
 from slipway.gateway.responses.object import ResponseObject
 from slipway.gateway.responses.reply import ResponsesReply
@@ -58,3 +61,13 @@ def _parts(reply: Reply) -> list[Part]:
     if isinstance(reply, CompletionReply):
         return text
     return [AnswerReasoning(TEXT), *text, CallStart(0, "weather"), CallArguments(0, ARGUMENTS)]
+
+
+def test_an_event_stream_says_that_it_is_utf_8() -> None:
+    """Python's requests would read Latin-1, in which half the letters of UTF-8 end a line."""
+
+    async def no_events() -> AsyncGenerator[bytes, None]:
+        yield b""
+
+    stream = EventStream(ChatReply(HEAD), no_events(), asyncio.Event(), Deadline(0, 60))
+    assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
