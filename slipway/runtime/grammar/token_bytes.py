@@ -1,8 +1,11 @@
 """The vocabulary of an engine in the form in which llguidance takes one from Python."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from slipway.text.tokenizer import Tokenizer
+
+# Parts of answers whose tokens are cached, some hundred bytes each.
+_KEPT = 4096
 
 
 class TokenBytes:
@@ -24,9 +27,14 @@ class TokenBytes:
         # For an engine without an end of sequence: llguidance needs one, and this one has no text.
         self.eos_token_id = min(self.special_token_ids, default=vocab_size - 1)
         self._tokenizer = tokenizer
+        # Every answer under a schema asks for the same parts.
+        self._ids = lru_cache(_KEPT)(self._encoded)
 
     def __call__(self, data: bytes) -> list[int]:
         """The tokens of a part of an answer: those that the model was trained with, if they are its bytes."""
+        return self._ids(data)
+
+    def _encoded(self, data: bytes) -> list[int]:
         ids = self._tokenizer.encode_inside(data.decode())
         return ids if self._tokenizer.vocabulary.join(ids) == data else self._longest(data)
 
