@@ -97,8 +97,8 @@ class Tokenizer:
 
     def _after_mark(self, ids: Sequence[int]) -> int:
         """How many of the first tokens are the mark and the padding before it."""
-        ends = (at for at in range(len(ids) + 1) if self.vocabulary.join(ids[:at]).endswith(_MARK.encode()))
-        return next(ends, 0)
+        mark = _MARK.encode()
+        return next((at for at in (1, 2) if self.vocabulary.join(ids[:at]).endswith(mark)), 0)
 
     def spell(self, token_id: int) -> str:
         """One token inside a text: its text, or the name of a token without text (special tokens)."""
