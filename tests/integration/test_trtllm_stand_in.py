@@ -131,6 +131,15 @@ def test_a_client_that_leaves_is_stopped_by_its_id(triton: Triton) -> None:
     wait_until(lambda: triton.running() == 0)
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_client_that_leaves_the_engine_stage_itself_needs_no_stop(triton: Triton, streaming: bool) -> None:
+    tokens = {"input_ids": [5, 6, 7], "input_lengths": 3, "request_output_len": 8000, "end_id": -1}
+    stream = Stream(triton.grpc, f"{NAME}.engine", streaming=streaming, **tokens)
+    wait_until(lambda: triton.running() == 1)
+    stream.leave()
+    wait_until(lambda: triton.running() == 0)
+
+
 CAPITAL = "What is the capital of France?"
 HELLO = "Say hello."
 SAME = {

@@ -5,6 +5,7 @@ Unloading an ensemble does not unload the stages that Triton loaded on their own
 """
 
 import asyncio
+import re
 import time
 
 from tritonclient.grpc.aio import InferenceServerClient
@@ -18,6 +19,9 @@ _POLL_S = 0.1
 # the response factory of that request holds the model (model_instance_state.cc).
 UNLOAD_TIMEOUT_S = 60.0
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
+_UNLOADED = "unloaded"  # Triton's reason for a model that it was told to unload
+# What Triton and Python put before the sentence of a stage that refuses its engine.
+_REFUSED = re.compile(r"^Internal: EngineRefused: ")
 
 
 async def load(client: InferenceServerClient, model: str) -> None:
@@ -67,17 +71,22 @@ async def unload(client: InferenceServerClient, model: str, stages: bool) -> Non
 
 
 async def why_not_ready(client: InferenceServerClient, model: str) -> str:
-    """Return the reason in a few words."""
+    """Return the reason in a few words: the model's own, or that of a stage that did not load."""
     try:
-        entry = await _entry(client, model)
+        index = await client.get_model_repository_index()
     except InferenceServerException as error:
         return f"it gives no reason ({error.status()})"
-    if entry is None:
+    entries = {entry.name: entry for entry in index.models if entry.name in all_names(model)}
+    if model not in entries:
         return "it is not in its model repository"
-    state, reason = entry
-    if reason == "unloaded" or (state == "" and not reason):
+    state, own = entries[model].state, entries[model].reason
+    stages = (entry.reason for name, entry in entries.items() if name != model)
+    for reason in (own, *stages):
+        if reason not in ("", _UNLOADED):
+            return _REFUSED.sub("", _first_line(reason))
+    if own == _UNLOADED or state == "":
         return "it is not loaded; POST /models/load loads it"
-    return _first_line(reason) or f"it is {state.lower() or 'still starting'}"
+    return f"it is {state.lower()}"
 
 
 async def _is_gone(client: InferenceServerClient, part: str) -> bool:
@@ -91,14 +100,9 @@ async def _is_gone(client: InferenceServerClient, part: str) -> bool:
 
 
 async def _state(client: InferenceServerClient, model: str) -> str:
-    entry = await _entry(client, model)
-    return "" if entry is None else entry[0]
-
-
-async def _entry(client: InferenceServerClient, model: str) -> tuple[str, str] | None:
-    """Return state and reason. States: READY, LOADING, UNLOADING, UNAVAILABLE, "" before the first load."""
+    """Return READY, LOADING, UNLOADING, UNAVAILABLE, or "" before the first load."""
     index = await client.get_model_repository_index()
-    return next(((each.state, each.reason) for each in index.models if each.name == model), None)
+    return next((each.state for each in index.models if each.name == model), "")
 
 
 def _typed(model: str, verb: str, error: InferenceServerException) -> SlipwayError:

@@ -89,3 +89,41 @@ def test_answers_that_run_on_are_waited_for_up_to_the_bound() -> None:
     with pytest.raises(ModelUnavailable, match=r"m still has running answers .*; unload it again when they"):
         asyncio.run(triton_repository.unload(triton, "m", stages=True))  # type: ignore[arg-type]
     assert triton.states["m.engine"] == "READY", "the answers need it"
+
+
+REFUSED = (
+    "Internal: EngineRefused: Another version of Slipway wrote the Triton models of m; run `python -m build "
+    "repository engines/m`, and start Triton again.\n\nAt:\n  /app/slipway/triton/layout.py(46): check"
+)
+
+
+@pytest.mark.parametrize(
+    ("states", "reason"),
+    [
+        ({}, "it is not in its model repository"),
+        ({"m": ("", "")}, "it is not loaded; POST /models/load loads it"),
+        ({"m": ("UNAVAILABLE", "unloaded")}, "it is not loaded; POST /models/load loads it"),
+        ({"m": ("LOADING", ""), "m.engine": ("LOADING", "")}, "it is loading"),
+        ({"m": ("UNAVAILABLE", "Internal: no memory\n\nAt: x")}, "Internal: no memory"),
+        (
+            {"m": ("", ""), "m.engine": ("READY", ""), "m.preprocessing": ("UNAVAILABLE", REFUSED)},
+            "Another version of Slipway wrote the Triton models of m; run `python -m build repository "
+            "engines/m`, and start Triton again",
+        ),
+        (
+            {"m": ("", ""), "m.preprocessing": ("UNAVAILABLE", "unloaded"), "n": ("UNAVAILABLE", REFUSED)},
+            "it is not loaded; POST /models/load loads it",
+        ),
+    ],
+)
+def test_the_reason_of_a_model_is_its_own_or_that_of_a_stage(
+    states: dict[str, tuple[str, str]], reason: str
+) -> None:
+    class Index:
+        async def get_model_repository_index(self) -> Any:
+            entries = [
+                SimpleNamespace(name=name, state=state, reason=why) for name, (state, why) in states.items()
+            ]
+            return SimpleNamespace(models=entries)
+
+    assert asyncio.run(triton_repository.why_not_ready(Index(), "m")) == reason  # type: ignore[arg-type]
