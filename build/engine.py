@@ -9,6 +9,7 @@ from pathlib import Path
 from build import progress
 from build.checkpoint.answer_length import default_max_tokens
 from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.ends import End, find_ends
 from build.checkpoint.merge import Merge
 from build.destination import Destination
 from build.facts import Facts
@@ -56,6 +57,7 @@ def build(recipe_file: Path, checkpoint: Path | None, output: Path, repository: 
 def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manifest:
     """The manifest of the engine, without its files."""
     templates = _chat_templates(recipe, checkpoint)
+    ends = _ends(recipe, checkpoint)
     limits = recipe.limits_for(checkpoint.architecture.context)
     kv_cache = recipe.kv_cache.fitted(recipe.target)
     settings = {
@@ -75,7 +77,7 @@ def _plan(recipe: Recipe, checkpoint: Checkpoint | Merge, facts: Facts) -> Manif
         limits=limits,
         kv_cache=kv_cache,
         chat=_chat(recipe, checkpoint, templates[0]),
-        eos_token_ids=checkpoint.eos_token_ids,
+        eos_token_ids=tuple(end.token_id for end in ends),
         vocab_size=checkpoint.architecture.vocab_size,
         source=checkpoint.digests(),
         recipe_sha256=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
@@ -106,6 +108,7 @@ def _reason_to_build(directory: Path, planned: Manifest) -> str | None:
         ("the recipe changed", built.recipe_sha256 != planned.recipe_sha256),
         ("the checkpoint changed", built.source != planned.source),
         ("the build environment changed", built.versions != planned.versions),
+        ("answers end at other tokens", built.eos_token_ids != planned.eos_token_ids),
         ("the GPU is another", built.compute_capability != planned.compute_capability),
     ):
         if changed:
@@ -131,6 +134,12 @@ def _write(directory: Path, finished: Manifest) -> None:
 def _build(recipe: Recipe, opened: Checkpoint | Merge, planned: Manifest, destination: Destination) -> int:
     """Build and check the engine and put it in place; returns its size in bytes."""
     maker = maker_of(recipe.target)
+    for end in _ends(recipe, opened):
+        if end.only_shown:
+            progress.say(
+                f"Answers also end at {end.text} ({end.token_id}): it ends a turn in the chat template, and "
+                "no file names it."
+            )
     with destination.workplace() as work:
         checkpoint = opened.write(work / "checkpoint") if isinstance(opened, Merge) else opened
         engine = work / "engine"
@@ -157,10 +166,23 @@ def _chat_templates(recipe: Recipe, checkpoint: Checkpoint | Merge) -> tuple[str
 
 def _chat(recipe: Recipe, checkpoint: Checkpoint | Merge, template: str | None) -> Chat:
     """How the engine is talked to. template: the chat template."""
-    base = checkpoint.base if isinstance(checkpoint, Merge) else checkpoint
     given = recipe.chat.model_dump(exclude={"template"})
-    length = recipe.chat.max_tokens or default_max_tokens(base.directory, template)
+    length = recipe.chat.max_tokens or default_max_tokens(checkpoint.directory, template)
     return Chat(**given | {"max_tokens": length})
+
+
+def _ends(recipe: Recipe, checkpoint: Checkpoint | Merge) -> tuple[End, ...]:
+    """The ends of sequence, by the recipe's template and stop strings too."""
+    try:
+        return find_ends(
+            checkpoint.directory,
+            checkpoint.architecture.vocab_size,
+            checkpoint.tokenizer,
+            _chat_templates(recipe, checkpoint),
+            recipe.chat.stop,
+        )
+    except InvalidRequest as error:
+        raise RecipeError(str(error)) from None
 
 
 def _check_template(engine: Path) -> None:

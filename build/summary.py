@@ -4,6 +4,7 @@ from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import memory
@@ -36,10 +37,10 @@ def _facts(checkpoint: Checkpoint) -> Table:
         ("embeddings", f"{model.vocab_size:,} rows, {'tied to' if model.tied else 'apart from'} the output"),
         ("tokenizer", f"ids up to {tokenizer.largest_id:,}"),
         ("special tokens", ", ".join(f"{r} {text}" for r, text in tokenizer.special_tokens().items())),
-        ("ends at", ", ".join(str(token) for token in checkpoint.eos_token_ids)),
+        ("ends at", "\n".join(map(str, checkpoint.ends))),
         ("chat template", "yes" if tokenizer.chat_template else "no"),
     ):
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     return table
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from build.checkpoint import json_file
-from build.checkpoint.checkpoint import GENERATION
+from build.checkpoint.ends import GENERATION
 from slipway.contract.errors import CheckpointError
 from slipway.contract.recipe import DEFAULT_MAX_TOKENS, DEFAULT_MAX_TOKENS_WITH_THOUGHTS
 from slipway.text.reasoning import thinks

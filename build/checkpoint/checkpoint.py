@@ -4,20 +4,21 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from build import progress
-from build.checkpoint import architecture, json_file
+from build.checkpoint import architecture
 from build.checkpoint.architecture import EMBEDDING, LM_HEAD, Architecture
+from build.checkpoint.ends import GENERATION, End, find_ends
 from build.checkpoint.tokenizer_files import TokenizerFiles
+from build.checkpoint.turn_end import turn_end
 from build.checkpoint.weights import INDEX, SINGLE, Weights
 from slipway.contract.errors import CheckpointError
 from slipway.contract.manifest import FileDigest
 
 ADAPTER = "adapter_config.json"
-GENERATION = "generation_config.json"
 # Files that an adapter alone does not have.
 _WHOLE = (SINGLE, INDEX)
 # Buffers that older transformers saved although they follow from config.json.
@@ -28,14 +29,14 @@ _IGNORED = ("rotary_emb.inv_freq",)
 class Checkpoint:
     """A folder whose config.json, weights and tokenizer agree.
 
-    eos_token_ids: every id that ends a sequence.
+    ends: every token that ends a sequence, by these files.
     """
 
     directory: Path
     architecture: Architecture
     weights: Weights
     tokenizer: TokenizerFiles
-    eos_token_ids: tuple[int, ...]
+    ends: tuple[End, ...]
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -57,7 +58,9 @@ class Checkpoint:
         _check_tied(model, weights)
         tokenizer = TokenizerFiles.read(directory)
         _check_vocabulary(model, tokenizer, directory)
-        return cls(directory, model, weights, tokenizer, _eos_token_ids(directory, model, tokenizer))
+        templates = (tokenizer.chat_template, tokenizer.tool_template)
+        ends = find_ends(directory, model.vocab_size, tokenizer, templates)
+        return cls(directory, model, weights, tokenizer, ends)
 
     def check_finite(self) -> None:
         """Read every number, with a progress bar. Raises CheckpointError at the first NaN or infinity."""
@@ -85,6 +88,11 @@ class Checkpoint:
             f"{self.directory / self.weights.tensors[name].file}: {name} holds NaN or infinity; the training "
             "diverged or the merge overflowed (fp16): go back to an earlier checkpoint, or merge in bfloat16."
         )
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The id of each end."""
+        return tuple(end.token_id for end in self.ends)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -117,10 +125,16 @@ class Checkpoint:
                 f"{ADAPTER} lies beside whole weights and is not used; if they are only the base, name the "
                 "adapter's folder as adapters in the recipe."
             )
-        if self.tokenizer.chat_template is None:
+        template = self.tokenizer.chat_template
+        if template is None:
             found.append(
                 "There is no chat template: the engine completes text but cannot chat, unless the recipe "
                 "gives one (chat.template)."
+            )
+        elif (end := turn_end(template, self.tokenizer.tokenizer)) is not None and end.token_id is None:
+            found.append(
+                f"The chat template ends a turn with {end.text}, which the tokenizer does not have as a "
+                "token; if answers run on, give it as chat.stop in the recipe."
             )
         if self.architecture.sliding_window is not None:
             found.append(
@@ -211,32 +225,3 @@ def _check_vocabulary(model: Architecture, tokenizer: TokenizerFiles, directory:
             "tokenizer that the model was trained with, or model.resize_token_embeddings(len(tokenizer)) and "
             "save both again."
         )
-
-
-def _eos_token_ids(directory: Path, model: Architecture, tokenizer: TokenizerFiles) -> tuple[int, ...]:
-    """The ids in generation_config.json, else in config.json, and the tokenizer's own end of sequence.
-
-    A chat model ends its turn with the tokenizer's. With only the base model's id, which many fine-tunes
-    still have in generation_config.json, answers would never stop.
-    """
-    ids: list[int] = []
-    for name in (GENERATION, architecture.FILE_NAME):
-        path = directory / name
-        value: Any = json_file.read(path).get("eos_token_id") if path.is_file() else None
-        if value is not None:
-            ids = list(value) if isinstance(value, list) else [value]
-            break
-    if tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-    if not ids:
-        raise CheckpointError(
-            f"{directory} names no end of sequence (eos_token_id in {GENERATION} or config.json, eos_token "
-            "in tokenizer_config.json), so answers would never end; add the one the model was trained with."
-        )
-    for token in ids:
-        if not isinstance(token, int) or not 0 <= token < model.vocab_size:
-            raise CheckpointError(
-                f"{directory}: eos_token_id {token!r} is not one of the model's {model.vocab_size} tokens; "
-                f"correct it in {GENERATION} or config.json."
-            )
-    return tuple(dict.fromkeys(ids))

@@ -20,7 +20,8 @@ from build import progress
 from build.checkpoint import adapter, architecture, json_file
 from build.checkpoint.adapter import Adapter
 from build.checkpoint.architecture import EMBEDDING, LM_HEAD, Architecture
-from build.checkpoint.checkpoint import GENERATION, Checkpoint
+from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.ends import GENERATION
 from build.checkpoint.tensor_file import TensorFile
 from build.checkpoint.tokenizer_files import DEFINITION, TokenizerFiles
 from build.checkpoint.weights import ALL_DTYPES, INDEX, Weights
@@ -76,11 +77,9 @@ class Merge:
         return cls(checkpoint, opened, model, tokenizer, sources)
 
     @property
-    def eos_token_ids(self) -> tuple[int, ...]:
-        """Every id that ends a sequence."""
-        ids = self.base.eos_token_ids
-        own = self.tokenizer.eos_token_id
-        return ids if own is None else tuple(dict.fromkeys((*ids, own)))
+    def directory(self) -> Path:
+        """The folder whose config files count."""
+        return self.base.directory
 
     def digests(self) -> dict[str, FileDigest]:
         """Size and SHA-256 of every file that is read, by name; an adapter's files by its position."""

@@ -1,11 +1,12 @@
 """The files of a checkpoint's tokenizer and chat template.
 
-They are copied as they are. transformers would change some of them: when it saves a Qwen2 tokenizer (5.23),
-it replaces the pre-tokenizer that the model was trained with by its own.
+They are copied as they are; tokens that tokenizer.json lacks are added to it. transformers would change some
+files: when it saves a Qwen2 tokenizer (5.23), it replaces the pre-tokenizer that the model was trained with.
 """
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from typing import Any, Self
 from build.checkpoint import json_file
 from slipway.contract.errors import CheckpointError, EngineRefused, InvalidRequest
 from slipway.text import template
+from slipway.text.added_tokens import with_added_tokens
 from slipway.text.file import read_text
 from slipway.text.tokenizer import FILES, Tokenizer
 
@@ -29,10 +31,13 @@ class TokenizerFiles:
 
     chat_template: Jinja, or None for a base model. tool_template: the template for conversations with tools,
     where the checkpoint has one. sources: names of the files that were read.
+    completed: tokenizer.json with the tokens that only `config` has; None where it lacks none.
     """
 
     directory: Path
     config: dict[str, Any]
+    completed: Mapping[str, Any] | None
+    tokenizer: Tokenizer
     chat_template: str | None
     tool_template: str | None
     largest_id: int
@@ -47,21 +52,23 @@ class TokenizerFiles:
         Raises CheckpointError when a file is missing or damaged, or the kind of decoder is unknown.
         """
         _check_present(directory)
-        if "model" not in json_file.read(directory / DEFINITION):
+        definition = json_file.read(directory / DEFINITION)
+        if "model" not in definition:
             raise CheckpointError(
                 f"{directory / DEFINITION} describes no tokenizer (it has no model); copy or save it again."
             )
         config = json_file.read(directory / CONFIG)
         for role in ("bos_token", "eos_token"):
             _check_token(config.get(role), role, directory)
-        try:
-            tokenizer = Tokenizer.load(directory)
-        except EngineRefused as error:
-            raise CheckpointError(f"{directory}: {error}") from None
         sources = [DEFINITION, CONFIG]
         if (directory / SPECIAL_TOKENS).is_file():
             config = {**json_file.read(directory / SPECIAL_TOKENS), **config}
             sources.append(SPECIAL_TOKENS)
+        completed = with_added_tokens(definition, config)
+        try:
+            tokenizer = Tokenizer.of(completed, config)
+        except EngineRefused as error:
+            raise CheckpointError(f"{directory}: {error}") from None
         templates = _inline_templates(config.pop("chat_template", None))
         for name, file in (("default", template.FILE_NAME), ("tool_use", _TOOL_USE)):
             if (directory / file).is_file():
@@ -69,29 +76,30 @@ class TokenizerFiles:
                 sources.append(file)
         vocabulary = tokenizer.encoder.get_vocab(with_added_tokens=True)
         largest_token = max(vocabulary, key=lambda token: vocabulary[token])
-        eos = config.get("eos_token")
         return cls(
             directory=directory,
             config=config,
+            completed=None if completed is definition else completed,
+            tokenizer=tokenizer,
             chat_template=templates.get("default"),
             tool_template=templates.get("tool_use"),
             largest_id=vocabulary[largest_token],
             largest_token=largest_token,
-            eos_token_id=vocabulary.get(eos["content"] if isinstance(eos, dict) else eos or ""),
+            eos_token_id=tokenizer.eos_token_id,
             sources=tuple(sources),
         )
 
     def special_tokens(self) -> dict[str, str]:
         """The text of each special token, by role ("bos_token", …)."""
-        return {
-            role: value if isinstance(value, str) else value["content"]
-            for role, value in self.config.items()
-            if role.endswith("_token") and isinstance(value, str | dict)
-        }
+        return self.tokenizer.special_tokens
 
     def write(self, directory: Path, chat_template: str | None, tool_template: str | None) -> None:
         """Write tokenizer.json, tokenizer_config.json and the given templates into `directory`."""
-        shutil.copyfile(self.directory / DEFINITION, directory / DEFINITION)
+        if self.completed is None:
+            shutil.copyfile(self.directory / DEFINITION, directory / DEFINITION)
+        else:
+            completed = json.dumps(self.completed, ensure_ascii=False)
+            (directory / DEFINITION).write_text(completed, encoding="utf-8")
         (directory / CONFIG).write_text(
             json.dumps(self.config, ensure_ascii=False, indent=2), encoding="utf-8"
         )

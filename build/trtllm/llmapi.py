@@ -10,7 +10,8 @@ from pathlib import Path
 
 from build import progress
 from build.checkpoint import architecture
-from build.checkpoint.checkpoint import GENERATION, Checkpoint
+from build.checkpoint.checkpoint import Checkpoint
+from build.checkpoint.ends import GENERATION
 from build.checkpoint.transformers_config import transformers_config
 from build.facts import Facts
 from build.trtllm.dtype import cast, dtype_of

@@ -167,7 +167,7 @@ class Chat(Section):
     system: str | None = None
     """The system prompt of a conversation that has none."""
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
-    """Strings that end every answer, beside those of the request."""
+    """Strings and special tokens that end every answer, beside those of the request."""
     max_tokens: Positive | None = None
     """Tokens of an answer when the request does not say; a request may ask for more. Default: max_new_tokens
     of generation_config.json, else 2048, or 8192 where the chat template has thoughts."""

@@ -22,6 +22,16 @@ _BARRED = re.compile("<[|\uff5c].*[|\uff5c]>")
 _UNTRUSTED = frozenset({"user", "tool"})
 
 
+def turn_marks(tokenizer: Tokenizer) -> dict[int, str]:
+    """The tokens that mark turns and sequences, by id."""
+    added = tokenizer.encoder.get_added_tokens_decoder()
+    return {
+        index: token.content
+        for index, token in added.items()
+        if token.special or _BARRED.fullmatch(token.content)
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class SpecialTokenEscaper:
     """names: of the tokens that mark turns; None for a tokenizer without any."""
@@ -32,9 +42,7 @@ class SpecialTokenEscaper:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
         """For prompts that this tokenizer encodes."""
-        added = tokenizer.encoder.get_added_tokens_decoder().values()
-        marks = (token.content for token in added if token.special or _BARRED.fullmatch(token.content))
-        names = sorted(marks, key=len, reverse=True)
+        names = sorted(turn_marks(tokenizer).values(), key=len, reverse=True)
         return cls(tokenizer, re.compile("|".join(map(re.escape, names))) if names else None)
 
     def escape(self, turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -52,20 +52,34 @@ class ChatTemplate:
 
         Raises EngineRefused when one is not valid Jinja.
         """
-        sandbox = Sandbox()
         paths = [directory / name for name in (FILE_NAME, TOOL_USE_FILE_NAME)]
         sources = [path.read_text(encoding="utf-8") if path.is_file() else None for path in paths]
-        template, with_tools = (
-            None if source is None else _compiled(sandbox, path, source)
-            for path, source in zip(paths, sources, strict=True)
+        return cls.of(sources[0], sources[1], tokenizer.special_tokens, directory)
+
+    @classmethod
+    def of(
+        cls,
+        template: str | None,
+        with_tools: str | None,
+        special_tokens: Mapping[str, str],
+        directory: Path = Path(),
+    ) -> Self:
+        """From the sources. directory: where an error says that they are.
+
+        Raises EngineRefused when one is not valid Jinja.
+        """
+        sandbox, sources = Sandbox(), {FILE_NAME: template, TOOL_USE_FILE_NAME: with_tools}
+        plain, tool_use = (
+            None if source is None else _compiled(sandbox, directory / name, source)
+            for name, source in sources.items()
         )
         variables = {
             name
-            for source in filter(None, sources)
+            for source in filter(None, sources.values())
             for name in find_undeclared_variables(sandbox.parse(source))
         }
-        text = "\n".join(filter(None, sources))
-        return cls(template, with_tools, text, frozenset(variables), tokenizer.special_tokens)
+        text = "\n".join(filter(None, sources.values()))
+        return cls(plain, tool_use, text, frozenset(variables), special_tokens)
 
     def render(
         self,

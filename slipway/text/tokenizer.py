@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 import tokenizers
 
 from slipway.contract.errors import EngineRefused
+from slipway.text.added_tokens import with_added_tokens
 from slipway.text.padding import NO_PADDING, Unpadder
 from slipway.text.vocabulary import Vocabulary
 
@@ -36,6 +37,11 @@ class Tokenizer:
         Raises EngineRefused when one is missing or unreadable, or its decoder is of an unknown kind.
         """
         definition, config = (_read(directory / name) for name in FILES)
+        return cls.of(with_added_tokens(definition, config), config)
+
+    @classmethod
+    def of(cls, definition: Mapping[str, Any], config: Mapping[str, Any]) -> Self:
+        """From the parsed files. Raises EngineRefused when the decoder is of an unknown kind."""
         encoder = tokenizers.Tokenizer.from_str(json.dumps(definition))
         encoder.no_padding()
         encoder.no_truncation()

@@ -11,7 +11,7 @@ from support import tiny_checkpoints as tiny
 
 from build.checkpoint.checkpoint import Checkpoint
 from build.engine import build
-from slipway.contract.errors import BuildError, CheckpointError, EngineRefused
+from slipway.contract.errors import BuildError, CheckpointError, EngineRefused, RecipeError
 from slipway.contract.manifest import Manifest, open_engine
 
 
@@ -49,6 +49,24 @@ def test_the_engine_is_a_checkpoint_of_its_own_with_every_file_in_its_manifest(t
     manifest.verify(engine)  # it shares no file with the checkpoint
     with pytest.raises(EngineRefused, match=r"needs tensorrt_llm >=1.2, which is not installed"):
         open_engine(engine)
+
+
+def test_the_end_of_a_turn_in_the_chat_template_ends_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.write(tmp_path / "checkpoint")
+    line = "Answers also end at <extra_1> (259): it ends a turn in the chat template, and no file names it."
+    shape = "{% for m in messages %}{{ m.content }}<extra_INDEX>{% endfor %}"
+    tiny.write_tokenizer(tmp_path / "checkpoint", extra=3, chat_template=shape.replace("INDEX", "1"))
+    assert Manifest.read(built(tmp_path)).eos_token_ids == (257, 259)
+    assert line in " ".join(capsys.readouterr().err.split())
+    # What the recipe says takes the place of the checkpoint's template, and is built again.
+    (tmp_path / "own.jinja").write_text(shape.replace("INDEX", "2"))
+    chat = {"template": str(tmp_path / "own.jinja"), "stop": ["<extra_0>", "END"]}
+    assert Manifest.read(built(tmp_path, chat=chat)).eos_token_ids == (257, 260, 258)
+    assert line not in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(RecipeError, match=r"chat\.stop has 'a<extra_0>', which no answer can have"):
+        built(tmp_path, chat={"stop": ["a<extra_0>"]})
 
 
 def test_config_json_is_one_that_the_older_transformers_reads_rightly(tmp_path: Path) -> None:

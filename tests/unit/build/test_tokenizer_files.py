@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from support import tiny_checkpoints as tiny
 from support.checkpoint_refusal import refusal
+from tokenizers import Tokenizer as Encoder
 from tokenizers import decoders
 
 from build.checkpoint.checkpoint import Checkpoint
+from slipway.text.tokenizer import Tokenizer
+
+IM = ("<|im_start|>", "<|im_end|>")
 
 
 @pytest.fixture
@@ -80,7 +84,7 @@ def test_what_ends_an_answer(
     folder: Path, generation: Any, config: Any, tokenizer: Any, expected: tuple[int, ...]
 ) -> None:
     tiny.write_config(folder, eos_token_id=config)
-    tiny.write_tokenizer(folder, eos_token=tokenizer)
+    tiny.write_tokenizer(folder, eos_token=tokenizer, chat_template=None)
     if generation is not None:
         (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": generation}))
     assert Checkpoint.open(folder).eos_token_ids == expected
@@ -88,13 +92,38 @@ def test_what_ends_an_answer(
 
 def test_a_model_whose_answers_would_never_end_is_refused(folder: Path) -> None:
     tiny.write_config(folder, eos_token_id=None)
-    tiny.write_tokenizer(folder, eos_token=None)
+    tiny.write_tokenizer(folder, eos_token=None, chat_template=None)
     assert "answers would never end" in refusal(folder)
 
 
 def test_an_end_of_sequence_outside_the_vocabulary_is_refused(folder: Path) -> None:
     tiny.write_config(folder, eos_token_id=264)
     assert "eos_token_id 264 is not one of the model's 264 tokens" in refusal(folder)
+
+
+def test_tokens_that_only_the_config_has_reach_the_engine(folder: Path, tmp_path: Path) -> None:
+    added = {str(258 + index): {"content": name, "special": True} for index, name in enumerate(IM)}
+    tiny.write_tokenizer(folder, added_tokens_decoder=added, eos_token=IM[1])
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.eos_token_ids == (257, 259)
+    checkpoint.tokenizer.write(tmp_path, None, None)
+    for directory in (folder, tmp_path):
+        assert Tokenizer.load(directory).encode(f"{IM[0]}a{IM[1]}") == [
+            258,
+            *tiny.tokenizer().encode("a").ids,
+            259,
+        ]
+    assert Encoder.from_file(str(tmp_path / "tokenizer.json")).token_to_id(IM[1]) == 259
+
+
+def test_an_end_of_sequence_that_no_embedding_row_has_is_refused(folder: Path) -> None:
+    tiny.write_tokenizer(folder, extra=6, eos_token=IM[1])
+    assert f"ids up to 264 ({IM[1]!r}), but the embedding has 264 rows" in refusal(folder)
+
+
+def test_a_padding_token_that_no_embedding_row_has_is_needed_by_no_answer(folder: Path) -> None:
+    tiny.write_tokenizer(folder, extra=6, pad_token="[PAD]")
+    assert Checkpoint.open(folder).tokenizer.largest_id == 263
 
 
 def test_the_engine_gets_the_tokenizer_as_it_was_trained(folder: Path, tmp_path: Path) -> None:
