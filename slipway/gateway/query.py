@@ -111,6 +111,7 @@ class Query:
     """One request. Fields are named as in OpenAI's chat API where it has them.
 
     max_tokens: None means the model's default, or what the context leaves if that is less.
+    fit_context: max_tokens beyond what the context leaves is lowered to it, and not an error.
     top_k: 0 and -1 keep all tokens. top_p: 0 keeps only the likeliest token.
     logprobs: how many of the likeliest tokens to report with each token; None reports nothing.
     include_stop: the answer ends with the stop string that ended it.
@@ -124,6 +125,7 @@ class Query:
     model: str
     prompt: Conversation | Prompts
     max_tokens: int | None = None
+    fit_context: bool = False
     min_tokens: int = 0
     temperature: float = 1.0
     top_p: float = 1.0

@@ -113,14 +113,14 @@ def _max_tokens(query: Query, prompt_tokens: int, manifest: Manifest, prompt_sou
             prompt_source,
         )
     left = limits.max_seq_len - prompt_tokens
-    if query.max_tokens is not None and query.max_tokens > left:
+    if query.max_tokens is not None and query.max_tokens > left and not query.fit_context:
         source = query.named("max_tokens")
         raise ContextLengthExceeded(
             f"{source} is {query.max_tokens}, but the prompt's {prompt_tokens} tokens leave {left} of the "
             f"context of {limits.max_seq_len} tokens; ask for that many at most.",
             source,
         )
-    max_tokens = query.max_tokens
+    max_tokens = None if query.max_tokens is None else min(query.max_tokens, left)
     if max_tokens is None:
         max_tokens = min(left, max(manifest.default_max_tokens, query.min_tokens))
     if query.min_tokens > max_tokens:

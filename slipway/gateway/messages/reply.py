@@ -16,7 +16,7 @@ from slipway.gateway.shapes.message_error import message_error
 from slipway.gateway.shapes.reply import Head, named_event
 from slipway.gateway.shapes.usage import Usage
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+StopReason = Literal["end_turn", "max_tokens", "model_context_window_exceeded", "stop_sequence", "tool_use"]
 
 
 class TextContent(BaseModel):
@@ -161,11 +161,13 @@ class MessagesReply:
     """The shapes of /v1/messages, which has one answer.
 
     stop_sequences: the client's. An answer that a stop string of the recipe ends has the reason `end_turn`.
+    fills_context: the context ends before max_tokens tokens.
     """
 
     head: Head
     prompt_tokens: int
     stop_sequences: Sequence[str] = ()
+    fills_context: bool = False
     _blocks: list[Block] = field(default_factory=list)
     _thinking_tokens: int = 0
     _stop: Stop | None = None
@@ -237,7 +239,7 @@ class MessagesReply:
             return Stop(stop_reason="stop_sequence", stop_sequence=stop)
         reasons: dict[Finish, StopReason] = {
             "stop": "end_turn",
-            "length": "max_tokens",
+            "length": "model_context_window_exceeded" if self.fills_context else "max_tokens",
             "tool_calls": "tool_use",
         }
         return Stop(stop_reason=reasons[finish], stop_sequence=None)

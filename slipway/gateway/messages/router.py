@@ -42,7 +42,9 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
 
         def reply(model: Model, prompts: Sequence[GenerationRequest]) -> MessagesReply:
             head = Head(f"msg_{request.state.id}", model.name)
-            return MessagesReply(head, len(prompts[0].prompt_token_ids), query.stop)
+            [prompt] = prompts
+            cut = prompt.sampling.max_tokens < body.max_tokens
+            return MessagesReply(head, len(prompt.prompt_token_ids), query.stop, cut)
 
         return await answering.answer(request, query, reply)
 

@@ -167,7 +167,9 @@ class CountTokensRequest(ModelRequest):
 class MessagesRequest(CountTokensRequest, QueuedRequest):
     """The body of POST /v1/messages."""
 
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: Annotated[int, Field(ge=1)] = Field(
+        description="Most tokens to generate; where the context leaves fewer, the answer ends with it."
+    )
     temperature: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="0 is greedy; default 1."
     )
@@ -185,4 +187,11 @@ class MessagesRequest(CountTokensRequest, QueuedRequest):
 
     def _query_fields(self) -> dict[str, Any]:
         names = ("max_tokens", "temperature", "top_p", "top_k", "stream", "priority", "timeout")
-        return super()._query_fields() | self.given(*names) | {"stop": tuple(self.stop_sequences or ())}
+        return (
+            super()._query_fields()
+            | self.given(*names)
+            | {
+                "stop": tuple(self.stop_sequences or ()),
+                "fit_context": True,
+            }
+        )

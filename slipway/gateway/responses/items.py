@@ -8,6 +8,7 @@ from typing_extensions import TypeAliasType
 
 from slipway.gateway.bounds import MAX_ITEMS, MAX_PARTS
 from slipway.gateway.query import Call, Message, add_call, read_arguments
+from slipway.gateway.responses.tools import CalledFunction
 from slipway.gateway.shapes.body import (
     LEAVE_OUT,
     TEXT_ONLY,
@@ -61,7 +62,7 @@ class FunctionCallItem(Body):
     id: Ignored = None
     status: Ignored = None
     caller: Ignored = None
-    namespace: Annotated[JsonValue, only(advice=LEAVE_OUT)] = None
+    namespace: NonEmpty | None = None
     async_: Annotated[JsonValue, only(False, advice=LEAVE_OUT), Field(alias="async")] = None
 
 
@@ -110,7 +111,8 @@ def item_messages(items: Sequence[Item]) -> tuple[Message, ...]:
             case MessageItem():
                 messages.append(Message(item.role, _joined(item.content)))
             case FunctionCallItem():
-                add_call(messages, Call(item.call_id, item.name, read_arguments(item.arguments)))
+                function = CalledFunction(item.name, item.namespace)
+                add_call(messages, Call(item.call_id, function.flat, read_arguments(item.arguments)))
             case FunctionCallOutputItem():
                 messages.append(Message("tool", _joined(item.output), call_id=item.call_id))
     return tuple(messages)

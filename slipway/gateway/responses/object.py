@@ -2,12 +2,14 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import BaseModel, JsonValue
 
 from slipway.gateway.answers.blocks import Block
 from slipway.gateway.responses.schema import NamedTool, Reasoning, ResponsesRequest, TextConfig
+from slipway.gateway.responses.tools import CalledFunction, shown_tools
 from slipway.gateway.shapes.body import TextFormat
 from slipway.gateway.shapes.reply import Head
 from slipway.gateway.shapes.usage import Usage
@@ -64,6 +66,7 @@ class OutputCall(BaseModel):
     status: ItemStatus
     call_id: str
     name: str
+    namespace: str | None = None
     arguments: str
 
 
@@ -155,7 +158,6 @@ class ResponseObject(BaseModel):
         """The response to `body` before the answer begins."""
         text = body.text or TextConfig()
         choice = body.tool_choice
-        tools: list[JsonValue] = [tool.shown for tool in body.tools or ()]
         return cls(
             id=head.id,
             object="response",
@@ -173,7 +175,7 @@ class ResponseObject(BaseModel):
             temperature=1.0 if body.temperature is None else body.temperature,
             top_p=1.0 if body.top_p is None else body.top_p,
             text={"format": _shown(text.format or TextFormat(type="text")), "verbosity": "medium"},
-            tools=tools,
+            tools=shown_tools(body.tools or ()),
             tool_choice=_shown(choice) if isinstance(choice, NamedTool) else choice or "auto",
             parallel_tool_calls=body.parallel_tool_calls is not False,
             reasoning={"effort": None, "summary": None, **_shown(body.reasoning or Reasoning())},
@@ -224,8 +226,11 @@ def item_id(block: Block) -> str:
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
-def item(block: Block, name: str, status: ItemStatus) -> OutputItem:
-    """The item of `block`, with the id `name`; without content while it is in progress."""
+def item(block: Block, name: str, status: ItemStatus, functions: Mapping[str, CalledFunction]) -> OutputItem:
+    """The item of `block`, with the id `name`; without content while it is in progress.
+
+    functions: the client's, by the names that the model writes.
+    """
     empty = status == "in_progress"
     match block.kind:
         case "text":
@@ -235,12 +240,14 @@ def item(block: Block, name: str, status: ItemStatus) -> OutputItem:
             thoughts = [] if empty else [ReasoningText(type="reasoning_text", text=block.text)]
             return OutputReasoning(id=name, type="reasoning", status=status, summary=[], content=thoughts)
         case "call":
-            return OutputCall(
+            called = functions.get(block.name, CalledFunction(block.name))
+            call = OutputCall(
                 id=name,
                 type="function_call",
                 status=status,
                 # Made from the item's id, so that it is the same in every event.
                 call_id=f"call_{name.removeprefix('fc_')}",
-                name=block.name,
+                name=called.name,
                 arguments="" if empty else block.text,
             )
+            return call.model_copy(update={"namespace": called.namespace}) if called.namespace else call

@@ -1,6 +1,6 @@
 """The answers of POST /v1/responses: a response object, or its events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, JsonValue
@@ -11,7 +11,10 @@ from slipway.gateway.answers.blocks import Block, grow
 from slipway.gateway.query import Call, Message, add_call, read_arguments
 from slipway.gateway.responses.object import (
     ItemStatus,
+    OutputCall,
     OutputItem,
+    OutputMessage,
+    OutputReasoning,
     OutputText,
     ReasoningText,
     ResponseError,
@@ -20,6 +23,7 @@ from slipway.gateway.responses.object import (
     item,
     item_id,
 )
+from slipway.gateway.responses.tools import CalledFunction
 from slipway.gateway.shapes.error import error_body
 from slipway.gateway.shapes.reply import COMMENT, named_event
 from slipway.gateway.shapes.usage import Usage
@@ -54,10 +58,12 @@ class ResponsesReply:
     """The shapes of /v1/responses, which has one answer.
 
     started: the response before the answer begins.
+    functions: the client's, by the names that the model writes.
     """
 
     started: ResponseObject
     keep: Keep
+    functions: Mapping[str, CalledFunction] = field(default_factory=dict)
     _blocks: list[Block] = field(default_factory=list)
     _output: list[OutputItem] = field(default_factory=list)
     _item_id: str = ""
@@ -73,7 +79,7 @@ class ResponsesReply:
         self._blocks = answer.blocks
         last = len(self._blocks) - 1
         self._output = [
-            item(block, item_id(block), self._status(index == last))
+            item(block, item_id(block), self._status(index == last), self.functions)
             for index, block in enumerate(self._blocks)
         ]
         return self._end(usage)
@@ -137,7 +143,7 @@ class ResponsesReply:
 
     def _added(self, block: Block) -> bytes:
         self._item_id = item_id(block)
-        opened = item(block, self._item_id, "in_progress")
+        opened = item(block, self._item_id, "in_progress", self.functions)
         added = self._event("response.output_item.added", output_index=self._index, item=opened)
         if block.kind == "call":
             return added
@@ -154,21 +160,20 @@ class ResponsesReply:
                 return self._in_item("response.function_call_arguments.delta", delta=text)
 
     def _done(self, block: Block, status: ItemStatus) -> bytes:
-        text = block.text
-        match block.kind:
-            case "text":
+        text, done = block.text, item(block, self._item_id, status, self.functions)
+        match done:
+            case OutputMessage():
                 events = self._content("response.output_text.done", text=text, logprobs=[]) + self._content(
                     "response.content_part.done", part=OutputText.of(text)
                 )
-            case "reasoning":
+            case OutputReasoning():
                 events = self._content("response.reasoning_text.done", text=text) + self._content(
                     "response.content_part.done", part=ReasoningText(type="reasoning_text", text=text)
                 )
-            case "call":
+            case OutputCall():
                 events = self._in_item(
-                    "response.function_call_arguments.done", name=block.name, arguments=text
+                    "response.function_call_arguments.done", name=done.name, arguments=text
                 )
-        done = item(block, self._item_id, status)
         events += self._event("response.output_item.done", output_index=self._index, item=done)
         self._output.append(done)
         return events

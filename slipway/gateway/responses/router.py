@@ -16,6 +16,7 @@ from slipway.gateway.responses.object import InputTokens, ResponseDeleted, Respo
 from slipway.gateway.responses.reply import ResponseEvent, ResponsesReply
 from slipway.gateway.responses.schema import ResponsesRequest
 from slipway.gateway.responses.store import ResponseStore, StoredResponse
+from slipway.gateway.responses.tools import functions_by_name
 from slipway.gateway.shapes.example import SENTENCE, Events, Example, shown
 from slipway.gateway.shapes.reply import Head, as_json
 
@@ -68,7 +69,8 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
 
         def reply(model: Model, prompts: Sequence[GenerationRequest]) -> ResponsesReply:
             head = Head(f"resp_{request.state.id}", model.name)
-            return ResponsesReply(ResponseObject.started(head, body), keep)
+            functions = functions_by_name(body.tools or ())
+            return ResponsesReply(ResponseObject.started(head, body), keep, functions)
 
         return await answering.answer(request, body.query(earlier, said), reply)
 

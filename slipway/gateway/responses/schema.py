@@ -8,8 +8,9 @@ from pydantic import Field, JsonValue, Tag
 from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_TOOLS
 from slipway.gateway.grammars.structure import ANY_OBJECT, schema_grammar
-from slipway.gateway.query import Conversation, Effort, Message, Query, Thinking, Tool, ToolMode
+from slipway.gateway.query import Conversation, Effort, Message, Query, Thinking, ToolMode
 from slipway.gateway.responses.items import Items, item_messages
+from slipway.gateway.responses.tools import ResponseTool, query_tools, unused_tools
 from slipway.gateway.shapes.body import (
     EFFORT,
     FORMATS,
@@ -57,28 +58,6 @@ class TextConfig(Body):
     verbosity: Annotated[Verbosity | None, UNUSED] = None
 
 
-class FunctionTool(Body):
-    """A tool of the client's."""
-
-    type: Annotated[
-        JsonValue,
-        only("function", advice="tools that run on OpenAI's servers are not offered; use functions"),
-    ]
-    name: ToolName
-    description: str | None = None
-    parameters: dict[str, JsonValue] | None = None
-    strict: bool | None = None
-    defer_loading: Annotated[JsonValue, only(False, advice=LEAVE_OUT)] = None
-    allowed_callers: Annotated[JsonValue, only([], ["direct"], advice=LEAVE_OUT)] = None
-    output_schema: Annotated[JsonValue, only(advice="not offered; put it in description")] = None
-    async_: Annotated[JsonValue, only(False, advice=LEAVE_OUT), Field(alias="async")] = None
-
-    @property
-    def shown(self) -> dict[str, JsonValue]:
-        """As a response has it."""
-        return self.model_dump(include={"type", "name", "description", "parameters", "strict"})
-
-
 class NamedTool(Body):
     """The one tool to call."""
 
@@ -122,7 +101,7 @@ class ResponsesRequest(QueuedRequest):
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     text: TextConfig | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: (
         Annotated[
             Annotated[Literal["auto", "none", "required"], Tag("(string)")]
@@ -177,10 +156,7 @@ class ResponsesRequest(QueuedRequest):
         mode: ToolMode = "required" if isinstance(choice, NamedTool) else choice
         conversation = Conversation(
             messages=(*system, *earlier, *said),
-            tools=tuple(
-                Tool(tool.name, tool.description, tool.parameters, tool.strict, f"tools[{index}]")
-                for index, tool in enumerate(self.tools or ())
-            ),
+            tools=query_tools(self.tools or ()),
             tool_choice=mode,
             only_tool=choice.name if isinstance(choice, NamedTool) else None,
             parallel_calls=self.parallel_tool_calls is not False,
@@ -197,7 +173,7 @@ class ResponsesRequest(QueuedRequest):
                 "response_format": "text.format",
                 "reasoning_effort": "reasoning.effort",
             },
-            ignored=self.unused(),
+            ignored=(*self.unused(), *unused_tools(self.tools or ())),
             **fields,
         )
 

@@ -27,7 +27,7 @@ Verbosity = Literal["low", "medium", "high"]
 FORMATS = ("text", "json_object", "json_schema")
 
 NonEmpty = Annotated[str, Field(min_length=1)]
-ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
 
 
 # Both are without equality, because `typing` would take a field that allows False for one that allows 0.

@@ -7,6 +7,7 @@ import anthropic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import queries
 from support.answer_parts import JSON_VALUES, PROMPT_TOKENS, answers, anthropic_client, streamed, whole
 
 from slipway.contract.errors import EngineFailed, InvalidRequest
@@ -72,6 +73,14 @@ def test_the_reason_of_the_end_is_told_in_anthropics_words(
 ) -> None:
     message = anthropic_client(whole(reply(), [Piece((AnswerText("a"),), 1), last])).messages.create(**ASKED)
     assert (message.stop_reason, message.stop_sequence) == (reason, sequence)
+
+
+def test_an_answer_may_end_with_the_context_before_its_max_tokens() -> None:
+    pieces = [Piece((AnswerText("a"),), 1), Piece((), 0, "length")]
+    shape = MessagesReply(Head("msg_x", "m"), PROMPT_TOKENS, fills_context=True)
+    message = anthropic_client(whole(shape, pieces)).messages.create(**ASKED)
+    assert message.stop_reason == "model_context_window_exceeded"
+    assert queries.asked(query(max_tokens=32_000), 100).max_tokens == 28
 
 
 def test_tokens_of_the_prompt_that_were_cached_are_not_counted_twice() -> None:

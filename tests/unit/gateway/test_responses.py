@@ -17,6 +17,7 @@ from slipway.gateway.query import Call, Conversation, Message, Query, Tool
 from slipway.gateway.responses.object import ResponseObject
 from slipway.gateway.responses.reply import ResponsesReply
 from slipway.gateway.responses.schema import ResponsesRequest
+from slipway.gateway.responses.tools import CalledFunction
 from slipway.gateway.shapes.parsing import parse
 from slipway.gateway.shapes.reply import Head
 from slipway.gateway.validation import check_query
@@ -237,10 +238,50 @@ def test_hints_without_an_effect_are_named() -> None:
     assert query(include=[], store=False, metadata={"a": "b"}).ignored == ()
 
 
+READ = {"type": "function", "name": "read"}
+FILES = {"type": "namespace", "name": "mcp__files", "description": "Files", "tools": [READ]}
+
+
+def test_a_function_of_a_namespace_has_one_name_for_the_model_and_its_own_for_the_client() -> None:
+    call = {"type": "function_call", "call_id": "1", "namespace": "mcp__files", "name": "read"}
+    asked = query(
+        tools=[READ, FILES, {**FILES, "name": "mcp__web__"}, {"type": "web_search", "filters": {}}],
+        input=[call | {"arguments": "{}"}],
+    )
+    assert isinstance(asked.prompt, Conversation)
+    assert [(tool.name, tool.source) for tool in asked.prompt.tools] == [
+        ("read", "tools[0]"),
+        ("mcp__files__read", "tools[1].tools[0]"),
+        ("mcp__web__read", "tools[2].tools[0]"),
+    ]
+    assert asked.prompt.messages == (Message("assistant", "", (Call("1", "mcp__files__read", {}),)),)
+    assert asked.ignored == ("tools[1].description", "tools[2].description", "tools[3]")
+
+
+@given(answers())
+def test_calls_are_answered_with_the_names_that_the_client_gave(pieces: list[Piece]) -> None:
+    kept, functions = Kept(), {"tool": CalledFunction("read", "mcp__files")}
+    started = ResponseObject.started(Head("resp_x", "m", created=1), body(tools=[FILES]))
+    told = openai_client(whole(ResponsesReply(started, kept, functions), pieces)).responses.create(**ASKED)
+    sent = streamed(ResponsesReply(started, kept, functions), pieces)
+    for event in openai_client(sent).responses.create(**ASKED, stream=True):
+        if event.type == "response.function_call_arguments.done":
+            assert event.name == "read"
+        if event.type == "response.output_item.added" and event.item.type == "function_call":
+            assert (event.item.namespace, event.item.name) == ("mcp__files", "read")
+    for item in told.output:
+        if item.type == "function_call":
+            assert (item.namespace, item.name) == ("mcp__files", "read")
+    assert all(call.name == "tool" for message in kept.messages for call in message.calls)
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"input": []}, "input"),
+        ({"tools": [FILES] * 2}, "tools[1].tools[0].name"),
+        ({"tools": [FILES | {"tools": [{"type": "custom", "name": "x"}]}]}, "tools[0].tools[0].type"),
+        ({"tools": [FILES | {"tools": [READ] * 100}] * 2}, "tools"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
         ({"temperature": 3}, "temperature"),
@@ -248,7 +289,7 @@ def test_hints_without_an_effect_are_named() -> None:
         ({"background": True}, "background"),
         ({"truncation": "last"}, "truncation"),
         ({"reasoning": {"effort": "a lot"}}, "reasoning.effort"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "file_search"}]}, "tools[0]"),
         ({"tools": [{"type": "function", "name": "f"}] * 2}, "tools[1].name"),
         ({"input": [{"role": "user", "content": "Hi"}] * 2049}, "input"),
         ({"text": {"format": {"type": "xml"}}}, "text.format"),
