@@ -72,11 +72,13 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
 def _about_the_server(models: Models, metrics: CollectorRegistry) -> APIRouter:
     routes = APIRouter()
 
+    @routes.get("/ping")
     @routes.get("/health/live")
     async def live() -> dict[str, str]:
         """The server runs."""
         return {"status": "live"}
 
+    @routes.get("/health")
     @routes.get("/health/ready")
     async def ready() -> dict[str, str]:
         """A model would answer now."""

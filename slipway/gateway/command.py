@@ -14,6 +14,7 @@ from slipway.gateway.settings import Settings
 
 DEFAULT_TRITON_URL = "127.0.0.1:8001"
 DEFAULT_ENGINES = Path("engines")
+_ALIAS = re.compile(r"[^=\s]+=[^=\s]+")
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s]+")
 
 
@@ -29,9 +30,11 @@ class GatewayOptions(Settings):
     """The settings, and what the gateway serves."""
 
     engine: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            envvar="SLIPWAY_ENGINE", help="Built engine to run on this machine.", show_default=False
+            envvar="SLIPWAY_ENGINE",
+            help="Built engine to run on this machine; repeatable, each is a model.",
+            show_default=False,
         ),
     ] = None
     backend: Annotated[
@@ -77,6 +80,7 @@ def gateway(options: GatewayOptions) -> None:
     It prints the address of the API as soon as it answers; Ctrl-C ends it.
 
     - `slipway gateway --engine engines/smollm2-135m-int4` runs one engine in a process of this machine.
+    - `slipway gateway --engine engines/A --engine engines/B --alias gpt-4o=A` runs two, one with two names.
     - `slipway gateway --backend triton` serves what the Triton at 127.0.0.1:8001 has loaded.
     - `slipway gateway --backend triton --host 0.0.0.0 --keys keys.yaml` serves a team, with keys.
     """
@@ -88,14 +92,13 @@ def gateway(options: GatewayOptions) -> None:
 
     _ = options.access  # Read now: a broken key file is known before an engine is loaded.
     if options.local:
-        assert options.engine is not None
-        start = server.local(options.engine, options.threads, options.max_queue)
+        start = server.local(options.engine or (), options.threads, options)
     else:
         engines, url = options.engines or DEFAULT_ENGINES, options.triton_url or DEFAULT_TRITON_URL
-        start = server.triton(engines, url, options.max_queue)
+        start = server.triton(engines, url, options)
     listeners = server.listen(options.host, options.port, options.workers)
     if options.local:
-        typer.echo(f"Loading {options.engine}", err=True)
+        typer.echo(f"Loading {', '.join(map(str, options.engine or ()))}", err=True)
     greeting = server.greeting(listeners[0], start)
     if options.workers == 1:
         server.run(start, listeners[0], options, lambda: print(greeting, flush=True))
@@ -112,13 +115,15 @@ def _refuse_contradictions(options: GatewayOptions) -> None:
         if options.triton_url is not None or options.engines is not None:
             given = "--triton-url" if options.triton_url is not None else "--engines"
             _refuse(f"{given} is for Triton; add --backend triton or leave it out.")
-        if options.engine is None:
+        if not options.engine:
             _refuse("Say what to serve: --engine engines/NAME, or --backend triton.")
-    elif options.engine is not None or options.threads is not None:
-        given = "--engine" if options.engine is not None else "--threads"
+    elif options.engine or options.threads is not None:
+        given = "--engine" if options.engine else "--threads"
         _refuse(f"{given} is for the local backend; leave it out with --backend triton.")
     if options.workers > 1:
         _refuse_workers(options)
+    if odd := next((each for each in options.alias or () if not _ALIAS.fullmatch(each)), None):
+        _refuse(f"--alias {odd} is not ALIAS=MODEL; give both names, such as gpt-4o=my-model.")
     if options.keys is not None and options.insecure:
         _refuse("--insecure is for a server without keys; leave it out, or --keys.")
     for origin in options.cors_origin or ():

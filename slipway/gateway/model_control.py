@@ -19,6 +19,7 @@ _CARD = {
     "object": "model",
     "created": SHOWN_TIME,
     "owned_by": "slipway",
+    "root": MODEL,
     "max_model_len": 8192,
     "default_max_tokens": 2048,
 }
@@ -34,9 +35,12 @@ def router(bodies: BodyReader, models: Models) -> APIRouter:
 
     @routes.get("/v1/models")
     async def list_models(request: Request) -> ModelList:
-        """The models that are ready, and that the key is for."""
+        """The models that are ready, and that the key is for, each followed by its aliases."""
         may_use = caller_of(request).may_use
-        return ModelList(data=[model.card for model in await models.ready() if may_use(model.name)])
+        ready = [model for model in await models.ready() if may_use(model.name)]
+        return ModelList(
+            data=[model.card(name) for model in ready for name in (None, *models.aliases_of(model))]
+        )
 
     @routes.get("/v1/models/{name:path}")
     async def retrieve_model(request: Request, name: str) -> ModelCard:
@@ -45,17 +49,17 @@ def router(bodies: BodyReader, models: Models) -> APIRouter:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         model = await models.find(name, caller_of(request))
         await model.backend.check()
-        return model.card
+        return model.card(name)
 
     @routes.post("/models/load")
     async def load_model(request: Request) -> ModelCard:
         """Load a model, also one that was built since the server started; answered when it is ready."""
-        return (await models.load(await model_name(request), caller_of(request))).card
+        return (await models.load(await model_name(request), caller_of(request))).card()
 
     @routes.post("/models/unload")
     async def unload_model(request: Request) -> ModelCard:
         """Unload a model; answered when its running answers have ended and its memory is free."""
-        return (await models.unload(await model_name(request), caller_of(request))).card
+        return (await models.unload(await model_name(request), caller_of(request))).card()
 
     async def model_name(request: Request) -> str:
         caller_of(request).check_admin()

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from slipway.contract.errors import InvalidRequest, ModelNotFound, ModelUnavailable
@@ -14,6 +15,8 @@ from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
 from slipway.gateway.shapes.model_list import ModelCard
 
+# The alias that stands for every name that is no model's.
+ANY_NAME = "*"
 _REFRESH_S = 1.0
 
 
@@ -30,13 +33,13 @@ class Model:
         """What clients pass as `model`."""
         return self.prompter.manifest.name
 
-    @property
-    def card(self) -> ModelCard:
-        """The entry of the model in /v1/models."""
+    def card(self, alias: str | None = None) -> ModelCard:
+        """The entry of the model, or of another name of it, in /v1/models."""
         manifest = self.prompter.manifest
         return ModelCard(
-            id=self.name,
+            id=alias or self.name,
             created=int(datetime.fromisoformat(manifest.created).timestamp()),
+            root=self.name,
             max_model_len=manifest.limits.max_seq_len,
             default_max_tokens=manifest.default_max_tokens,
         )
@@ -57,8 +60,17 @@ class ModelSource(Protocol):
 class Models:
     """Every model this server knows, ready or not."""
 
-    def __init__(self, models: list[Model], source: ModelSource | None = None) -> None:
-        """source: of more models; None if `models` are all."""
+    def __init__(
+        self,
+        models: list[Model],
+        source: ModelSource | None = None,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """source: of more models; None if `models` are all.
+
+        aliases: further names, each with its model's. ANY_NAME stands for every name that is no model's.
+        """
+        self._aliases = aliases
         self._models = {model.name: model for model in models}
         self._source = source
         self._refreshing, self._changing = asyncio.Lock(), asyncio.Lock()
@@ -68,15 +80,24 @@ class Models:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
+    def aliases_of(self, model: Model) -> list[str]:
+        """The further names of a model."""
+        return [
+            alias
+            for alias, name in self._aliases.items()
+            if name == model.name and alias != ANY_NAME and alias not in self._models
+        ]
+
     async def find(self, name: str | None, caller: Caller = UNRESTRICTED) -> Model:
-        """Return the model `name`; for None, the only model that the caller may use.
+        """Return the model `name`, or that of the alias; for None, the only one that the caller may use.
 
         Raises ModelForbidden, InvalidRequest, or ModelNotFound, which names the models for the caller.
         """
         if name is not None:
-            caller.check_model(name)
-            if name not in self._models:
+            if name not in self._models and name not in self._aliases:
                 await self._refresh()
+            name = self._resolved(name)
+            caller.check_model(name)
         names = [each for each in self._models if caller.may_use(each)]
         if name is None and len(names) == 1:
             return self._models[names[0]]
@@ -91,6 +112,12 @@ class Models:
                 f"The model {(name or '')[:100]!r} is not served here; served models: {served}."
             )
         return model
+
+    def _resolved(self, name: str) -> str:
+        """The name of the model that `name` stands for."""
+        if name in self._models:
+            return name
+        return self._aliases.get(name) or self._aliases.get(ANY_NAME, name)
 
     async def ready(self) -> list[Model]:
         """Return the models that answer now."""
@@ -114,9 +141,9 @@ class Models:
             if await _why_not_ready(model) is not None:
                 await model.backend.load()
                 if self._source is not None:
-                    self._models[name] = await self._source.reread(name)
+                    self._models[model.name] = await self._source.reread(model.name)
                     await model.backend.close()
-        return self._models[name]
+        return self._models[model.name]
 
     async def unload(self, name: str, caller: Caller) -> Model:
         """Unload a model when its running answers have ended. Raises the errors of `Backend.unload`.

@@ -188,6 +188,9 @@ class Prompter:
         self, query: Query, request_id: str, index: int, prompt: str, ids: Sequence[int], field: str
     ) -> GenerationRequest:
         check_capabilities(query, self.manifest)
+        if query.truncate_prompt_tokens is not None and len(ids) > query.truncate_prompt_tokens:
+            # Without its text, which has the tokens that are cut off.
+            prompt, ids = "", ids[-query.truncate_prompt_tokens :]
         return GenerationRequest(
             request_id=f"{request_id}.{index}" if index else request_id,
             prompt=prompt,

@@ -111,6 +111,7 @@ class Query:
     """One request. Fields are named as in OpenAI's chat API where it has them.
 
     max_tokens: None means the model's default, or what the context leaves if that is less.
+    truncate_prompt_tokens: how many of the prompt's last tokens are read; None reads all.
     fit_context: max_tokens beyond what the context leaves is lowered to it, and not an error.
     top_k: 0 and -1 keep all tokens. top_p: 0 keeps only the likeliest token.
     logprobs: how many of the likeliest tokens to report with each token; None reports nothing.
@@ -126,6 +127,7 @@ class Query:
     prompt: Conversation | Prompts
     max_tokens: int | None = None
     fit_context: bool = False
+    truncate_prompt_tokens: int | None = None
     min_tokens: int = 0
     temperature: float = 1.0
     top_p: float = 1.0

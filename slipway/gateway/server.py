@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,19 +69,42 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def local(directory: Path, threads: int | None, max_queue: int) -> Start:
-    """Return the start with one engine in a process of its own. Raises EngineRefused."""
-    prompter = Prompter.load(directory)
+def local(directories: Sequence[Path], threads: int | None, settings: Settings) -> Start:
+    """Return the start with engines, each in a process of its own.
+
+    Raises EngineRefused where one is damaged, or two have the same name.
+    """
+    prompters = [Prompter.load(directory) for directory in directories]
+    names = tuple(prompter.manifest.name for prompter in prompters)
+    _check_names(names, settings.aliases)
 
     async def start() -> Models:
-        name = prompter.manifest.name
-        backend = await LocalBackend.start(directory, prompter.tokenizer, name, threads)
-        return Models([Model(prompter, backend, _queue(prompter, max_queue))])
+        models: list[Model] = []
+        try:
+            for directory, prompter in zip(directories, prompters, strict=True):
+                words, name = prompter.tokenizer, prompter.manifest.name
+                backend = await LocalBackend.start(directory, words, name, threads)
+                models.append(Model(prompter, backend, _queue(prompter, settings.max_queue)))
+        except BaseException:
+            await Models(models).close()
+            raise
+        return Models(models, aliases=settings.aliases)
 
-    return Start((prompter.manifest.name,), start)
+    return Start(names, start)
 
 
-def triton(engines: Path, url: str, max_queue: int) -> Start:
+def _check_names(names: Sequence[str], aliases: Mapping[str, str]) -> None:
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise EngineRefused(f"Two engines have the name {twice}; leave one of them out.")
+    for alias, model in aliases.items():
+        if model not in names:
+            raise EngineRefused(
+                f"--alias {alias}={model} names no engine that is served; give one of: {', '.join(names)}."
+            )
+
+
+def triton(engines: Path, url: str, settings: Settings) -> Start:
     """Return the start with the engines of a folder, served by Triton.
 
     A damaged engine is named in the log and left out. Raises EngineRefused if no engine is left.
@@ -96,7 +119,7 @@ def triton(engines: Path, url: str, max_queue: int) -> Start:
         else:
             grammars = GrammarCheck(folder, manifest) if manifest.target.compiled else None
             backend = EnsembleBackend(manifest.name, manifest.target, url, grammars)
-        return Model(prompter, backend, _queue(prompter, max_queue))
+        return Model(prompter, backend, _queue(prompter, settings.max_queue))
 
     folders = EngineFolders(engines, model)
     found = folders.new_engines()  # before the fork, so that workers share the memory
@@ -104,7 +127,7 @@ def triton(engines: Path, url: str, max_queue: int) -> Start:
         raise EngineRefused(f"No engine in {engines} can be served; the log names the reasons.")
 
     async def start() -> Models:
-        return Models([model(folder, prompter) for folder, prompter in found], folders)
+        return Models([model(folder, prompter) for folder, prompter in found], folders, settings.aliases)
 
     return Start(tuple(prompter.manifest.name for _, prompter in found), start)
 

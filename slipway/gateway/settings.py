@@ -52,6 +52,14 @@ class Settings:
             show_default="none",
         ),
     ] = None
+    alias: Annotated[
+        list[str] | None,
+        Option(
+            envvar="SLIPWAY_ALIAS",
+            help="Further name of a model, as ALIAS=MODEL; *=MODEL takes every unknown name. Repeatable.",
+            show_default="none",
+        ),
+    ] = None
     timeout: Annotated[
         float,
         Option(
@@ -99,6 +107,11 @@ class Settings:
         bool,
         Option("--access-log", envvar="SLIPWAY_ACCESS_LOG", help="Write a line of JSON for each request."),
     ] = False
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The further names, each with its model's. An alias without a model has an empty one."""
+        return {alias: model for alias, _, model in (each.partition("=") for each in self.alias or ())}
 
     @cached_property
     def access(self) -> "Access":

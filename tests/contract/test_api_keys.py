@@ -64,7 +64,15 @@ def key(guarded: GatewayWithKeys) -> str:
 
 
 def test_without_a_valid_key_only_health_and_documentation_answer(guarded: GatewayWithKeys, key: str) -> None:
-    for path in ("/health/live", "/health/ready", "/docs", "/docs/swagger-ui.css", "/openapi.json"):
+    for path in (
+        "/ping",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/docs",
+        "/docs/swagger-ui.css",
+        "/openapi.json",
+    ):
         assert httpx.get(f"{guarded.url}{path}").status_code == 200
     document = httpx.get(f"{guarded.url}/openapi.json").json()
     assert document["security"], "the page at /docs has a field for the key"

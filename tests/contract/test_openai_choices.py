@@ -5,6 +5,7 @@ from collections import defaultdict
 import httpx
 import pytest
 from openai import OpenAI
+from openai.types.chat.chat_completion import Choice
 from support.gateways import Gateway
 from support.waiting import wait_until
 
@@ -86,6 +87,19 @@ def test_best_of_returns_the_likeliest_answers_best_first(client: OpenAI, gatewa
     assert three[0] == best[0].text
     assert set(three) < set(drawn)
     assert len(set(drawn)) == 6
+
+
+def test_best_of_ranks_the_answers_of_a_chat(client: OpenAI, gateway: Gateway) -> None:
+    asked = {"model": gateway.model, "temperature": 1.5, "seed": 3, "max_tokens": 8}
+    asked["messages"] = [{"role": "user", "content": ONCE}]
+    drawn = client.chat.completions.create(**asked, n=3, logprobs=True).choices
+
+    def mean(choice: Choice) -> float:
+        tokens = choice.logprobs.content
+        return sum(token.logprob for token in tokens) / len(tokens)
+
+    (best,) = client.chat.completions.create(**asked, extra_body={"best_of": 3}).choices
+    assert best.message.content == max(drawn, key=mean).message.content
 
 
 def test_best_of_cannot_be_streamed(gateway: Gateway) -> None:

@@ -50,6 +50,18 @@ def test_several_prompts_get_the_answers_of_single_ones_in_order(client: OpenAI,
     assert [streamed[index] for index in range(4)] == expected
 
 
+def test_only_the_last_tokens_of_a_prompt_are_read_where_the_client_says_so(
+    client: OpenAI, gateway: Gateway
+) -> None:
+    asked = {"model": gateway.model, "temperature": 0, "max_tokens": 8}
+    cut = {"extra_body": {"truncate_prompt_tokens": 9}}
+    last = client.completions.create(**asked, prompt=ids_of(gateway, COUNT)[-9:])
+    for prompt in (COUNT, ids_of(gateway, COUNT)):
+        answer = client.completions.create(**asked, prompt=prompt, **cut)
+        assert answer.choices[0].text == last.choices[0].text
+        assert answer.usage.prompt_tokens == 9
+
+
 def test_best_of_applies_to_each_prompt(client: OpenAI, gateway: Gateway) -> None:
     asked = {"model": gateway.model, "temperature": 1.2, "seed": 3, "max_tokens": 6}
     alone = [

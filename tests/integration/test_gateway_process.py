@@ -16,6 +16,7 @@ import httpx
 import openai
 import psutil
 import pytest
+from openai import OpenAI
 from support.command import run
 from support.servers import free_port, gateway_server, running
 
@@ -40,6 +41,7 @@ def gateway(*options: object) -> subprocess.CompletedProcess[str]:
         (["--engine", "engines/x", "--triton-url", "127.0.0.1:8001"], "--triton-url"),
         (["--engine", "engines/x", "--engines", "engines"], "--engines"),
         (["--engine", "engines/x", "--keys", "keys.yaml", "--insecure"], "--insecure"),
+        (["--engine", "engines/x", "--alias", "gpt-4o"], "--alias"),
         (["--engine", "engines/x", "--cors-origin", "http://localhost:3000/"], "--cors-origin"),
     ],
 )
@@ -69,6 +71,33 @@ def test_a_taken_port_is_one_sentence(engine_dir: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert str(port) in result.stderr
+
+
+def test_an_alias_of_nothing_and_an_engine_given_twice_are_one_sentence(engine_dir: Path) -> None:
+    once = ["--engine", engine_dir, "--port", free_port()]
+    for options in (["--alias", "gpt-4o=nothing"], ["--engine", engine_dir]):
+        result = gateway(*once, *options)
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert engine_dir.name in result.stderr
+
+
+def test_several_engines_are_served_each_under_its_names(engine_dir: Path, int8_engine_dir: Path) -> None:
+    first, second = engine_dir.name, int8_engine_dir.name
+    aliases = ["--alias", f"gpt-4o={second}", "--alias", f"*={first}"]
+    with gateway_server("--engine", engine_dir, "--engine", int8_engine_dir, *aliases) as server:
+        for path in ("/health", "/ping"):
+            assert httpx.get(f"{server.url}{path}").status_code == 200
+        client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        listed = [(model.id, model.root) for model in client.models.list()]
+        assert listed == [(first, first), (second, second), ("gpt-4o", second)]
+        asked = {"prompt": "The capital of France is", "max_tokens": 4, "temperature": 0, "logprobs": 0}
+        answers = {
+            name: client.completions.create(model=name, **asked) for name in (first, second, "gpt-4o", "any")
+        }
+    scores = {name: answer.choices[0].logprobs.token_logprobs for name, answer in answers.items()}
+    assert scores["gpt-4o"] == scores[second] != scores[first] == scores["any"]
+    assert (answers["gpt-4o"].model, answers["any"].model) == (second, first)
 
 
 def test_a_folder_that_is_no_engine_is_one_sentence(tmp_path: Path) -> None:

@@ -45,11 +45,6 @@ class CompletionRequest(GenerationBody):
         None, description="Put before the text what the tokenizer puts there (BOS, as a rule); default true."
     )
 
-    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
-        None,
-        description="How many answers to generate; the n with the highest log-probability per token come "
-        "back, and all count in usage; default n.",
-    )
     echo: bool | None = Field(None, description="Each answer begins with its prompt.")
     suffix: Annotated[
         JsonValue, only("", advice="models here go on from a prompt and fill in no gap; leave it out")
@@ -67,10 +62,8 @@ class CompletionRequest(GenerationBody):
         query = Query(
             prompt=Prompts(self.prompts, self.add_special_tokens is not False),
             logprobs=self.logprobs,
-            best_of=self.best_of,
             **fields,
         )
-        self._check_best_of(query.n)
         count = len(self.prompts)
         if count * query.candidates > MAX_CHOICES:
             raise InvalidRequest(
@@ -99,19 +92,3 @@ class CompletionRequest(GenerationBody):
             for each in self.prompt
             if not isinstance(each, int)
         )
-
-    def _check_best_of(self, n: int) -> None:
-        if self.best_of is None:
-            return
-        if self.best_of < n:
-            raise InvalidRequest(
-                f"best_of is {self.best_of}, but n is {n}: the answers are chosen among best_of; give at "
-                "least n.",
-                "best_of",
-            )
-        if self.best_of > n and self.stream:
-            raise InvalidRequest(
-                f"best_of is {self.best_of} and stream is true, but which answers are the best is known at "
-                f"their end; leave out stream, or ask for all of them with n: {self.best_of}.",
-                "best_of",
-            )

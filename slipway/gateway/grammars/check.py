@@ -8,6 +8,7 @@ grammars themselves, and report whether an answer is complete.
 import asyncio
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from slipway.contract.errors import SlipwayError
@@ -16,6 +17,7 @@ from slipway.contract.manifest import Manifest
 from slipway.gateway.grammars.ranges import split_ranges
 from slipway.gateway.grammars.xgrammar import objection
 from slipway.runtime.grammar.matcher import refused
+from slipway.runtime.grammar.schema import held_to
 from slipway.runtime.grammar.trial import Trial
 
 _MAX_PASSED = 256
@@ -46,7 +48,9 @@ class GrammarCheck:
 
     def _tried(self, grammar: Grammar) -> Grammar:
         self._trial.check(grammar)
-        written = split_ranges(grammar)
+        written = grammar
+        if grammar.kind == "json_schema":
+            written = split_ranges(replace(grammar, text=held_to(grammar.text)))
         reason = objection(written)
         if reason is not None:
             raise refused(grammar, reason)

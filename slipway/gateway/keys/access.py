@@ -15,7 +15,7 @@ from slipway.gateway.keys.keys import UNRESTRICTED, Caller, Keys
 
 # Probes have no key, and neither have browsers that open the documentation. /metrics needs one, because
 # Prometheus can send it (`authorization` in its scrape configuration).
-OPEN_PATHS = frozenset({"/health/live", "/health/ready"}) | docs_page.PATHS
+OPEN_PATHS = frozenset({"/ping", "/health", "/health/live", "/health/ready"}) | docs_page.PATHS
 _BEARER = b"bearer "
 
 

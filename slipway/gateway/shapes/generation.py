@@ -18,6 +18,7 @@ from slipway.gateway.shapes.body import (
     TextFormat,
     either,
     of_type,
+    only,
     selected,
 )
 
@@ -156,6 +157,11 @@ class GenerationBody(QueuedRequest):
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
         None, description="How many answers to each prompt; answer i has the seed `seed + i`; default 1."
     )
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
+        None,
+        description="How many answers to generate; the n with the highest log-probability per token come "
+        "back, and all count in usage; default n.",
+    )
     min_p: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="Keeps tokens at least this fraction as likely as the likeliest; 0 keeps all."
     )
@@ -166,6 +172,12 @@ class GenerationBody(QueuedRequest):
         | None
     ) = Field(None, description="What is added to the logits of tokens, by their ids.")
 
+    truncate_prompt_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Read only this many of the prompt's last tokens, as in vLLM."
+    )
+    skip_special_tokens: Annotated[
+        JsonValue, only(True, advice="an answer is text without special tokens; leave it out")
+    ] = None
     user: Ignored = None
     metadata: Ignored = None
 
@@ -182,7 +194,9 @@ class GenerationBody(QueuedRequest):
                 "stream_options.continuous_usage_stats needs include_usage: true.",
                 "stream_options.continuous_usage_stats",
             )
-        names = "model stream priority timeout n seed temperature top_p top_k min_p max_tokens min_tokens"
+        self._check_best_of()
+        names = "model stream priority timeout n best_of seed temperature top_p top_k min_p max_tokens"
+        names += " min_tokens truncate_prompt_tokens"
         names += " presence_penalty frequency_penalty repetition_penalty ignore_eos"
         return {
             **self.given(*names.split(), include_stop="include_stop_str_in_output"),
@@ -194,6 +208,23 @@ class GenerationBody(QueuedRequest):
             "ignored": self.unused(),
             "source": {} if self.structured_outputs is None else {"response_format": "structured_outputs"},
         }
+
+    def _check_best_of(self) -> None:
+        n = self.n or 1
+        if self.best_of is None:
+            return
+        if self.best_of < n:
+            raise InvalidRequest(
+                f"best_of is {self.best_of}, but n is {n}: the answers are chosen among best_of; give at "
+                "least n.",
+                "best_of",
+            )
+        if self.best_of > n and self.stream:
+            raise InvalidRequest(
+                f"best_of is {self.best_of} and stream is true, but which answers are the best is known at "
+                f"their end; leave out stream, or ask for all of them with n: {self.best_of}.",
+                "best_of",
+            )
 
     def _grammar(self) -> Grammar | None:
         asked: Grammar | None = None

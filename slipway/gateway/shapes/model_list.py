@@ -10,6 +10,7 @@ from slipway.gateway.shapes.body import Body, NonEmpty
 class ModelCard(BaseModel):
     """One model that is ready.
 
+    root: the model that answers, where `id` is an alias of it, as in vLLM.
     max_model_len: tokens of a prompt and its answer together; vLLM's name, which many programs look for.
     default_max_tokens: tokens of an answer when the request does not say.
     """
@@ -18,6 +19,7 @@ class ModelCard(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "slipway"
+    root: str
     max_model_len: int
     default_max_tokens: int
 

@@ -19,6 +19,16 @@ from slipway.gateway.errors import (
 _SHOWN_INPUT = 60
 _MAX_NAME_LENGTH = 40  # of a field that is compared with those there are
 _MAX_ERRORS = 100
+# The names that other servers and libraries have for a field here, which differ too much to be found.
+_LENGTHS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_OTHER_NAMES = dict.fromkeys(("max_length", "max_new_tokens", "n_predict", "num_predict"), _LENGTHS)
+# vLLM's older names of what structured_outputs has.
+_GUIDED = {
+    "guided_json": '{"json": …}',
+    "guided_regex": '{"regex": …}',
+    "guided_choice": '{"choice": …}',
+    "guided_grammar": '{"grammar": …}',
+}
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -63,8 +73,7 @@ def _sentence(detail: Mapping[str, Any], schema: type[BaseModel]) -> InvalidRequ
         case "json_invalid":
             return MalformedBody(f"The body is not JSON: {detail['ctx']['error']}.")
         case "extra_forbidden" if len(detail["loc"]) == 1:
-            hint = _nearest(where, schema) or f"its fields are: {', '.join(schema.model_fields)}."
-            return UnknownField(f"{where} is not a field of this endpoint; {hint}", param)
+            return UnknownField(f"{where} is not a field of this endpoint; {_way_out(where, schema)}.", param)
         case "extra_forbidden":
             return UnknownField(f"{where} is not a field that this endpoint knows; leave it out.", param)
         case "missing":
@@ -79,9 +88,15 @@ def _sentence(detail: Mapping[str, Any], schema: type[BaseModel]) -> InvalidRequ
     return InvalidRequest(f"{where} {reason}, not {_shown(detail['input'])}.", param)
 
 
-def _nearest(name: str, schema: type[BaseModel]) -> str | None:
+def _way_out(name: str, schema: type[BaseModel]) -> str:
+    """What to send instead of a field that the body does not have."""
+    instead = next((each for each in _OTHER_NAMES.get(name, ()) if each in schema.model_fields), None)
+    if name in _GUIDED and "structured_outputs" in schema.model_fields:
+        return f"give structured_outputs with {_GUIDED[name]}"
+    if instead is not None:
+        return f"{instead} is"
     near = get_close_matches(name, schema.model_fields, n=1) if len(name) <= _MAX_NAME_LENGTH else []
-    return f"{near[0]} is." if near else None
+    return f"{near[0]} is" if near else "leave it out; the page /docs lists the fields"
 
 
 def _reason(detail: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
+from slipway.runtime.grammar.schema import held_to
 from slipway.runtime.grammar.token_bytes import TokenBytes
 from slipway.runtime.kv_cache import FloatArray
 from slipway.text.tokenizer import Tokenizer
@@ -162,7 +163,7 @@ def _definition(grammar: Grammar) -> str:
     match grammar.kind:
         case "json_schema":
             options: Any = {"whitespace_pattern": _WHITESPACE}
-            return LLMatcher.grammar_from_json_schema(grammar.text, defaults=options)
+            return LLMatcher.grammar_from_json_schema(held_to(grammar.text), defaults=options)
         case "regex":
             return LLMatcher.grammar_from_regex(grammar.text)
         case "ebnf_grammar":

@@ -32,6 +32,7 @@ ASKS: dict[str, Any] = {
     "structured_outputs": {"regex": "a"},
     "best_of": 3,
     "prompt": [1, 2],
+    "truncate_prompt_tokens": 5,
     "add_special_tokens": False,
     "tool_choice": "required",
 }
@@ -48,6 +49,7 @@ NOTHING: dict[str, Any] = {
     "response_format": {"type": "text"},
     "best_of": 1,
     "prompt": ["Hi", "Ho"],
+    "truncate_prompt_tokens": None,
     "add_special_tokens": True,
     "tool_choice": "auto",
     "top_logprobs": 0,

@@ -90,6 +90,19 @@ async def test_a_model_that_is_being_unloaded_is_not_loaded_and_holds_up_no_othe
     assert leaving.loads == 1
 
 
+async def test_an_alias_finds_its_model_by_the_rights_to_the_model() -> None:
+    models = Models([model("a"), model("b")], aliases={"gpt-4o": "a", "b": "a", "*": "b"})
+    assert [(await models.find(name)).name for name in ("a", "gpt-4o", "b", "claude")] == ["a", "a", "b", "b"]
+    assert models.aliases_of(await models.find("a")) == ["gpt-4o"]
+    assert models.aliases_of(await models.find("b")) == []
+    card = (await models.find("gpt-4o")).card("gpt-4o")
+    assert (card.id, card.root) == ("gpt-4o", "a")
+    only_b = Caller("one", frozenset({"b", "gpt-4o"}))
+    with pytest.raises(ModelForbidden):
+        await models.find("gpt-4o", only_b)
+    assert (await models.find("claude", only_b)).name == "b"
+
+
 async def test_where_one_model_is_served_it_need_not_be_named() -> None:
     assert (await Models([model("a")]).find(None)).name == "a"
     with pytest.raises(InvalidRequest, match="a, b") as caught:

@@ -88,10 +88,18 @@ def test_null_means_left_out() -> None:
     assert asked(chat(**dict.fromkeys(names))) == asked(chat())
 
 
-def test_a_misspelled_field_is_answered_with_the_nearest_and_another_with_all() -> None:
+def test_an_unknown_field_is_answered_in_one_line_with_the_right_one_where_there_is_one() -> None:
     assert str(refused(temprature=1)) == "temprature is not a field of this endpoint; temperature is."
-    assert "its fields are: model, " in str(refused(beam_width=1))
-    assert "its fields are: model, " in str(refused(**{"temperature" * 10: 1}))
+    for unknown in ("beam_width", "temperature" * 10):
+        assert str(refused(**{unknown: 1})) == (
+            f"{unknown} is not a field of this endpoint; leave it out; the page /docs lists the fields."
+        )
+    for other in ("max_length", "max_new_tokens", "n_predict"):
+        assert str(refused(**{other: 9})).endswith("; max_completion_tokens is.")
+        with pytest.raises(InvalidRequest, match="; max_tokens is"):
+            completion(**{other: 9})
+    assert str(refused(guided_json={})).endswith('; give structured_outputs with {"json": …}.')
+    assert str(refused(guided_choice=["a"])).endswith('; give structured_outputs with {"choice": …}.')
 
 
 def test_both_names_of_max_tokens_count() -> None:
