@@ -153,22 +153,26 @@ class _Probe:
                 found = replace(rules, long_ids=long_ids, call_content=content)
                 if self._shows_calls(found, 1):
                     several = self._shows_calls(found, 2)
+                    system = self._shows_calls(found, 1, before=[_SYSTEM])
                     follows = self._shows_calls(found, 1, [_SECOND])
                     apart = replace(found, user_after_result=False)
                     return replace(
                         found,
                         several_calls=several,
+                        system_behind_results=system,
                         user_after_result=follows or not self._shows_calls(apart, 1, [_SECOND]),
                     )
         return replace(rules, calls=False)
 
-    def _shows_calls(self, rules: TurnRules, count: int, after: Sequence[Turn] = ()) -> bool:
-        """Whether `count` calls in one turn, their results and the turns `after` are all shown."""
+    def _shows_calls(
+        self, rules: TurnRules, count: int, after: Sequence[Turn] = (), before: Sequence[Turn] = ()
+    ) -> bool:
+        """Whether the turns `before`, `count` calls in one turn, their results and `after` are all shown."""
         names = [f"call-{index}" for index in range(count)]
         ids = [f"{_LONG_ID}{index}" for index in range(count)]
         calls = [_call(name, call_id) for name, call_id in zip(names, ids, strict=True)]
         results = [_result(f"result-{call_id}", call_id) for call_id in ids]
-        turns = [_USER, {"role": "assistant", "content": "", "tool_calls": calls}, *results, *after]
+        turns = [*before, _USER, {"role": "assistant", "content": "", "tool_calls": calls}, *results, *after]
         words = [_word(name) for name in names] + [_word(f"{name}-value") for name in names]
-        words += [turn["content"] for turn in (_USER, *results, *after)]
+        words += [turn["content"] for turn in (*before, _USER, *results, *after)]
         return self.shows(fit_turns(turns, rules), *words)

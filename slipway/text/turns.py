@@ -19,7 +19,7 @@ _SEPARATOR = "\n\n"
 class TurnRules:
     """What a chat template can say.
 
-    system: a system turn at the start.
+    system: a system turn at the start. system_behind_results: also when a call's result comes last.
     systems_anywhere: several system turns, also later ones.
     repeated_roles: two turns of one role in a row.
     calls: calls and their results, as turns of their own.
@@ -30,6 +30,7 @@ class TurnRules:
     """
 
     system: bool = True
+    system_behind_results: bool = True
     systems_anywhere: bool = True
     repeated_roles: bool = True
     calls: bool = True
@@ -47,7 +48,7 @@ def fit_turns(turns: Sequence[Turn], rules: TurnRules) -> list[Turn]:
     fitted = _join_answers(turns)
     if not rules.systems_anywhere:
         fitted = _one_system(fitted)
-    if not rules.system:
+    if not rules.system or not (rules.system_behind_results or _ends_with_user(fitted)):
         fitted = _without_system(fitted)
     if not rules.repeated_roles:
         fitted = _alternating(fitted)
@@ -79,6 +80,10 @@ def _one_system(turns: Sequence[Turn]) -> list[Turn]:
         return later
     content = _SEPARATOR.join(turn["content"] for turn in turns[:first])
     return [{**turns[0], "content": content}, *later]
+
+
+def _ends_with_user(turns: Sequence[Turn]) -> bool:
+    return bool(turns) and turns[-1]["role"] == "user"
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:

@@ -184,6 +184,17 @@ def test_every_template_shows_the_system_prompt_and_the_tools(folder: Path, fami
         assert all(("weather" in request.prompt, "clock" in request.prompt)) == tools
 
 
+@pytest.mark.parametrize("tools", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_system_prompt_stays_when_the_result_of_a_call_comes_last(
+    folder: Path, family: str, tools: bool
+) -> None:
+    called = Turns([Piece((CallStart(0, "clock"),), 5), Piece((), 0, "tool_calls")], False, False)
+    [request] = prompter(folder, family, "You are brief.").requests(chat([called], tools), "id")
+    assert "result 0.0" in request.prompt
+    assert request.prompt.count("You are brief.") == 1
+
+
 @pytest.mark.parametrize(("family", "most"), [("llama-3.2", 1), ("qwen2.5", None), ("llama-3", None)])
 def test_an_answer_has_one_call_at_most_where_the_template_takes_one_in_a_turn(
     folder: Path, family: str, most: int | None
