@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Self
 
 from slipway.contract.errors import InvalidRequest
@@ -104,7 +105,11 @@ _TOOL: Mapping[str, Any] = {
     "function": {
         "name": _word("tool"),
         "description": "A tool.",
-        "parameters": {"type": "object", "properties": {"argument": {"type": "string"}}},
+        "parameters": {
+            "type": "object",
+            "properties": {"argument": {"type": "string", "description": "Any text."}},
+            "required": ["argument"],
+        },
     },
 }
 _USER, _SECOND = _turn("user", "user"), _turn("user", "second")
@@ -148,20 +153,17 @@ class _Probe:
         return self._with_calls(rules)
 
     def _with_calls(self, rules: TurnRules) -> TurnRules:
-        for long_ids in (True, False):
-            for content in _CALL_CONTENTS:
-                found = replace(rules, long_ids=long_ids, call_content=content)
-                if self._shows_calls(found, 1):
-                    several = self._shows_calls(found, 2)
-                    system = self._shows_calls(found, 1, before=[_SYSTEM])
-                    follows = self._shows_calls(found, 1, [_SECOND])
-                    apart = replace(found, user_after_result=False)
-                    return replace(
-                        found,
-                        several_calls=several,
-                        system_behind_results=system,
-                        user_after_result=follows or not self._shows_calls(apart, 1, [_SECOND]),
-                    )
+        for text_arguments, long_ids, content in product((False, True), (True, False), _CALL_CONTENTS):
+            found = replace(rules, long_ids=long_ids, call_content=content, text_arguments=text_arguments)
+            if self._shows_calls(found, 1):
+                follows = self._shows_calls(found, 1, [_SECOND])
+                apart = replace(found, user_after_result=False)
+                return replace(
+                    found,
+                    several_calls=self._shows_calls(found, 2),
+                    system_behind_results=self._shows_calls(found, 1, before=[_SYSTEM]),
+                    user_after_result=follows or not self._shows_calls(apart, 1, [_SECOND]),
+                )
         return replace(rules, calls=False)
 
     def _shows_calls(

@@ -1,6 +1,7 @@
 """The turns of a conversation, fitted to what a chat template can say."""
 
 import hashlib
+import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class TurnRules:
     long_ids: ids of calls that are not nine letters or digits.
     user_after_result: a user's turn directly behind the result of a call.
     call_content: the content of a turn that has only calls.
+    text_arguments: the arguments of calls are JSON as text, and no objects (DeepSeek V3 and R1).
     """
 
     system: bool = True
@@ -38,6 +40,7 @@ class TurnRules:
     long_ids: bool = True
     user_after_result: bool = True
     call_content: CallContent = "missing"
+    text_arguments: bool = False
 
 
 def fit_turns(turns: Sequence[Turn], rules: TurnRules) -> list[Turn]:
@@ -58,6 +61,8 @@ def fit_turns(turns: Sequence[Turn], rules: TurnRules) -> list[Turn]:
         fitted = _with_answers_after_results(fitted)
     if not rules.long_ids:
         fitted = [_with_short_ids(turn) for turn in fitted]
+    if rules.text_arguments:
+        fitted = [_with_text_arguments(turn) for turn in fitted]
     return [_with_content(turn, rules.call_content) for turn in fitted]
 
 
@@ -157,6 +162,18 @@ def _short_id(name: str) -> str:
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     return "".join(_ALPHANUMERIC[byte % len(_ALPHANUMERIC)] for byte in digest[:_SHORT_ID])
+
+
+def _with_text_arguments(turn: Turn) -> Turn:
+    if "tool_calls" not in turn:
+        return turn
+    functions = [call["function"] for call in turn["tool_calls"]]
+    texts = [json.dumps(function["arguments"], ensure_ascii=False) for function in functions]
+    calls = [
+        {**call, "function": {**call["function"], "arguments": text}}
+        for call, text in zip(turn["tool_calls"], texts, strict=True)
+    ]
+    return {**turn, "tool_calls": calls}
 
 
 def _with_content(turn: Turn, form: CallContent) -> Turn:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from support.answer_parts import ARGUMENTS, whole
-from support.prompters import FAMILIES, prompter
+from support.prompters import FAMILIES, prompter, prompter_of
 
 from slipway.gateway.answers.answer import Piece
 from slipway.gateway.chat.reply import ChatReply
@@ -182,6 +182,37 @@ def test_every_template_shows_the_system_prompt_and_the_tools(folder: Path, fami
     assert all(text in by_client.prompt for text in ("Be", "brief.", "Hello", "Now be long.", "question"))
     for request in (by_recipe, by_client):
         assert all(("weather" in request.prompt, "clock" in request.prompt)) == tools
+
+
+@pytest.mark.parametrize(
+    ("turn", "call"),
+    [
+        # As DeepSeek V3 and R1 have it: a null beside calls, and arguments that are text.
+        (
+            "{% if m.content is none %}{% for c in m.tool_calls %}<call>{{ c.function.name }} "
+            "{{ '```' + c.function.arguments + '```' }}{% endfor %}"
+            "{% elif m.role == 'assistant' %}{{ '<said>' + m.content }}{% else %}{{ m.content }}{% endif %}",
+            '<call>clock ```{"city": "Seoul"}```',
+        ),
+        (
+            "{% if m.tool_calls %}{{ raise_exception('no calls') }}{% endif %}"
+            "{% if m.role == 'tool' %}{{ raise_exception('no results') }}{% endif %}{{ m.content }}",
+            '<tool_call>\n{"name": "clock", "arguments": {"city": "Seoul"}}\n</tool_call>',
+        ),
+        (
+            "{{ m.content }}{% for c in m.tool_calls %}<{{ c.function.name }}>"
+            "{% for k, v in c.function.arguments | items %}{{ k }}={{ v }}{% endfor %}{% endfor %}",
+            "<clock>city=Seoul",
+        ),
+    ],
+)
+def test_templates_of_other_kinds_show_calls_and_results_too(tmp_path: Path, turn: str, call: str) -> None:
+    by = prompter_of(tmp_path, "{% for m in messages %}" + turn + "{% endfor %}")
+    parts = (CallStart(0, "clock"), CallArguments(0, '{"city": "Seoul"}'))
+    called = Turns([Piece(parts, 5), Piece((), 0, "tool_calls")], False, True)
+    [request] = by.requests(chat([called], True), "id")
+    places = [request.prompt.rindex(word) for word in ("question", call, "result 0.0", "text 0")]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("tools", [False, True])
