@@ -52,7 +52,10 @@ class ThoughtLimit:
         yield Delta(_ENDING, len(ending), tuple(ending), log_probs)
         async with aclosing(backend.generate(follow)) as deltas:
             async for delta in deltas:
-                yield delta
+                # Of its longer prompt, the client sent the first part only.
+                cached = delta.cached_tokens
+                sent = len(request.prompt_token_ids)
+                yield delta if cached is None else replace(delta, cached_tokens=min(cached, sent))
 
 
 class _Thought:

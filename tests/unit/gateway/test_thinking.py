@@ -128,8 +128,11 @@ def test_a_budget_limits_the_thought_of_models_that_think(tmp_path: Path) -> Non
 class Counting:
     """Writes digits, several tokens at a time, within the thought and, once that is closed, behind it."""
 
-    def __init__(self, tokenizer: Tokenizer, opens: bool = False, step: int = 1) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, opens: bool = False, step: int = 1, cached_tokens: int = 2
+    ) -> None:
         self.tokenizer = tokenizer
+        self.cached_tokens = cached_tokens
         self.opens = opens
         self.step = step
         self.requests: list[GenerationRequest] = []
@@ -143,7 +146,13 @@ class Counting:
             step = tuple(ids[at : at + self.step])
             told = step if request.sampling.log_probs else ()
             written = self.tokenizer.decode(step)
-            yield Delta(written, len(step), told, (-1.0,) * len(told), cached_tokens=None if at else 2)
+            yield Delta(
+                written,
+                len(step),
+                told,
+                (-1.0,) * len(told),
+                cached_tokens=None if at else self.cached_tokens,
+            )
         yield Delta(finish_reason="length")
 
 
@@ -181,8 +190,11 @@ async def test_a_thought_that_is_too_long_is_ended_and_answered(
 
 async def test_no_thought_at_all_costs_no_first_request(tmp_path: Path) -> None:
     by = prompter(tmp_path, "qwq")
-    backend = Counting(by.tokenizer)
-    whole, _ = await answer(backend, by, chat(reasoning_effort="none"))
+    asked = chat(reasoning_effort="none")
+    backend = Counting(by.tokenizer, cached_tokens=1000)
+    whole, _ = await answer(backend, by, asked)
+    [request] = by.requests(asked, "id")
+    assert whole.cached_tokens == len(request.prompt_token_ids), "the closing tag was not the client's"
     assert not whole.reasoning.strip()
     assert whole.text.startswith("0123456789")
     assert len(backend.requests) == 1
