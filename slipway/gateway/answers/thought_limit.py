@@ -30,7 +30,7 @@ class ThoughtLimit:
 
         The tokens of that tag count as the model's. Raises what the backend raises.
         """
-        ending = self.tokenizer.encode(_ENDING, add_special_tokens=False)
+        ending = self.tokenizer.encode_inside(_ENDING)
         limit = max(0, min(self.tokens, self.room - len(ending)))
         thought = _Thought(self.tokenizer, request, limit)
         if not thought.ends_at_once:
@@ -49,7 +49,8 @@ class ThoughtLimit:
             yield Delta(finish_reason="length")
             return
         log_probs = (0.0,) * len(ending) if request.sampling.log_probs else ()
-        yield Delta(_ENDING, len(ending), tuple(ending), log_probs)
+        text = self.tokenizer.vocabulary.join(ending).decode()
+        yield Delta(text, len(ending), tuple(ending), log_probs)
         async with aclosing(backend.generate(follow)) as deltas:
             async for delta in deltas:
                 # Of its longer prompt, the client sent the first part only.

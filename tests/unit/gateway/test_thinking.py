@@ -11,6 +11,7 @@ from support.turns import turn
 
 from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
 from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answer
+from slipway.gateway.answers.thought_limit import ThoughtLimit
 from slipway.gateway.backends.base import Backend
 from slipway.gateway.chat.reply import ChatReply
 from slipway.gateway.chat.schema import ChatCompletionRequest
@@ -258,3 +259,16 @@ def test_a_thought_is_never_limited_where_the_answer_is_bound_or_shorter(tmp_pat
     short = GenerationRequest("id", "", (1,), SamplingParams(max_tokens=8))
     assert by.thought_limit(asked, request) is not None
     assert by.thought_limit(asked, short) is None
+
+
+async def test_the_end_of_a_thought_is_the_text_of_its_tokens_with_sentencepiece_too(
+    sentencepiece: Tokenizer,
+) -> None:
+    prompt = "Hi <think>"
+    thinking = SamplingParams(max_tokens=40, log_probs=True)
+    request = GenerationRequest("id", prompt, tuple(sentencepiece.encode(prompt)), thinking)
+    limit, backend = ThoughtLimit(0, 100, sentencepiece), Counting(sentencepiece)
+    ending = await anext(limit.generate(cast(Backend, backend), request))
+    assert ending.text.strip() == "</think>"
+    assert ending.text.startswith("\n"), "no blank is put before it"
+    assert sentencepiece.vocabulary.join(ending.token_ids).decode() == ending.text
