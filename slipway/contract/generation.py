@@ -1,6 +1,7 @@
 """Requests to an engine and what comes back, the same for every backend."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -75,7 +76,9 @@ class GenerationRequest:
         tokenizes, with the same code), the local backend sends the ids.
     stop: strings that end the answer, applied to the text above every backend, because a string tokenizes
         differently in context.
-    show_stop: whether the answer ends with the stop string that ended it.
+    stop_tokens: the tokens in `sampling.stop_token_ids`, each a sequence of its own, with their texts. The
+        one that ends the answer is not part of it.
+    show_stop: whether the answer ends with the stop string, or the text of the token, that ended it.
     """
 
     request_id: str
@@ -83,6 +86,7 @@ class GenerationRequest:
     prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams
     stop: tuple[str, ...] = ()
+    stop_tokens: Mapping[int, str] = field(default_factory=dict)
     show_stop: bool = False
 
 
@@ -102,6 +106,7 @@ class Delta:
     token_count: how many tokens this delta stands for (end-of-sequence is never counted).
     token_ids, log_probs, top_log_probs: one per token where asked for and known, else empty.
     finish_reason: set on the last delta only.
+    stop_token_id: on the last delta, which of the request's stop tokens ended the answer, if one did.
     cached_tokens: on the first delta, how many tokens of the prompt were not read, because their keys
         and values were cached; None where the backend does not say.
     """
@@ -113,3 +118,4 @@ class Delta:
     finish_reason: FinishReason | None = None
     top_log_probs: tuple[TopLogProbs, ...] = ()
     cached_tokens: int | None = None
+    stop_token_id: int | None = None

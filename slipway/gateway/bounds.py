@@ -13,6 +13,8 @@ MAX_ITEMS = 4 * MAX_MESSAGES
 MAX_STOP_STRINGS = 4
 # Characters in all. A stream holds text back while it may be the beginning of a stop string.
 MAX_STOP_LENGTH = 1024
+# Token ids that end an answer. The engine compares each with every token.
+MAX_STOP_TOKENS = 64
 # OpenAI's bound of n for chats; also of prompts in a list. Answers beyond the engine's slots wait in a queue.
 MAX_CHOICES = 128
 # OpenAI's for chats. Its plain completions allow 5, and clients of other servers ask for more.

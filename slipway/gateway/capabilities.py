@@ -42,9 +42,12 @@ ASKED: Mapping[str, Callable[[Query], object]] = {
 }
 
 
-def check_capabilities(query: Query, manifest: Manifest) -> None:
-    """Raise NotOffered, with field, value and way out, where `query` asks for what the engine cannot do."""
-    target, ends = manifest.target, len(manifest.eos_token_ids)
+def check_capabilities(query: Query, manifest: Manifest, stop_tokens: int = 0) -> None:
+    """Raise NotOffered, with field, value and way out, where `query` asks for what the engine cannot do.
+
+    stop_tokens: how many tokens end the answer beside the engine's own ends of sequence.
+    """
+    target, ends = manifest.target, len(manifest.eos_token_ids) + stop_tokens
     for field, reason in target.refuses.items():
         asked, name = ASKED[field](query), query.named(field)
         if asked:
@@ -57,5 +60,5 @@ def check_capabilities(query: Query, manifest: Manifest) -> None:
         asked, name = ASKED[field](query), query.named(field)
         if asked and ends > 1:
             raise NotOffered(
-                f"{name} is {asked}, but {manifest.name} has {ends} end-of-sequence tokens: {reason}.", name
+                f"{name} is {asked}, but {ends} tokens end an answer of {manifest.name}: {reason}.", name
             )

@@ -17,6 +17,7 @@ from slipway.gateway.conversation import template_messages, tool_objects
 from slipway.gateway.errors import NotOffered
 from slipway.gateway.grammars.structure import answer_grammar
 from slipway.gateway.query import Conversation, Prompts, Query
+from slipway.gateway.stop_tokens import stop_tokens
 from slipway.gateway.thinking import ThinkingPlan
 from slipway.gateway.validation import check_ids, sampling, stop_strings
 from slipway.text import template, tokenizer
@@ -187,15 +188,18 @@ class Prompter:
     def _request(
         self, query: Query, request_id: str, index: int, prompt: str, ids: Sequence[int], field: str
     ) -> GenerationRequest:
-        check_capabilities(query, self.manifest)
+        tokens = stop_tokens(query, self.manifest, self.tokenizer)
+        check_capabilities(query, self.manifest, len(tokens))
         if query.truncate_prompt_tokens is not None and len(ids) > query.truncate_prompt_tokens:
             # Without its text, which has the tokens that are cut off.
             prompt, ids = "", ids[-query.truncate_prompt_tokens :]
+        params = sampling(query, len(ids), self.manifest, field)
         return GenerationRequest(
             request_id=f"{request_id}.{index}" if index else request_id,
             prompt=prompt,
             prompt_token_ids=tuple(ids),
-            sampling=sampling(query, len(ids), self.manifest, field),
+            sampling=replace(params, stop_token_ids=tuple((token,) for token in tokens)),
             stop=stop_strings(query, self.manifest),
+            stop_tokens=tokens,
             show_stop=query.include_stop,
         )

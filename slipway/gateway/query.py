@@ -115,7 +115,8 @@ class Query:
     fit_context: max_tokens beyond what the context leaves is lowered to it, and not an error.
     top_k: 0 and -1 keep all tokens. top_p: 0 keeps only the likeliest token.
     logprobs: how many of the likeliest tokens to report with each token; None reports nothing.
-    include_stop: the answer ends with the stop string that ended it.
+    stop_token_ids: the answer ends before the first of these tokens.
+    include_stop: the answer ends with the stop string, or the token, that ended it.
     grammar: what the answer must match, unless it is calls.
     best_of: how many answers to generate for each prompt; the best `n` are sent.
     timeout: seconds from the request's arrival; None means the server's own limit.
@@ -140,6 +141,7 @@ class Query:
     seed: int | None = None
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     include_stop: bool = False
     logprobs: int | None = None
     grammar: Grammar | None = None

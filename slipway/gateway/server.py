@@ -118,7 +118,7 @@ def triton(engines: Path, url: str, settings: Settings) -> Start:
             backend: Backend = LlmapiBackend(manifest.name, url)
         else:
             grammars = GrammarCheck(folder, manifest) if manifest.target.compiled else None
-            backend = EnsembleBackend(manifest.name, manifest.target, url, grammars)
+            backend = EnsembleBackend(manifest.name, manifest.target, url, prompter.tokenizer, grammars)
         return Model(prompter, backend, _queue(prompter, settings.max_queue))
 
     folders = EngineFolders(engines, model)

@@ -83,9 +83,11 @@ ENSEMBLE_OUTPUTS = (
 # From here to ENGINE_INPUTS: our own tensors beside upstream's, all of them optional.
 #
 # prompt_token_ids: the prompt instead of text_input, which is then empty.
+# stop_token_ids: tokens that end the answer, each a stop word.
 # logit_bias_ids, logit_bias_values: the second is added to the logit of the token in the first.
 OWN_INPUTS = (
     TensorSpec("prompt_token_ids", "INT32", (-1,), optional=True),
+    TensorSpec("stop_token_ids", "INT32", (-1,), optional=True),
     TensorSpec("logit_bias_ids", "INT32", (-1,), optional=True),
     TensorSpec("logit_bias_values", "FP32", (-1,), optional=True),
 )
@@ -199,6 +201,7 @@ PREPROCESSING_INPUTS = (
     TensorSpec("EMBEDDING_BIAS_WORDS", "STRING", (-1,), optional=True),
     TensorSpec("EMBEDDING_BIAS_WEIGHTS", "FP32", (-1,), optional=True),
     TensorSpec("PROMPT_TOKEN_IDS", "INT32", (-1,), optional=True),
+    TensorSpec("STOP_TOKEN_IDS", "INT32", (-1,), optional=True),
     TensorSpec("LOGIT_BIAS_IDS", "INT32", (-1,), optional=True),
     TensorSpec("LOGIT_BIAS_VALUES", "FP32", (-1,), optional=True),
     TensorSpec("END_ID", "INT32", (1,), optional=True),

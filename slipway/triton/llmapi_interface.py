@@ -45,6 +45,9 @@ OUTPUTS = (
     TensorSpec("total_draft_tokens", "INT32", (1,)),
 )
 
+# Our own: tokens that end the answer and are not part of it, as in SamplingParams of `tensorrt_llm`.
+STOP_TOKEN_IDS = TensorSpec("sampling_param_stop_token_ids", "INT32", (-1,), optional=True)
+
 # Our own: the number of tokens of the answer so far, without its end-of-sequence token. Upstream does not
 # report it.
 TOKENS_SO_FAR = TensorSpec("num_output_tokens", "INT32", (1,))

@@ -66,7 +66,7 @@ def _llmapi(manifest: Manifest, engine_dir: str) -> PythonModel:
         manifest.name,
         "slipway.triton.stages.llmapi",
         0,  # no batch dimension, as upstream
-        llmapi_interface.INPUTS,
+        (*llmapi_interface.INPUTS, llmapi_interface.STOP_TOKEN_IDS),
         (*llmapi_interface.OUTPUTS, llmapi_interface.TOKENS_SO_FAR),
         decoupled=True,
         parameters={engine_folder.PARAMETER: engine_dir},

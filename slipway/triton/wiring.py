@@ -19,6 +19,7 @@ PREPROCESSING_INPUTS = {
     "EMBEDDING_BIAS_WORDS": "embedding_bias_words",
     "EMBEDDING_BIAS_WEIGHTS": "embedding_bias_weights",
     "PROMPT_TOKEN_IDS": "prompt_token_ids",
+    "STOP_TOKEN_IDS": "stop_token_ids",
     "LOGIT_BIAS_IDS": "logit_bias_ids",
     "LOGIT_BIAS_VALUES": "logit_bias_values",
     "END_ID": "end_id",

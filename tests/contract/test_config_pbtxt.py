@@ -189,7 +189,8 @@ def test_triton_reads_back_the_one_model_of_an_llmapi_engine(llmapi: Manifest) -
     # Both are in upstream's model.yaml, which are read only where Triton completes a config.
     assert config_read.max_batch_size == 0
     assert config_read.model_transaction_policy.decoupled
-    assert tuple(map(read_back, config_read.input)) == llmapi_interface.INPUTS
+    asked = (*llmapi_interface.INPUTS, llmapi_interface.STOP_TOKEN_IDS)
+    assert tuple(map(read_back, config_read.input)) == asked
     ours = (*llmapi_interface.OUTPUTS, llmapi_interface.TOKENS_SO_FAR)
     assert tuple(map(read_back, config_read.output)) == ours
 

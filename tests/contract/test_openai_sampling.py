@@ -1,9 +1,11 @@
 """How sampling fields change an answer, by the official client."""
 
 import pytest
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 from support.gateways import Gateway
 from support.prompts import COUNT, PARIS
+
+COMMA = 28  # of the sample's vocabulary
 
 
 def counted(client: OpenAI, model: str, **options: object) -> str:
@@ -99,3 +101,46 @@ def test_a_stop_string_that_does_not_occur_removes_nothing(
     client: OpenAI, gateway: Gateway, full: str
 ) -> None:
     assert counted(client, gateway.model, max_tokens=40, stop=["9, 10, 12", full + "x"]) == full
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_stop_token_ends_the_answer_before_it_or_with_it(
+    client: OpenAI, gateway: Gateway, full: str, shown: bool
+) -> None:
+    extra = {"stop_token_ids": [COMMA, 5], "include_stop_str_in_output": shown}
+    asked = {"model": gateway.model, "prompt": COUNT, "temperature": 0, "max_tokens": 40, "extra_body": extra}
+    whole = client.completions.create(**asked, logprobs=0)
+    assert whole.choices[0].text == full[: full.find(",") + shown]
+    assert whole.choices[0].finish_reason == "stop"
+    assert len(whole.choices[0].logprobs.tokens) == whole.usage.completion_tokens
+    assert "".join(whole.choices[0].logprobs.tokens) == full[: full.find(",")]
+    chunks = list(client.completions.create(**asked, stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("field", ["stop", "stop_token_ids"])
+def test_a_special_token_that_text_never_shows_ends_the_answer(
+    client: OpenAI, gateway: Gateway, field: str
+) -> None:
+    # The bias makes the model write <|im_start|>, which is no end of a sequence, and nothing else.
+    asked = {
+        "model": gateway.model,
+        "prompt": "Hi",
+        "temperature": 0,
+        "max_tokens": 8,
+        "logit_bias": {"1": 100},
+    }
+    endless = client.completions.create(**asked)
+    assert (endless.choices[0].text, endless.choices[0].finish_reason) == ("", "length")
+    given = ["nothing", "<|im_start|>"] if field == "stop" else [1]
+    ended = client.completions.create(**asked, extra_body={field: given})
+    assert (ended.choices[0].text, ended.choices[0].finish_reason) == ("", "stop")
+    assert ended.usage.completion_tokens == 0
+
+
+def test_a_stop_that_no_answer_can_have_is_an_error(client: OpenAI, gateway: Gateway) -> None:
+    for field, value in (("stop", "<|im_end|>\n"), ("stop_token_ids", [49152]), ("stop_token_ids", [-1])):
+        with pytest.raises(BadRequestError) as refused:
+            counted(client, gateway.model, max_tokens=4, extra_body={field: value})
+        assert refused.value.param.startswith(field)

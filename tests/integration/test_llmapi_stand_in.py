@@ -109,6 +109,9 @@ SAME = {
     "such an end in the place of the last token": asked(CAPITAL, max_tokens=6),
     "a stop string inside of tokens": asked(CAPITAL, stop=["apital o"]),
     "a stop string over tokens": asked(CAPITAL, stop=["f Fra", "xyz"]),
+    "a stop token": asked(CAPITAL, stop_token_ids=[282]),  # " of"
+    "a stop token that is shown": asked(CAPITAL, stop_token_ids=[282], include_stop_str_in_output=True),
+    "a stop token in the place of the last": asked(CAPITAL, stop_token_ids=[282], max_tokens=3),
     "Korean": asked("한국의 수도는 어디인가요? 한국어로 답하세요.", max_tokens=30),
     "emoji, cut in the middle of one": asked("Repeat emojis: 😀 😃 😄 😁 😆 😅 😂 🤣", max_tokens=22),
     "several": asked("Tell a story.", n=3, max_tokens=10),

@@ -151,6 +151,9 @@ SAME = {
     "a stop string inside of tokens": asked(CAPITAL, stop=["apital o"]),
     "a stop string over tokens": asked(CAPITAL, stop=["f Fra", "xyz"]),
     "a stop string that tokenises differently alone": asked("Count from 1 to 9 with commas.", stop=[", 4"]),
+    "a stop token": asked(CAPITAL, stop_token_ids=[282]),  # " of"
+    "a stop token that is shown": asked(CAPITAL, stop_token_ids=[282], include_stop_str_in_output=True),
+    "a stop token in the place of the last": asked(CAPITAL, stop_token_ids=[282], max_tokens=3),
     "Korean": asked("한국의 수도는 어디인가요? 한국어로 답하세요."),
     "emoji, cut in the middle of one": asked("Repeat emojis: 😀 😃 😄 😁 😆 😅 😂 🤣", max_tokens=22),
     "no end": asked(CAPITAL, ignore_eos=True, max_tokens=30),
@@ -216,9 +219,11 @@ def test_best_of_ranks_by_the_log_probabilities_of_its_own_tokens(triton: Triton
     assert first == second
 
 
-async def test_a_repository_of_another_version_is_not_a_bad_request(triton: Triton) -> None:
+async def test_a_repository_of_another_version_is_not_a_bad_request(
+    triton: Triton, tokenizer: Tokenizer
+) -> None:
     # These lack the tensors of ONNX engines, as those of an older version do.
-    backend = EnsembleBackend(NAME, TARGETS["onnx-cpu"], triton.grpc, None)
+    backend = EnsembleBackend(NAME, TARGETS["onnx-cpu"], triton.grpc, tokenizer, None)
     asked_for = GenerationRequest("id", "Hi", (1,), SamplingParams(max_tokens=1))
     with pytest.raises(ModelUnavailable, match="python -m build repository"):
         async for _ in backend.generate(asked_for):

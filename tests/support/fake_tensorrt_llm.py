@@ -60,6 +60,7 @@ class CompletionOutput:
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     finish_reason: str | None = None
+    stop_reason: int | str | None = None
 
 
 class RequestOutput:
@@ -98,6 +99,7 @@ class RequestOutput:
                 if len(output.token_ids) == sampling.max_tokens:
                     output.finish_reason = "length"
                 else:
+                    output.stop_reason = output.token_ids[-1]
                     output.token_ids = output.token_ids[:-1]
             elif step.finish_reason == "stop" and sampling.end_id is not None:
                 output.token_ids.append(sampling.end_id)

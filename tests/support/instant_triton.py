@@ -39,6 +39,7 @@ INPUTS = (
     "return_log_probs",
     "num_top_log_probs",
     "end_id",
+    "stop_token_ids",
 )
 OUTPUTS = (
     "text_output",

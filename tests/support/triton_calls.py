@@ -16,7 +16,7 @@ DTYPES = {
     **dict.fromkeys(["top_p", "temperature", "repetition_penalty", "presence_penalty"], np.float32),
     **dict.fromkeys(["frequency_penalty", "length_penalty", "embedding_bias_weights"], np.float32),
     **dict.fromkeys(["logit_bias_values", "min_p"], np.float32),
-    **dict.fromkeys(["prompt_token_ids", "logit_bias_ids", "num_top_log_probs"], np.int32),
+    **dict.fromkeys(["prompt_token_ids", "stop_token_ids", "logit_bias_ids", "num_top_log_probs"], np.int32),
     **dict.fromkeys(["seed", "lora_task_id"], np.uint64),
 }
 

@@ -24,7 +24,7 @@ class Piece:
     parts: what may be shown of it; empty only on the last piece.
     tokens: how many tokens were generated since the piece before, shown or not.
     finish_reason: set on the last piece only.
-    stop: the stop string that ended the answer, on the last piece, if one did.
+    stop: the stop string that ended the answer, or the text of the stop token, on the last piece, if one did.
     cached_tokens: of the prompt, on the last piece, where the backend reports it.
     log_prob: natural-log probability of those tokens, where it was asked for.
     chosen: the tokens that begin in the text so far and were not reported yet, where the client asked for
@@ -95,17 +95,19 @@ async def stream_answer(
                 turn.count(delta.token_count)
                 log_prob += sum(delta.log_probs)
                 cached = delta.cached_tokens if cached is None else cached
-                text, matched = listener.unpadder.push(delta.text), None
-                if exempt <= 0:
-                    text, matched = stop.push(text)
+                text = listener.unpadder.push(delta.text)
+                text, matched = stop.push(text) if exempt <= 0 else (text, None)
                 exempt -= delta.token_count
+                cut = matched is not None
+                if not cut and (matched := _stop_token(request, delta)) is not None:
+                    text += stop.flush() + (matched if request.show_stop else "")
                 finish: Finish | None = "stop"
                 if matched is None:
                     if delta.finish_reason == "cancelled":
                         raise EngineFailed("The engine was told to end this answer; send it again.")
                     finish = delta.finish_reason
                     text += stop.flush() if finish else ""
-                ended = finish is not None and matched is None
+                ended = finish is not None and not cut
                 parts, finish = listener.interpretation.read(text, finish)
                 if log_probs is not None:
                     log_probs.push(delta)
@@ -113,7 +115,7 @@ async def stream_answer(
                 if not parts and finish is None:
                     continue
                 listener.charge(tokens)
-                known = None if finish is None else cached
+                known = cached if finish else None
                 piece = Piece(parts, tokens, finish, known, log_prob, matched, chosen, index)
                 turn.show(reasoning_tokens(piece), answers=bool(parts) and not _only_thinks(piece))
                 yield piece
@@ -125,6 +127,11 @@ async def stream_answer(
             raise
         raise InvalidRequest(str(error), listener.grammar_source) from None
     raise EngineFailed("The engine ended this answer without a reason; send it again.")
+
+
+def _stop_token(request: GenerationRequest, delta: Delta) -> str | None:
+    """The text of the stop token that ended the answer, if one did."""
+    return None if delta.stop_token_id is None else request.stop_tokens[delta.stop_token_id]
 
 
 @dataclass(slots=True)

@@ -12,8 +12,11 @@ from slipway.contract.generation import Delta, FinishReason, GenerationRequest, 
 from slipway.contract.stage_names import engine_stage
 from slipway.contract.target import Target
 from slipway.gateway.backends import ensemble_tensors
+from slipway.gateway.backends.stop_token import without_stop_token
 from slipway.gateway.backends.triton_model import TritonModel
 from slipway.gateway.grammars.check import GrammarCheck
+from slipway.text.detokenizer import Detokenizer
+from slipway.text.tokenizer import Tokenizer
 
 # A busy engine stage answers a probe between two steps.
 _PROBE_TIMEOUT_S = 2.0
@@ -28,8 +31,11 @@ class EnsembleBackend(TritonModel):
 
     stages = True
 
-    def __init__(self, model: str, target: Target, url: str, grammars: GrammarCheck | None) -> None:
+    def __init__(
+        self, model: str, target: Target, url: str, tokenizer: Tokenizer, grammars: GrammarCheck | None
+    ) -> None:
         """grammars: tries a grammar before the engine gets it; None for an engine that tries it itself."""
+        self._tokenizer = tokenizer
         self._onnx = not target.compiled
         super().__init__(model, url, ensemble_tensors.all_names(self._onnx))
         self._grammars = grammars
@@ -49,12 +55,19 @@ class EnsembleBackend(TritonModel):
         text = ""
         running = True
         reason: FinishReason | None = None
+        stop_token_id: int | None = None
+        detokenizer = Detokenizer(self._tokenizer)
         inputs = ensemble_tensors.inputs(request)
         outputs = ensemble_tensors.outputs(request, self._onnx)
         try:
             async with aclosing(self._responses(request.request_id, inputs, outputs)) as results:
                 async for result in results:
                     delta = ensemble_tensors.delta(request, result)
+                    if request.stop_tokens:
+                        # The stage's text has the stop token too.
+                        delta = self._without_stop_token(delta, request)
+                        delta = replace(delta, text=detokenizer.push(delta.token_ids))
+                        stop_token_id = delta.stop_token_id
                     tokens += delta.token_count
                     if grammar is not None:
                         text += delta.text
@@ -71,7 +84,7 @@ class EnsembleBackend(TritonModel):
         if reason is None:
             complete = tokens < request.sampling.max_tokens or await self._is_complete(grammar, text)
             reason = "stop" if complete else "length"
-        yield Delta(finish_reason=reason)
+        yield Delta(finish_reason=reason, stop_token_id=stop_token_id)
 
     async def probe(self) -> None:
         """Ask Triton and the engine stage; Triton calls a stage ready while its engine restarts.
@@ -92,6 +105,12 @@ class EnsembleBackend(TritonModel):
         if self._grammars is not None:
             await self._grammars.close()
         await super().close()
+
+    def _without_stop_token(self, delta: Delta, request: GenerationRequest) -> Delta:
+        """TensorRT-LLM gives no finish reason; there, a stop token always ends the answer."""
+        if self._onnx and delta.finish_reason != "stop":
+            return delta
+        return without_stop_token(delta, request.stop_tokens)
 
     async def _stop(self, request_id: str) -> None:
         """Tell the engine stage to end a generation: an ensemble does not pass a cancellation on.

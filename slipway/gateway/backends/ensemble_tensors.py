@@ -66,6 +66,8 @@ def inputs(request: GenerationRequest) -> list[InferInput]:
         tensors.append(tensor("return_log_probs", [[True]], np.bool_))
     if sampling.top_log_probs:
         tensors.append(tensor("num_top_log_probs", [[sampling.top_log_probs]], np.int32))
+    if request.stop_tokens:
+        tensors.append(tensor("stop_token_ids", [list(request.stop_tokens)], np.int32))
     if sampling.ignore_eos:
         tensors.append(tensor("end_id", [[_NO_END_ID]], np.int32))
     return tensors
@@ -76,8 +78,10 @@ def outputs(request: GenerationRequest, onnx: bool) -> list[str]:
     names = ["text_output", "num_output_tokens", "end_of_sequence"]
     if onnx:
         names += ["cached_tokens", "finish_reason"]
+    if _needs_ids(request):
+        names.append("output_ids")
     if request.sampling.log_probs:
-        names += ["output_ids", "output_log_probs"]
+        names.append("output_log_probs")
     if request.sampling.top_log_probs:
         names += _TOP_LOG_PROBS
     return names
@@ -98,7 +102,7 @@ def all_names(onnx: bool) -> frozenset[str]:
         top_log_probs=int(onnx),
         grammar=Grammar("regex", "a"),
     )
-    request = GenerationRequest("", "", (0,), everything)
+    request = GenerationRequest("", "", (0,), everything, stop_tokens={0: ""})
     return frozenset((*(each.name() for each in inputs(request)), *outputs(request, onnx)))
 
 
@@ -124,15 +128,23 @@ def delta(request: GenerationRequest, result: InferResult) -> Delta:
         cached_tokens=tensors.total("cached_tokens") if "cached_tokens" in tensors else None,
         finish_reason=_finish_reason(tensors),
     )
-    if not request.sampling.log_probs or not new:
+    if not _needs_ids(request) or not new:
         return added
+    ids = tuple(result.as_numpy("output_ids").reshape(-1)[: added.token_count].tolist())
+    if not request.sampling.log_probs:
+        return replace(added, token_ids=ids)
     return replace(
         added,
-        token_ids=tuple(result.as_numpy("output_ids").reshape(-1)[: added.token_count].tolist()),
+        token_ids=ids,
         # The new tokens come last: TensorRT-LLM repeats the values of all earlier ones.
         log_probs=tensors.last("output_log_probs", new)[: added.token_count],
         top_log_probs=_top_log_probs(result, added.token_count) if request.sampling.top_log_probs else (),
     )
+
+
+def _needs_ids(request: GenerationRequest) -> bool:
+    """Whether text and number of tokens do not tell all of an answer."""
+    return request.sampling.log_probs or bool(request.stop_tokens)
 
 
 def _finish_reason(tensors: OutputTensors) -> FinishReason | None:

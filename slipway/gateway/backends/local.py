@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from slipway.contract.generation import Delta, GenerationRequest
+from slipway.gateway.backends.stop_token import without_stop_token
 from slipway.gateway.errors import NotOffered
 from slipway.runtime.stats import EngineStats
 from slipway.runtime.worker.process import EngineProcess
@@ -36,6 +37,8 @@ class LocalBackend:
         tokens = self._process.generate(request.request_id, request.prompt_token_ids, request.sampling)
         async with aclosing(tokens) as deltas:
             async for delta in deltas:
+                if delta.finish_reason == "stop":
+                    delta = without_stop_token(delta, request.stop_tokens)
                 yield replace(delta, text=detokenizer.push(delta.token_ids))
 
     async def check(self) -> None:

@@ -21,6 +21,7 @@ from slipway.gateway.shapes.body import (
     JsonObjectFormat,
     NonEmpty,
     QueuedRequest,
+    StopTokenIds,
     TextFormat,
     ToolName,
     Verbosity,
@@ -98,6 +99,9 @@ class ResponsesRequest(QueuedRequest):
         None, description="0 is greedy; default 1."
     )
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    stop_token_ids: StopTokenIds | None = Field(
+        None, description="As in vLLM: the answer ends before the first of these tokens."
+    )
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     text: TextConfig | None = None
@@ -166,6 +170,7 @@ class ResponsesRequest(QueuedRequest):
         return Query(
             prompt=conversation,
             max_tokens=self.max_output_tokens,
+            stop_token_ids=tuple(self.stop_token_ids or ()),
             grammar=self._grammar(),
             source={
                 "messages": "input",

@@ -16,6 +16,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from slipway.gateway.bounds import MAX_STOP_TOKENS
+
 LEAVE_OUT = "not offered; leave it out"
 TEXT_ONLY = "this server reads and writes text only"
 IGNORED = "Accepted; it does not change the answer."
@@ -27,6 +29,7 @@ Verbosity = Literal["low", "medium", "high"]
 FORMATS = ("text", "json_object", "json_schema")
 
 NonEmpty = Annotated[str, Field(min_length=1)]
+StopTokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_STOP_TOKENS)]
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
 
 

@@ -15,6 +15,7 @@ from slipway.gateway.shapes.body import (
     JsonObjectFormat,
     NonEmpty,
     QueuedRequest,
+    StopTokenIds,
     TextFormat,
     either,
     of_type,
@@ -122,9 +123,16 @@ class GenerationBody(QueuedRequest):
             selected(either(string=str, list=list), "must be a string or a list of strings"),
         ]
         | None
-    ) = Field(None, description="The answer ends before the first of these that comes up in its text.")
+    ) = Field(
+        None,
+        description="The answer ends before the first of these that comes up in its text; one that is a "
+        "special token ends it at the token.",
+    )
+    stop_token_ids: StopTokenIds | None = Field(
+        None, description="As in vLLM: the answer ends before the first of these tokens."
+    )
     include_stop_str_in_output: bool | None = Field(
-        None, description="The answer ends with the stop string that was met, and not before it."
+        None, description="The answer ends with the stop string or token that was met, and not before it."
     )
     stream: bool | None = Field(None, description="Send the answer in chunks while it comes.")
     stream_options: StreamOptions | None = Field(
@@ -201,6 +209,7 @@ class GenerationBody(QueuedRequest):
         return {
             **self.given(*names.split(), include_stop="include_stop_str_in_output"),
             "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            "stop_token_ids": tuple(self.stop_token_ids or ()),
             "logit_bias": {int(token): value for token, value in (self.logit_bias or {}).items()},
             "include_usage": bool(options.include_usage),
             "continuous_usage": bool(options.continuous_usage_stats),

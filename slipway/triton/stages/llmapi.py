@@ -81,7 +81,7 @@ class TritonPythonModel:
             self._show()
             async for output in result:
                 [completion] = output.outputs
-                outputs = answer.add(completion.token_ids, completion.finish_reason)
+                outputs = answer.add(completion.token_ids, completion.finish_reason, completion.stop_reason)
                 if answer.finish_reason:
                     if not output.finished:
                         result.abort()
@@ -102,6 +102,7 @@ class TritonPythonModel:
     def _sampling(self, asked: TextRequest) -> Any:
         """With the end-of-sequence ids of the engine: LLM would take the one of a tokenizer."""
         end, *others = self._manifest.eos_token_ids
+        others += asked.stop_token_ids
         return self._sampling_params(
             **asked.sampling, end_id=end, stop_token_ids=others or None, detokenize=False
         )

@@ -15,6 +15,7 @@ from slipway.triton.stages.request import Array, decoded, scalar
 
 # Upstream's SamplingParams.
 DEFAULT_MAX_TOKENS = 32
+_STOP_IDS = "sampling_param_stop_token_ids"
 # Which values each of these parameters may have.
 _SAMPLING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": (lambda value: 0 <= value < float("inf"), "0 (greedy) or above"),
@@ -29,7 +30,8 @@ class TextRequest:
     """One prompt for `tensorrt_llm.LLM`, and how to send its answer.
 
     sampling: arguments of its SamplingParams. stop: strings that end the answer and are not part of it.
-    streaming: one response per step, else one in all. finish_reason: whether responses carry it.
+    stop_token_ids: tokens that do the same.
+    streaming: one response per step, else one in all. finish_reason, stop_reason: whether responses carry it.
     """
 
     prompt_token_ids: list[int]
@@ -37,6 +39,8 @@ class TextRequest:
     stop: tuple[str, ...]
     streaming: bool
     finish_reason: bool
+    stop_token_ids: tuple[int, ...] = ()
+    stop_reason: bool = False
 
 
 _NO_PENALTIES = "TorchSampler of TensorRT-LLM 1.2 ignores it; leave it out"
@@ -54,7 +58,6 @@ REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "text_output is the answer alone; leave it out",
     ),
     "sampling_param_return_perf_metrics": (bool, "they are not reported; leave it out"),
-    "return_stop_reason": (bool, "only finish_reason is reported; leave it out"),
     "return_cumulative_logprob": (bool, "log-probabilities are not reported; leave it out"),
 }
 
@@ -81,6 +84,8 @@ def parse(tensors: Mapping[str, Array], tokenizer: Tokenizer, limits: Limits) ->
         stop=tuple(decoded(word, "sampling_param_stop") for word in stop if word),
         streaming=scalar(tensors, "streaming", False),
         finish_reason=scalar(tensors, "return_finish_reason", False),
+        stop_token_ids=tuple(tensors[_STOP_IDS].ravel().tolist()) if _STOP_IDS in tensors else (),
+        stop_reason=scalar(tensors, "return_stop_reason", False),
     )
 
 

@@ -32,6 +32,7 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
             raise InvalidRequest(f"{client} is given, which this engine cannot do; leave it out.", client)
     ids = _prompt_ids(tensors, tokenizer, manifest)
     stop_words = _word_ids(tensors, "STOP_WORDS_DICT", "stop_words", tokenizer)
+    stop_words += [[token] for token in _token_ids(tensors, "STOP_TOKEN_IDS", "stop_token_ids", manifest)]
     if manifest.target.compiled:
         stop_words += _other_ends(tensors, manifest)
     outputs = {
@@ -82,9 +83,9 @@ def _bias(
     """Token ids, and what to add to their logits. As upstream, each token of a word gets its weight."""
     words_, weights = _values(tensors, "EMBEDDING_BIAS_WORDS"), _values(tensors, "EMBEDDING_BIAS_WEIGHTS")
     _check_pairs("embedding_bias_words", len(words_), "embedding_bias_weights", len(weights))
-    ids, values = _values(tensors, "LOGIT_BIAS_IDS"), _values(tensors, "LOGIT_BIAS_VALUES")
+    ids = _token_ids(tensors, "LOGIT_BIAS_IDS", "logit_bias_ids", manifest)
+    values = _values(tensors, "LOGIT_BIAS_VALUES")
     _check_pairs("logit_bias_ids", len(ids), "logit_bias_values", len(values))
-    _check_vocabulary(ids, "logit_bias_ids", manifest)
     of_words = _word_ids(tensors, "EMBEDDING_BIAS_WORDS", "embedding_bias_words", tokenizer)
     return [*zip(of_words, weights, strict=True), *zip([[token] for token in ids], values, strict=True)]
 
@@ -118,6 +119,12 @@ def _dense(bias: Sequence[tuple[Sequence[int], float]], manifest: Manifest) -> A
 
 def _values(tensors: Mapping[str, Array], name: str) -> list[Any]:
     return tensors[name].ravel().tolist() if name in tensors else []
+
+
+def _token_ids(tensors: Mapping[str, Array], name: str, client: str, manifest: Manifest) -> list[int]:
+    ids: list[int] = _values(tensors, name)
+    _check_vocabulary(ids, client, manifest)
+    return ids
 
 
 def _other_ends(tensors: Mapping[str, Array], manifest: Manifest) -> list[list[int]]:

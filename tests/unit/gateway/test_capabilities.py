@@ -112,6 +112,8 @@ def test_what_the_engine_model_cannot_do_is_refused_there_with_the_way_out_and_n
     for asked in (query("min_p", 0), query("top_logprobs", 0, logprobs=True), query("logprobs", 0)):
         check_capabilities(asked, engine(TRTLLM, several))
     check_capabilities(query("min_tokens", 5), engine(TRTLLM))
+    with pytest.raises(InvalidRequest, match="min_tokens is 5, but 2 tokens end an answer"):
+        check_capabilities(query("min_tokens", 5), engine(TRTLLM), stop_tokens=1)
 
 
 @pytest.mark.parametrize(

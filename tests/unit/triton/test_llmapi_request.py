@@ -23,6 +23,7 @@ HONOURED = {
     "sampling_param_max_tokens",
     "sampling_param_stop",
     "return_finish_reason",
+    "return_stop_reason",
     "stop",
 }
 
@@ -42,6 +43,11 @@ def test_every_input_of_the_model_is_honoured_or_refused() -> None:
     assert sorted(names) == sorted([*HONOURED, *REFUSED])
 
 
+def test_stop_tokens_are_read_as_ids(tokenizer: Tokenizer) -> None:
+    tensors = {"text_input": np.array([b"Hi"], object), "sampling_param_stop_token_ids": np.array([5, 6])}
+    assert parse(tensors, tokenizer, LIMITS).stop_token_ids == (5, 6)
+
+
 def test_only_what_is_given_reaches_llm(tokenizer: Tokenizer) -> None:
     assert asked(tokenizer).sampling == {}, "greedy, as upstream"
     sampled = asked(tokenizer, sampling_param_temperature=0.5, sampling_param_top_k=3)
@@ -58,7 +64,6 @@ def test_only_what_is_given_reaches_llm(tokenizer: Tokenizer) -> None:
         ("sampling_param_best_of", 2),
         ("sampling_param_exclude_input_from_output", False),
         ("sampling_param_return_perf_metrics", True),
-        ("return_stop_reason", True),
         ("return_cumulative_logprob", True),
         ("sampling_param_temperature", -1.0),
         ("sampling_param_top_k", -1),
@@ -78,7 +83,7 @@ def test_values_that_ask_for_nothing_are_taken(tokenizer: Tokenizer) -> None:
         "sampling_param_frequency_penalty": 0.0,
         "sampling_param_best_of": 1,
         "sampling_param_exclude_input_from_output": True,
-        "return_stop_reason": False,
+        "return_cumulative_logprob": False,
     }
     assert asked(tokenizer, **nothing).sampling == {}
 
@@ -133,6 +138,18 @@ def test_a_stop_string_ends_an_answer_inside_of_a_token(tokenizer: Tokenizer) ->
     outputs = answer.add(ids, None)
     assert outputs is not None
     assert (outputs["text_output"][0], answer.finish_reason) == (b"The c", "stop")
+
+
+@pytest.mark.parametrize(("left_in", "said"), [(False, "stop"), (True, "length")])
+def test_a_stop_token_ends_an_answer_and_is_named(tokenizer: Tokenizer, left_in: bool, said: str) -> None:
+    *ids, stop = tokenizer.encode("The capital of")
+    asked_for = TextRequest([1], {}, (), True, True, stop_token_ids=(stop,), stop_reason=True)
+    answer = TextAnswer(asked_for, tokenizer, ENDS)
+    assert answer.add(ids, None)["stop_reason"][0] == b"None"
+    outputs = answer.add([*ids, stop] if left_in else ids, said, None if left_in else stop)
+    assert outputs["text_output"][0] == b"The capital"
+    assert outputs["num_output_tokens"].tolist() == [len(ids)]
+    assert (outputs["finish_reason"][0], outputs["stop_reason"][0]) == (b"stop", str(stop).encode())
 
 
 def test_text_that_could_have_become_a_stop_string_is_there_at_the_end(tokenizer: Tokenizer) -> None:

@@ -53,6 +53,14 @@ def test_a_stop_word_is_the_tokens_of_its_text_inside_an_answer(sentencepiece: T
     assert sentencepiece.vocabulary.join_with_special(ids).decode() == word
 
 
+@pytest.mark.parametrize("target", ["onnx-cpu", "tensorrt-llm"])
+def test_stop_tokens_become_stop_words(tokenizer: Tokenizer, target: str) -> None:
+    made = prepared(tokenizer, target, STOP_TOKEN_IDS=np.array([[5, 6]], np.int32))
+    assert words.unpack(made["STOP_WORDS_IDS"], "stop_words_list")[:2] == ((5,), (6,))
+    with pytest.raises(InvalidRequest, match="stop_token_ids names token id 1000, but the vocabulary"):
+        prepared(tokenizer, target, STOP_TOKEN_IDS=np.array([[5, 1000]], np.int32))
+
+
 def test_metrics_are_asked_for_whatever_the_client_says(tokenizer: Tokenizer) -> None:
     asked_not = prepared(tokenizer, "onnx-cpu", RETURN_PERF_METRICS=np.array([[False]]))
     assert asked_not["RETURN_PERF_METRICS"].item() is True
