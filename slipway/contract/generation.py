@@ -79,6 +79,7 @@ class GenerationRequest:
     stop_tokens: the tokens in `sampling.stop_token_ids`, each a sequence of its own, with their texts. The
         one that ends the answer is not part of it.
     show_stop: whether the answer ends with the stop string, or the text of the token, that ended it.
+    bad_words: texts whose tokens the answer must not have in a row.
     """
 
     request_id: str
@@ -88,6 +89,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     stop_tokens: Mapping[int, str] = field(default_factory=dict)
     show_stop: bool = False
+    bad_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

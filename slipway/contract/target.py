@@ -156,6 +156,7 @@ _ALL = (
             "best_of": "answers are ranked by log-probabilities, which Triton's llmapi model does not give; "
             "ask for all of them with n",
             "prompt": "Triton's llmapi model has no tensor for token ids; send text",
+            "bad_words": _NO_TENSOR,
             "truncate_prompt_tokens": "Triton's llmapi model has no tensor for token ids; shorten the text",
             "add_special_tokens": _NO_TENSOR,
         },

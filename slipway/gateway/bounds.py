@@ -11,6 +11,8 @@ MAX_PARTS = 512
 MAX_ITEMS = 4 * MAX_MESSAGES
 # OpenAI's bound.
 MAX_STOP_STRINGS = 4
+# Each is compared with the answer's end at every step.
+MAX_BAD_WORDS = 128
 # Characters in all. A stream holds text back while it may be the beginning of a stop string.
 MAX_STOP_LENGTH = 1024
 # Token ids that end an answer. The engine compares each with every token.

@@ -35,6 +35,7 @@ ASKED: Mapping[str, Callable[[Query], object]] = {
     "tool_choice": lambda query: isinstance(query.prompt, Conversation) and query.prompt.must_call and _GIVEN,
     "best_of": lambda query: query.candidates > query.n and query.best_of,
     "prompt": _prompt,
+    "bad_words": lambda query: query.bad_words and _GIVEN,
     "truncate_prompt_tokens": lambda query: query.truncate_prompt_tokens,
     "add_special_tokens": lambda query: (
         isinstance(query.prompt, Prompts) and not query.prompt.special_tokens and "false"

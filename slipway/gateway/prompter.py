@@ -202,4 +202,5 @@ class Prompter:
             stop=stop_strings(query, self.manifest),
             stop_tokens=tokens,
             show_stop=query.include_stop,
+            bad_words=tuple(form for word in query.bad_words for form in (word, f" {word}")),
         )

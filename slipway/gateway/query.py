@@ -117,6 +117,7 @@ class Query:
     logprobs: how many of the likeliest tokens to report with each token; None reports nothing.
     stop_token_ids: the answer ends before the first of these tokens.
     include_stop: the answer ends with the stop string, or the token, that ended it.
+    bad_words: what the answer must not have, alone or behind a blank.
     grammar: what the answer must match, unless it is calls.
     best_of: how many answers to generate for each prompt; the best `n` are sent.
     timeout: seconds from the request's arrival; None means the server's own limit.
@@ -142,6 +143,7 @@ class Query:
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    bad_words: tuple[str, ...] = ()
     include_stop: bool = False
     logprobs: int | None = None
     grammar: Grammar | None = None

@@ -33,6 +33,13 @@ def test_top_k_one_is_greedy_whatever_the_temperature(client: OpenAI, gateway: G
     assert hot.choices[0].text == counted(client, gateway.model, max_tokens=16)
 
 
+def test_a_bad_word_is_kept_out(client: OpenAI, gateway: Gateway) -> None:
+    plain = counted(client, gateway.model, max_tokens=16)
+    digit = next(character for character in plain if character.isdigit())
+    for word in (digit, f" {digit}"):
+        assert digit not in counted(client, gateway.model, max_tokens=16, extra_body={"bad_words": [word]})
+
+
 def test_a_penalty_changes_a_repetitive_answer_and_a_neutral_value_does_not(
     client: OpenAI, gateway: Gateway
 ) -> None:

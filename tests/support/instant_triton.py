@@ -32,6 +32,7 @@ INPUTS = (
     "repetition_penalty",
     "presence_penalty",
     "frequency_penalty",
+    "bad_words",
     "logit_bias_ids",
     "logit_bias_values",
     "guided_decoding_guide_type",

@@ -58,6 +58,8 @@ def inputs(request: GenerationRequest) -> list[InferInput]:
     if sampling.grammar is not None:
         tensors.append(tensor("guided_decoding_guide_type", [[sampling.grammar.kind.encode()]], np.object_))
         tensors.append(tensor("guided_decoding_guide", [[sampling.grammar.text.encode()]], np.object_))
+    if request.bad_words:
+        tensors.append(tensor("bad_words", [[word.encode() for word in request.bad_words]], np.object_))
     if sampling.logit_bias:
         ids, values = zip(*sampling.logit_bias, strict=True)
         tensors.append(tensor("logit_bias_ids", [ids], np.int32))
@@ -102,7 +104,7 @@ def all_names(onnx: bool) -> frozenset[str]:
         top_log_probs=int(onnx),
         grammar=Grammar("regex", "a"),
     )
-    request = GenerationRequest("", "", (0,), everything, stop_tokens={0: ""})
+    request = GenerationRequest("", "", (0,), everything, stop_tokens={0: ""}, bad_words=("a",))
     return frozenset((*(each.name() for each in inputs(request)), *outputs(request, onnx)))
 
 

@@ -34,7 +34,9 @@ class LocalBackend:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer in pieces."""
         detokenizer = Detokenizer(self._tokenizer)
-        tokens = self._process.generate(request.request_id, request.prompt_token_ids, request.sampling)
+        bad = tuple(tuple(self._tokenizer.encode_inside(word)) for word in request.bad_words)
+        sampling = replace(request.sampling, bad_token_ids=bad) if bad else request.sampling
+        tokens = self._process.generate(request.request_id, request.prompt_token_ids, sampling)
         async with aclosing(tokens) as deltas:
             async for delta in deltas:
                 if delta.finish_reason == "stop":

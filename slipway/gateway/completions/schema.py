@@ -10,7 +10,7 @@ from slipway.gateway.bounds import MAX_CHOICES, MAX_TOP_LOGPROBS
 from slipway.gateway.errors import NotOffered
 from slipway.gateway.query import Prompts, Query
 from slipway.gateway.shapes.body import only, selected
-from slipway.gateway.shapes.generation import GenerationBody
+from slipway.gateway.shapes.generation import NO_PROMPT_LOGPROBS, GenerationBody
 
 _Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
 
@@ -46,6 +46,7 @@ class CompletionRequest(GenerationBody):
     )
 
     echo: bool | None = Field(None, description="Each answer begins with its prompt.")
+    prompt_logprobs: Annotated[JsonValue, only(advice=NO_PROMPT_LOGPROBS)] = None
     suffix: Annotated[
         JsonValue, only("", advice="models here go on from a prompt and fill in no gap; leave it out")
     ] = None
@@ -73,8 +74,7 @@ class CompletionRequest(GenerationBody):
             )
         if self.echo and self.logprobs is not None:
             raise NotOffered(
-                "echo is true and logprobs is given, but the engines here report nothing of a prompt's "
-                "tokens; leave one of them out.",
+                f"echo is true and logprobs is given: {NO_PROMPT_LOGPROBS}.",
                 "echo",
             )
         return query

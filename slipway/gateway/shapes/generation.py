@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue, Tag
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
-from slipway.gateway.bounds import MAX_BIAS, MAX_BIASES, MAX_CHOICES, MAX_STOP_STRINGS
+from slipway.gateway.bounds import MAX_BAD_WORDS, MAX_BIAS, MAX_BIASES, MAX_CHOICES, MAX_STOP_STRINGS
 from slipway.gateway.grammars.structure import ANY_OBJECT, choice_grammar, schema_grammar
 from slipway.gateway.shapes.body import (
     FORMATS,
@@ -23,6 +23,7 @@ from slipway.gateway.shapes.body import (
     selected,
 )
 
+NO_PROMPT_LOGPROBS = "engines report nothing of a prompt's tokens; leave it out"
 # JSON's keys are strings; so are the ids that are keys.
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
@@ -131,6 +132,11 @@ class GenerationBody(QueuedRequest):
     stop_token_ids: StopTokenIds | None = Field(
         None, description="As in vLLM: the answer ends before the first of these tokens."
     )
+    bad_words: Annotated[list[NonEmpty], Field(max_length=MAX_BAD_WORDS)] | None = Field(
+        None,
+        description="As in vLLM: the answer has none of these as the tokenizer splits it, alone or behind a "
+        "blank.",
+    )
     include_stop_str_in_output: bool | None = Field(
         None, description="The answer ends with the stop string or token that was met, and not before it."
     )
@@ -208,6 +214,7 @@ class GenerationBody(QueuedRequest):
         names += " presence_penalty frequency_penalty repetition_penalty ignore_eos"
         return {
             **self.given(*names.split(), include_stop="include_stop_str_in_output"),
+            "bad_words": tuple(self.bad_words or ()),
             "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
             "stop_token_ids": tuple(self.stop_token_ids or ()),
             "logit_bias": {int(token): value for token, value in (self.logit_bias or {}).items()},
