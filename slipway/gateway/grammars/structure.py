@@ -11,6 +11,7 @@ from slipway.contract.generation import Grammar
 from slipway.gateway.bounds import MAX_GRAMMAR_LENGTH
 from slipway.gateway.conversation import tool_objects
 from slipway.gateway.query import Conversation, Query
+from slipway.runtime.grammar.schema import held_to
 from slipway.text.tool_calls import enforced
 
 ANY_OBJECT = Grammar("json_schema", '{"type": "object"}')
@@ -56,6 +57,15 @@ def answer_grammar(query: Query) -> Grammar | None:
 
 
 def _calls_schema(conversation: Conversation) -> dict[str, Any]:
+    """Raises InvalidRequest with the tool whose numbers no grammar holds to."""
+    for tool in conversation.offered:
+        try:
+            held_to(json.dumps(tool.parameters))
+        except ValueError as error:
+            raise InvalidRequest(
+                f"{tool.source}, the tool {tool.name}, cannot be enforced ({error}); leave out the keyword.",
+                tool.source,
+            ) from None
     return enforced.schema(
         tool_objects(conversation.offered), conversation.only_tool, conversation.parallel_calls
     )

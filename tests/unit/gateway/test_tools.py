@@ -150,6 +150,15 @@ def test_calls_that_are_required_are_what_the_answer_must_match() -> None:
     assert "weather" not in (answer_grammar(named) or bound).text
 
 
+def test_one_tool_of_thirty_that_cannot_be_enforced_is_named() -> None:
+    tools = [{"type": "function", "function": {"name": f"f{number}"}} for number in range(30)]
+    tools[17]["function"] |= {"parameters": {"properties": {"id": {"const": 2**53 + 1}}}}
+    with pytest.raises(InvalidRequest, match=r"the tool f17, .*const at #/properties/id is 900") as caught:
+        answer_grammar(chat(tools=tools, tool_choice="required"))
+    assert caught.value.param == "tools[17].function"
+    assert answer_grammar(chat(tools=tools)) is None
+
+
 def test_beside_a_schema_tools_can_be_called_all_the_same() -> None:
     city = {
         "$defs": {"c": {"type": "string"}},
