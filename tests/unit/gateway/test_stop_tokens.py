@@ -1,5 +1,6 @@
 """Tokens that end an answer because the client asks for it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
 from slipway.gateway.answers.answer import Piece, stream_answer
 from slipway.gateway.backends.stop_token import without_stop_token
+from slipway.gateway.messages.schema import MessagesRequest
+from slipway.gateway.query import Query
+from slipway.gateway.responses.schema import ResponsesRequest
+from slipway.gateway.shapes.parsing import parse
 from slipway.gateway.stop_tokens import stop_tokens
 from slipway.text.tokenizer import Tokenizer
 
@@ -76,3 +81,16 @@ async def test_a_stop_token_ends_an_answer_like_a_stop_string(show: bool, text: 
     assert shown(pieces) == text, "text that could have become a stop string is there"
     assert (pieces[-1].finish_reason, pieces[-1].stop) == ("stop", "<|im_start|>")
     assert sum(piece.tokens for piece in pieces) == 2
+
+
+def test_responses_and_messages_have_stop_tokens_under_their_own_names(tokenizer: Tokenizer) -> None:
+    response = parse(b'{"model": "m", "input": "Hi", "stop_token_ids": [5]}', ResponsesRequest)
+    assert stop_tokens(response.query((), response.said()), OWN, tokenizer) == {5: "<file_sep>"}
+    asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+
+    def message(stop: str) -> Query:
+        return parse(json.dumps(asked | {"stop_sequences": [stop]}).encode(), MessagesRequest).query()
+
+    assert stop_tokens(message("<|im_start|>"), OWN, tokenizer) == {1: "<|im_start|>"}
+    with pytest.raises(InvalidRequest, match=r"stop_sequences has '<\|im_start\|>user', which no answer"):
+        stop_tokens(message("<|im_start|>user"), OWN, tokenizer)
