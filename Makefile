@@ -13,7 +13,7 @@ GENAI_OF_DIRECTML := .cache/genai-0.13.1
 # One line of progress for the command that follows; its output is in .cache/logs.
 quietly = requirements/quietly "Installing the packages of $(2)" .cache/logs/$(1).log
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench docs lint check test clean
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench clients docs lint check test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ chat: setup ## talk to the running server in the terminal
 
 bench: setup ## load the running server with Locust and print latencies and throughput
 	$(RUN) -m bench run
+
+clients: sample ## run programs that people use against the sample model, each in an environment of its own; writes docs/clients.md
+	PYTHONPATH=tests $(RUN) -m clients --write
 
 docs: setup ## read the docs in a browser, at http://127.0.0.1:8888; Ctrl-C ends it
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --open --dev-addr 127.0.0.1:8888
