@@ -15,7 +15,7 @@ from slipway.contract.manifest import FILE_NAME, FileDigest, Manifest
 from slipway.triton.repository import write_repository
 
 USER = {"role": "user", "content": "capital"}
-BEGUN = [USER, {"role": "assistant", "content": "It is"}]
+OPENED = [USER, {"role": "assistant", "content": "It is"}]
 ENCODER = sentencepiece_tokenizer.encoder()
 PARIS = ENCODER.token_to_id("▁Paris")
 
@@ -115,8 +115,8 @@ def test_an_answer_that_begins_a_turn_begins_without_a_blank_and_so_do_its_log_p
 
 
 def test_an_answer_that_is_begun_goes_on_with_its_blank(served: Served) -> None:
-    begun = served.chat(messages=BEGUN, continue_final_message=True, add_generation_prompt=False)
-    assert begun["message"]["content"] == " Paris"
+    continued = served.chat(messages=OPENED, continue_final_message=True, add_generation_prompt=False)
+    assert continued["message"]["content"] == " Paris"
 
 
 def test_a_grammar_binds_the_text_that_the_client_gets(served: Served) -> None:

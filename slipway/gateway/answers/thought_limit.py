@@ -1,4 +1,4 @@
-"""Ends a model's thought after so many tokens, so that its answer begins."""
+"""Ends a thought of a model after a given number of tokens, so that its answer begins."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing

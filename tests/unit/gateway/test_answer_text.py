@@ -20,7 +20,7 @@ from slipway.gateway.shapes.parsing import parse
 from slipway.text.detokenizer import Detokenizer
 
 USER = {"role": "user", "content": "capital"}
-BEGUN = [USER, {"role": "assistant", "content": "It is"}]
+OPENED = [USER, {"role": "assistant", "content": "It is"}]
 LIMITS = Limits(max_batch_size=1, max_input_len=200, max_seq_len=256)
 
 
@@ -94,12 +94,12 @@ async def test_an_answer_that_begins_a_turn_has_no_blank_before_it_and_only_one_
 
 
 async def test_the_beginning_of_an_answer_is_gone_on_from_with_its_blank(prompter: Prompter) -> None:
-    body = {"model": "m", "max_tokens": 9, "messages": BEGUN}
+    body = {"model": "m", "max_tokens": 9, "messages": OPENED}
     prefilled = parse(json.dumps(body).encode(), MessagesRequest).query()
-    continued = chat(messages=BEGUN, continue_final_message=True, add_generation_prompt=False)
+    continued = chat(messages=OPENED, continue_final_message=True, add_generation_prompt=False)
     for query in (prefilled, continued):
         _, answer = await answered(prompter, query, ["▁Paris"])
-        assert BEGUN[-1]["content"] + answer.text == "It is Paris"
+        assert OPENED[-1]["content"] + answer.text == "It is Paris"
 
 
 async def test_a_text_bound_by_a_grammar_is_what_the_grammar_matched(prompter: Prompter) -> None:
