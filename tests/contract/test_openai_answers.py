@@ -195,6 +195,7 @@ async def test_many_clients_that_leave_free_all_slots(gateway: Gateway) -> None:
 def test_the_models_that_are_ready_are_listed(client: OpenAI, gateway: Gateway) -> None:
     (model,) = client.models.list().data
     assert model.model_extra == {
+        "root": gateway.model,
         "max_model_len": gateway.limits.max_seq_len,
         "default_max_tokens": gateway.default_max_tokens,
     }

@@ -61,7 +61,7 @@ def test_the_workers_end_with_the_server(engine_dir: Path, how: signal.Signals) 
         assert len(workers) == 2
         os.kill(gateway.server.pid, how)
         assert not psutil.wait_procs(workers, timeout=60)[1]
-        with pytest.raises(httpx.ConnectError):
+        with pytest.raises(httpx.TransportError):
             httpx.get(f"{gateway.url}/health/live")
 
 

@@ -170,7 +170,8 @@ def test_what_the_contract_cannot_do_is_refused_by_name(triton: Triton, field: s
 def test_a_client_of_the_gateway_that_leaves_frees_the_engine(triton: Triton) -> None:
     body = {"model": NAME, "prompt": ENDLESS, "temperature": 0, "max_tokens": 8000, "stream": True}
     with httpx.stream("POST", f"{triton.gateway}/v1/completions", json=body, timeout=60) as reply:
-        next(reply.iter_lines())
+        lines = reply.iter_lines()  # kept: when it is collected, the stream ends
+        next(lines)
         wait_until(lambda: triton.running() == 1)
     wait_until(lambda: triton.running() == 0)
 
