@@ -81,7 +81,7 @@ lint: setup ## ruff, mypy, and who may import whom
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-check: sample lint ## lint, then the unit tests: a minute and a half; no engine needed
+check: sample lint ## lint, then the unit tests: about two minutes; no engine needed
 	.venv/bin/pytest tests/unit
 
 test: check ## check, then every test, on the real Triton and the real sample model
