@@ -2,10 +2,12 @@
 
 import gc
 import os
+import re
 import shutil
 import signal
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.paths import ROOT
@@ -44,6 +46,19 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, but a server that serves several files to one process alone."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            backend = re.match(r"tests/contract/.*\[(local|triton|trtllm)\b", nodeid)
+            return backend[1] if backend else str(super()._split_scope(nodeid))
+
+    return ByServer(config, log)
 
 
 @pytest.fixture(scope="session")
