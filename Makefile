@@ -13,7 +13,7 @@ GENAI_OF_DIRECTML := .cache/genai-0.13.1
 # One line of progress for the command that follows; its output is in .cache/logs.
 quietly = requirements/quietly "Installing the packages of $(2)" .cache/logs/$(1).log
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench clients docs lint check test clean
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench clients docs lint unit check test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,8 +81,11 @@ lint: setup ## ruff, mypy, and who may import whom
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-check: sample lint ## lint, then the unit tests: about two minutes; no engine needed
+unit: sample ## the unit tests
 	.venv/bin/pytest tests/unit
+
+check: sample ## lint and the unit tests, beside each other: about a minute; no engine needed
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 
 test: check ## check, then every test, on the real Triton and the real sample model
 	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml

@@ -21,9 +21,9 @@ TEXTS = (
     "Once upon a time, in a small village by the sea, there lived an old fisherman who",
     "la la la la la la la la",
 )
-GREEDY = SamplingParams(max_tokens=32, temperature=0.0, log_probs=True, ignore_eos=True)
+GREEDY = SamplingParams(max_tokens=24, temperature=0.0, log_probs=True, ignore_eos=True)
 DRAWN = SamplingParams(
-    max_tokens=20, temperature=0.8, top_p=0.9, repetition_penalty=1.05, seed=7, log_probs=True
+    max_tokens=16, temperature=0.8, top_p=0.9, repetition_penalty=1.05, seed=7, log_probs=True
 )
 RECORDS = {
     "type": "array",
