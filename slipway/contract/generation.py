@@ -14,10 +14,12 @@ class Grammar:
 
     text: a JSON schema; a regular expression in Rust's syntax, for the whole answer; or a context-free
         grammar, in llguidance's dialect of Lark or in llama.cpp's GBNF.
+    tried: whether it is known to compile within the bounds of time and stack.
     """
 
     kind: GrammarKind
     text: str
+    tried: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from slipway.contract.generation import GenerationRequest
+from slipway.contract.errors import InvalidRequest
+from slipway.contract.generation import GenerationRequest, Grammar
 from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answer
-from slipway.gateway.answers.choices import best, candidates, collect, merge, wait_for_first
+from slipway.gateway.answers.choices import best, candidates, collect, merge
+from slipway.gateway.grammars.check import GrammarCheck
 from slipway.gateway.grammars.structure import grammar_source
 from slipway.gateway.http.connection import run_until_disconnect, wait_for_disconnect
 from slipway.gateway.http.context import context_of
@@ -20,9 +23,6 @@ from slipway.gateway.query import Query
 from slipway.gateway.shapes.reply import Reply, as_json
 from slipway.gateway.shapes.usage import Usage
 from slipway.gateway.validation import check_query, check_tokens
-
-# How long the headers of a stream wait for its first token: less than the shortest patience of a proxy.
-_PATIENCE_S = 10.0
 
 T = TypeVar("T")
 # Makes the reply of an API, given the model and a request for each prompt.
@@ -42,22 +42,23 @@ class Answering:
         self._stopping = stopping
 
     async def count(self, request: Request, query: Query) -> int:
-        """How many tokens the prompt of a conversation has, whether they fit or not."""
+        """How many tokens the prompt of a conversation has, also where they do not fit."""
         model = await self._find(request, query)
-        _, tokens = await asyncio.to_thread(model.prompter.render, query)
-        return len(tokens)
+        return len(await context_of(request).run(model.prompter.count, query))
 
     async def answer(self, request: Request, query: Query, make_reply: ReplyMaker) -> Response:
         """The response to `request`, which asks for `query`."""
         model = await self._find(request, query)
         context = context_of(request)
         prompts = await context.run(model.prompter.requests, query, request.state.id)
+        grammar = prompts[0].sampling.grammar
+        if model.grammars is not None and grammar is not None:
+            checking = _checked(grammar, model.grammars, query, context.client)
+            grammar = await self._until_disconnect(request, checking)
+            prompts = [replace(each, sampling=replace(each.sampling, grammar=grammar)) for each in prompts]
         reply = make_reply(model, prompts)
         pieces = self._generate(request, query, model, prompts)
         if query.stream:
-            if prompts[0].sampling.grammar is not None:
-                # The engine tries the grammar. A bad one must become a 400, not an event of a stream.
-                pieces = await self._until_disconnect(request, wait_for_first(pieces, _PATIENCE_S))
             sent = stream_events(reply, pieces, len(prompts), query.n, context.prompt_tokens)
             return EventStream(reply, sent, self._stopping, context.deadline)
         collecting = collect(pieces, len(prompts) * query.candidates)
@@ -107,6 +108,14 @@ class Answering:
     async def _until_disconnect(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         deadline = context_of(request).deadline
         return await run_until_disconnect(work, self._stopping, deadline, wait_for_disconnect(request))
+
+
+async def _checked(grammar: Grammar, grammars: GrammarCheck, query: Query, client: str) -> Grammar:
+    """The grammar as the engine gets it. Raises InvalidRequest that names the client's field."""
+    try:
+        return await grammars.checked(grammar, client)
+    except InvalidRequest as error:
+        raise InvalidRequest(str(error), grammar_source(query)) from None
 
 
 def _shown(query: Query, answers: Sequence[Answer]) -> Sequence[Answer]:

@@ -11,6 +11,8 @@ from slipway.gateway import model_control
 from slipway.gateway.answering import Answering
 from slipway.gateway.chat import router as chat
 from slipway.gateway.completions import router as completions
+from slipway.gateway.fair_threads import FairThreads
+from slipway.gateway.http.body_memory import BodyMemory
 from slipway.gateway.http.context import RequestContextMiddleware
 from slipway.gateway.http.documentation import DocumentedApp
 from slipway.gateway.http.error_response import add_error_handlers
@@ -26,6 +28,9 @@ from slipway.gateway.tokens import router as tokens
 from slipway.gateway.version import Version, version
 
 _APIS = (chat, completions, tokens, messages, responses, model_control)
+# They read, render and tokenize long bodies. More would take memory, and time from streams.
+_TEXT_THREADS = 2
+_MAX_TEXTS = 256  # of one client
 EXAMPLES = {path: example for api in _APIS for path, example in api.EXAMPLES.items()}
 
 
@@ -39,6 +44,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        threads.close()
         await models.close()
 
     app = DocumentedApp(
@@ -52,7 +58,9 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     metrics = registry(models)
-    bodies = BodyReader(settings.max_body_bytes, settings.arrival_timeout, stopping)
+    threads = FairThreads(_TEXT_THREADS, _MAX_TEXTS, "long bodies")
+    memory = BodyMemory(settings.max_bodies_bytes)
+    bodies = BodyReader(settings.max_body_bytes, memory, settings.arrival_timeout, stopping)
     answering = Answering(models, settings.max_request_tokens, stopping)
     app.include_router(chat.router(bodies, answering))
     app.include_router(completions.router(bodies, answering))
@@ -64,7 +72,13 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     add_error_handlers(app)
     guard(app, settings.access)
     count = RequestMetrics(metrics).count
-    app.add_middleware(RequestContextMiddleware, timeout_s=settings.timeout, on_end=count)
+    app.add_middleware(
+        RequestContextMiddleware,
+        timeout_s=settings.timeout,
+        on_end=count,
+        threads=threads,
+        stopping=stopping,
+    )
     open_to_origins(app, settings.access)
     return app
 

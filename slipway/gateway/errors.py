@@ -1,6 +1,8 @@
 """The gateway's typed errors, and the table from each to HTTP status and OpenAI's type and code."""
 
+import random
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from slipway.contract.errors import (
     ContextLengthExceeded,
@@ -11,6 +13,10 @@ from slipway.contract.errors import (
     ModelUnavailable,
     SlipwayError,
 )
+
+# Seconds in which an engine starts again, or a server is replaced. Clients come back within all of them, and
+# not at once.
+_SOON_S = (2, 8)
 
 
 class UnknownField(InvalidRequest):
@@ -101,6 +107,10 @@ class QueueFull(TooManyRequests):
     """The model's queue is full."""
 
 
+class ServerBusy(TooManyRequests):
+    """The server has too much in memory or at work, of all clients or of this one."""
+
+
 class RateLimitExceeded(TooManyRequests):
     """A key has used up its requests per minute."""
 
@@ -142,6 +152,7 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     BodyTooLarge: HttpError(413, "invalid_request_error", "request_too_large"),
     UnsupportedMediaType: HttpError(415, "invalid_request_error", "unsupported_media_type"),
     QueueFull: HttpError(429, "requests", "queue_full"),
+    ServerBusy: HttpError(429, "requests", "server_busy"),
     RateLimitExceeded: HttpError(429, "requests", "rate_limit_exceeded"),
     TokenLimitExceeded: HttpError(429, "tokens", "rate_limit_exceeded"),
     EngineFailed: HttpError(500, "server_error", "engine_failed"),
@@ -162,6 +173,8 @@ def http_error(error: SlipwayError) -> HttpError:
 def error_headers(error: SlipwayError) -> dict[str, str]:
     """Headers that say whether, when and how to send the request again."""
     match error:
+        case ServerBusy():
+            return {"retry-after": str(random.randint(*_SOON_S))}
         case TooManyRequests():
             return {"retry-after": str(error.retry_after)}
         case InvalidApiKey():
@@ -170,4 +183,6 @@ def error_headers(error: SlipwayError) -> dict[str, str]:
             # OpenAI's and Anthropic's clients repeat what failed with 5xx unless this header forbids it. The
             # same request would take as long again.
             return {"x-should-retry": "false"}
+    if http_error(error).status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"retry-after": str(random.randint(*_SOON_S))}
     return {}

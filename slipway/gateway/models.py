@@ -10,6 +10,7 @@ from typing import Protocol
 
 from slipway.contract.errors import InvalidRequest, ModelNotFound, ModelUnavailable
 from slipway.gateway.backends.base import Backend
+from slipway.gateway.grammars.check import GrammarCheck
 from slipway.gateway.keys.keys import UNRESTRICTED, Caller
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
@@ -22,16 +23,26 @@ _REFRESH_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model: how its prompts are made, what answers them, and the queue before it."""
+    """One model: how its prompts are made, what answers them, and the queue before it.
+
+    grammars: tries the grammars of its answers; None where an engine takes none.
+    """
 
     prompter: Prompter
     backend: Backend
     queue: EngineQueue
+    grammars: GrammarCheck | None = None
 
     @property
     def name(self) -> str:
         """What clients pass as `model`."""
         return self.prompter.manifest.name
+
+    async def close(self) -> None:
+        """Close what it holds: the backend, and the processes that try grammars."""
+        await self.backend.close()
+        if self.grammars is not None:
+            await self.grammars.close()
 
     def card(self, alias: str | None = None) -> ModelCard:
         """The entry of the model, or of another name of it, in /v1/models."""
@@ -142,7 +153,7 @@ class Models:
                 await model.backend.load()
                 if self._source is not None:
                     self._models[model.name] = await self._source.reread(model.name)
-                    await model.backend.close()
+                    await model.close()
         return self._models[model.name]
 
     async def unload(self, name: str, caller: Caller) -> Model:
@@ -161,9 +172,9 @@ class Models:
         return model
 
     async def close(self) -> None:
-        """Close every backend."""
+        """Close every model."""
         for model in self:
-            await model.backend.close()
+            await model.close()
 
     async def _probed(self) -> list[tuple[Model, str | None]]:
         """Return each model with the reason why it does not answer now, None if it does."""

@@ -19,7 +19,7 @@ from slipway.gateway.grammars.structure import answer_grammar
 from slipway.gateway.query import Conversation, Prompts, Query
 from slipway.gateway.stop_tokens import stop_tokens
 from slipway.gateway.thinking import ThinkingPlan
-from slipway.gateway.validation import check_ids, sampling, stop_strings
+from slipway.gateway.validation import check_ids, check_length, sampling, stop_strings
 from slipway.text import template, tokenizer
 from slipway.text.answer_parser import AnswerParser
 from slipway.text.padding import Unpadder
@@ -33,6 +33,9 @@ from slipway.text.tool_calls.choice import PARSERS, parser
 from slipway.text.tool_calls.description import with_calls_in_words, with_tools_in_words
 from slipway.text.tool_calls.enforced import EnforcedParser
 from slipway.text.turns import fit_turns
+
+# A prompt that is only counted, or of which only the end is read, may be so many times too long.
+_READ_TIMES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,37 @@ class Prompter:
                 self._request(query, request_id, index, *self._read(query, query.prompt, index))
                 for index in range(len(query.prompt.texts))
             ]
-        prompt, ids = self.render(query)
+        prompt, ids = self._render(query, self._limit(query))
         if self.features.one_call:
             query = replace(query, prompt=replace(query.prompt, parallel_calls=False))
         return [self._request(query, request_id, 0, prompt, ids, query.named("messages"))]
 
-    def render(self, query: Query) -> tuple[str, list[int]]:
-        """The prompt of a conversation and its tokens, whether they fit or not.
+    def count(self, query: Query) -> list[int]:
+        """The tokens of a conversation's prompt, also where they do not fit.
 
-        The prompt is empty where its text would give other tokens. Raises InvalidRequest.
+        Raises InvalidRequest, or ContextLengthExceeded when they are several times too many.
+        """
+        return self._render(query, self._most_read)[1]
+
+    def tokens(self, text: str, special_tokens: bool, field: str) -> list[int]:
+        """The tokens of a plain prompt, also where they do not fit. Errors as for `count`."""
+        check_length(text, self._most_read, self.manifest, field, self.tokenizer.encode)
+        return self.tokenizer.encode(text, special_tokens)
+
+    @property
+    def _most_read(self) -> int:
+        return _READ_TIMES * self.manifest.limits.max_input_len
+
+    def _limit(self, query: Query) -> int:
+        """How many tokens of a prompt are read before it is refused."""
+        whole = query.truncate_prompt_tokens is None
+        return self.manifest.limits.max_input_len if whole else self._most_read
+
+    def _render(self, query: Query, limit: int) -> tuple[str, list[int]]:
+        """The prompt of a conversation and its tokens, of which there may be more than `limit`.
+
+        The prompt is empty where its text would give other tokens. Raises InvalidRequest, or
+        ContextLengthExceeded for a long prompt with more tokens than `limit`.
         """
         conversation = query.prompt
         assert isinstance(conversation, Conversation)
@@ -94,7 +119,9 @@ class Prompter:
         except InvalidRequest as error:
             # The template names its own arguments.
             raise InvalidRequest(str(error), query.named(error.param or "messages")) from None
-        return self.escaper.encode(prompt)
+        encode = self.escaper.encode
+        check_length(prompt, limit, self.manifest, query.named("messages"), lambda text: encode(text)[1])
+        return encode(prompt)
 
     def interpretation(self, query: Query, request: GenerationRequest) -> Interpretation:
         """How one answer to `request`, which came of `query`, is read."""
@@ -150,6 +177,7 @@ class Prompter:
         if not isinstance(prompt, str):
             check_ids(prompt, self.manifest, field)
             return "", prompt, field
+        check_length(prompt, self._limit(query), self.manifest, field, self.tokenizer.encode)
         ids = self.tokenizer.encode(prompt, prompts.special_tokens)
         # Triton encodes the text again, and would put special tokens before it.
         return prompt if prompts.special_tokens else "", ids, field

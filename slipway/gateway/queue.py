@@ -1,52 +1,43 @@
-"""A bounded queue before an engine: which answer is generated next."""
+"""A bounded, fair queue before an engine: which answer is generated next."""
 
-import asyncio
+import random
 import time
-from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
-from types import TracebackType
-from typing import Self
 
 from slipway.contract.errors import InvalidRequest
 from slipway.gateway.errors import QueueFull
+from slipway.gateway.fair_queue import FairQueue, Ticket
 
 # The last answers, whose mean time tells how fast the queue moves.
 _REMEMBERED = 32
+# All clients together may have this many times the answers of one in the queue.
+_FULL_CLIENTS = 8
+# Refused requests that are counted until they come back, in queues of one client.
+_PROMISED_QUEUES = 9
+_MAX_WAIT_S = 3600
+# Around the time told to a refused request, so that not all come back at once.
+_JITTER = 0.1
+# An engine with fewer slots would lose too much by keeping one free.
+_SLOTS_TO_RESERVE = 4
 
 
-class Turn:
-    """One answer's turn at the engine: `async with` waits for a place and gives it back at the end.
+class Turn(Ticket):
+    """One answer's turn at the engine.
 
     tokens: generated so far. reasoning_tokens: those of them that were reasoning.
     first: when the first token came, as `time.monotonic` counts; 0 before.
     answered: when the first that was no reasoning came; 0 before.
     """
 
-    __slots__ = (
-        "_granted",
-        "_queue",
-        "answered",
-        "began",
-        "first",
-        "rank",
-        "reasoning_tokens",
-        "tokens",
-    )
+    __slots__ = ("answered", "first", "reasoning_tokens", "tokens")
 
-    def __init__(self, queue: "EngineQueue", rank: tuple[int, int]) -> None:
-        self._queue = queue
-        self._granted = asyncio.Event()
-        self.rank = rank
-        self.began = self.first = self.answered = 0.0
+    def __init__(self, queue: "EngineQueue", client: str, rank: tuple[int, int]) -> None:
+        super().__init__(queue.leave, client, rank)
+        self.first = self.answered = 0.0
         self.tokens = self.reasoning_tokens = 0
-
-    def grant(self) -> None:
-        """Let the answer start: the queue has a place for it."""
-        self.began = time.monotonic()
-        self._granted.set()
 
     def count(self, tokens: int) -> None:
         """Add tokens that were generated."""
@@ -60,47 +51,38 @@ class Turn:
         if answers and not self.answered:
             self.answered = time.monotonic()
 
-    async def __aenter__(self) -> Self:
-        await self._granted.wait()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._queue.leave(self)
-
 
 class EngineQueue:
-    """As many answers run as the engine has slots. Others wait by priority, then by arrival."""
+    """As many answers run as the engine has slots. Clients share them; a client's own go by priority."""
 
     def __init__(self, model: str, slots: int, bound: int) -> None:
-        """bound: how many answers may wait."""
+        """bound: how many answers of one client may wait."""
         self._model = model
-        self._places = slots + _ahead(slots)
+        ahead = _ahead(slots)
+        reserve = ahead + 1 if slots >= _SLOTS_TO_RESERVE else 0
+        self._turns = FairQueue(slots + ahead, reserve)
         self._bound = bound
-        self._running: set[Turn] = set()
-        self._waiting: list[Turn] = []
         self._arrivals = 0
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
+        self._promises = _Promises(_PROMISED_QUEUES * (slots + ahead + bound))
         self.refused = 0
 
     @property
     def waiting(self) -> int:
         """Answers that wait."""
-        return len(self._waiting)
+        return sum(self._turns.waiting.values())
 
     @contextmanager
-    def turns(self, count: int, priority: int, field: str) -> Iterator[list[Turn]]:
+    def turns(self, count: int, priority: int, field: str, client: str) -> Iterator[list[Turn]]:
         """`count` turns, which join the queue together; those that are not over at the end leave it.
 
-        priority: lower ones come first. field: the client's field that asks for `count` answers.
-        Raises QueueFull with the time until there is room, InvalidRequest when there never is.
+        priority: a client's own answers with a lower one come first.
+        field: the client's field that asks for `count` answers.
+        Raises QueueFull with the time until these would start, InvalidRequest when they never do.
         """
-        self._check_room(count, field)
-        taken = [self._turn(priority) for _ in range(count)]
-        for turn in taken:
-            insort(self._waiting, turn, key=lambda each: each.rank)
-        self._advance()
+        self._check_room(count, field, client)
+        taken = [self._turn(client, priority) for _ in range(count)]
+        self._turns.join(taken)
         try:
             yield taken
         finally:
@@ -108,54 +90,87 @@ class EngineQueue:
             for turn in reversed(taken):
                 self.leave(turn)
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, turn: Ticket) -> None:
         """Free the place of `turn`, whether it runs or waits."""
-        if turn in self._running:
-            self._running.discard(turn)
+        if self._turns.leave(turn):
             self._seconds.append(time.monotonic() - turn.began)
-            self._advance()
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
 
-    def _turn(self, priority: int) -> Turn:
+    def _turn(self, client: str, priority: int) -> Turn:
         self._arrivals += 1
-        return Turn(self, (priority, self._arrivals))
+        return Turn(self, client, (priority, self._arrivals))
 
-    def _advance(self) -> None:
-        while self._waiting and len(self._running) < self._places:
-            turn = self._waiting.pop(0)
-            self._running.add(turn)
-            turn.grant()
-
-    def _check_room(self, count: int, field: str) -> None:
-        room = self._places + self._bound
+    def _check_room(self, count: int, field: str, client: str) -> None:
+        places = self._turns.places
+        room = places + self._bound
         if count > room:
             raise InvalidRequest(
                 f"{field} makes {count} answers, and {self._model} has room for {room} at once, with those "
                 "that wait; ask for fewer, or start the server with a larger --max-queue.",
                 field,
             )
-        missing = len(self._running) + len(self._waiting) + count - room
-        if missing > 0:
-            self.refused += 1
-            seconds = self._seconds_until(missing)
-            raise QueueFull(
-                f"{self._model} is busy: {len(self._waiting)} answers wait for it, its queue takes "
-                f"{self._bound}, and this request asks for {count}; send it again in about {seconds} s.",
-                seconds,
-            )
+        held, everyone = self._turns.held_by(client), self.waiting + len(self._turns.running)
+        if held + count <= room and everyone + count <= places + _FULL_CLIENTS * self._bound:
+            return
+        self.refused += 1
+        seconds = self._promised_wait(count, client)
+        own = self._turns.waiting.get(client, 0)
+        raise QueueFull(
+            f"{self._model} is busy: {self.waiting} answers wait for it, {own} of them yours, its queue "
+            f"takes {self._bound} of one client and {_FULL_CLIENTS * self._bound} of all, and this request "
+            f"asks for {count}; send it again in about {seconds} s.",
+            seconds,
+        )
 
-    def _seconds_until(self, missing: int) -> int:
-        """Seconds until `missing` places are free, by the time that the last answers took."""
-        if not self._seconds:
-            return 1
-        mean = sum(self._seconds) / len(self._seconds)
-        return max(1, ceil(missing * mean / self._places))
+    def _promised_wait(self, count: int, client: str) -> int:
+        """Seconds until `count` further answers of a client would start, which are counted from now on.
+
+        Before them come the client's own that wait or were told to come back, and as many of each other
+        client, because clients take turns.
+        """
+        now = time.monotonic()
+        waiting, promised = self._turns.waiting, self._promises.outstanding(now)
+        own = waiting.get(client, 0) + promised.get(client, 0) + count
+        others = (waiting.keys() | promised.keys()) - {client}
+        before = own + sum(min(own, waiting.get(each, 0) + promised.get(each, 0)) for each in others)
+        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
+        seconds = min(_MAX_WAIT_S, before * self._mean_seconds(now) / self._turns.places * jitter)
+        self._promises.add(client, count, now + seconds)
+        return max(1, ceil(seconds))
+
+    def _mean_seconds(self, now: float) -> float:
+        """Seconds that an answer takes: as the last ones did, but no less than those that run now."""
+        running = [now - turn.began for turn in self._turns.running]
+        return max(_mean(self._seconds), _mean(running))
+
+
+class _Promises:
+    """The answers that were refused and told when to come back, until they do."""
+
+    def __init__(self, most: int) -> None:
+        """most: of one client. Beyond it, they are refused requests that do not wait as they were told."""
+        self._most = most
+        self._due: dict[str, deque[float]] = {}
+
+    def add(self, client: str, count: int, due: float) -> None:
+        self._due.setdefault(client, deque(maxlen=self._most)).extend([due] * count)
+
+    def outstanding(self, now: float) -> dict[str, int]:
+        """How many are still to come, by client."""
+        for client, due in list(self._due.items()):
+            while due and due[0] <= now:
+                due.popleft()
+            if not due:
+                del self._due[client]
+        return {client: len(due) for client, due in self._due.items()}
+
+
+def _mean(values: "deque[float] | list[float]") -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _ahead(slots: int) -> int:
     """How many answers wait in the engine itself, so that a slot that becomes free has the next one at once.
 
-    Few answers end in the same step. Each answer in the engine can no longer be overtaken by priority.
+    Few answers end in the same step. Each answer in the engine can no longer be overtaken.
     """
     return 1 + slots // 8

@@ -18,7 +18,6 @@ from slipway.contract.errors import EngineRefused, SlipwayError
 from slipway.contract.manifest import FILE_NAME
 from slipway.gateway import log
 from slipway.gateway.app import create_app
-from slipway.gateway.backends.base import Backend
 from slipway.gateway.backends.ensemble import EnsembleBackend
 from slipway.gateway.backends.llmapi import LlmapiBackend
 from slipway.gateway.backends.local import LocalBackend
@@ -84,7 +83,8 @@ def local(directories: Sequence[Path], threads: int | None, settings: Settings) 
             for directory, prompter in zip(directories, prompters, strict=True):
                 words, name = prompter.tokenizer, prompter.manifest.name
                 backend = await LocalBackend.start(directory, words, name, threads)
-                models.append(Model(prompter, backend, _queue(prompter, settings.max_queue)))
+                queue = _queue(prompter, settings.max_queue)
+                models.append(Model(prompter, backend, queue, GrammarCheck(directory, prompter.manifest)))
         except BaseException:
             await Models(models).close()
             raise
@@ -114,12 +114,13 @@ def triton(engines: Path, url: str, settings: Settings) -> Start:
 
     def model(folder: Path, prompter: Prompter) -> Model:
         manifest = prompter.manifest
+        queue = _queue(prompter, settings.max_queue)
         if manifest.target.runtime == "llmapi":
-            backend: Backend = LlmapiBackend(manifest.name, url)
-        else:
-            grammars = GrammarCheck(folder, manifest) if manifest.target.compiled else None
-            backend = EnsembleBackend(manifest.name, manifest.target, url, prompter.tokenizer, grammars)
-        return Model(prompter, backend, _queue(prompter, settings.max_queue))
+            return Model(prompter, LlmapiBackend(manifest.name, url), queue)
+        grammars = GrammarCheck(folder, manifest)
+        ends = grammars if manifest.target.compiled else None
+        backend = EnsembleBackend(manifest.name, manifest.target, url, prompter.tokenizer, ends)
+        return Model(prompter, backend, queue, grammars)
 
     folders = EngineFolders(engines, model)
     found = folders.new_engines()  # before the fork, so that workers share the memory

@@ -79,12 +79,20 @@ class Settings:
     max_body_bytes: Annotated[
         int, Option(envvar="SLIPWAY_MAX_BODY_BYTES", min=1, help="Longest request body.")
     ] = 4 * 1024 * 1024
+    max_bodies_bytes: Annotated[
+        int,
+        Option(
+            envvar="SLIPWAY_MAX_BODIES_BYTES",
+            min=1,
+            help="Request bodies in memory, together; one client has half. Past it, 429.",
+        ),
+    ] = 256 * 1024 * 1024
     max_queue: Annotated[
         int,
         Option(
             envvar="SLIPWAY_MAX_QUEUE",
             min=0,
-            help="Answers that may wait for each model, beside those in its slots; past it, 429.",
+            help="Answers of one client that may wait for each model; past it, 429.",
         ),
     ] = 128
     max_request_tokens: Annotated[

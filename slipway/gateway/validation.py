@@ -1,6 +1,6 @@
 """From a query to sampling parameters: the checks that need no tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from slipway.contract.errors import ContextLengthExceeded, InvalidRequest
 from slipway.contract.generation import Grammar, SamplingParams
@@ -8,6 +8,7 @@ from slipway.contract.manifest import Manifest
 from slipway.gateway.bounds import MAX_MESSAGES, MAX_STOP_LENGTH
 from slipway.gateway.grammars.structure import answer_grammar, grammar_source
 from slipway.gateway.query import Conversation, Query
+from slipway.text.length import has_more
 
 
 def check_query(query: Query) -> None:
@@ -55,6 +56,14 @@ def check_ids(ids: Sequence[int], manifest: Manifest, field: str) -> None:
             f"{manifest.vocab_size - 1}.",
             field,
         )
+
+
+def check_length(
+    text: str, limit: int, manifest: Manifest, field: str, encode: Callable[[str], Sequence[int]]
+) -> None:
+    """Raise ContextLengthExceeded for a long prompt that certainly has more than `limit` tokens."""
+    if has_more(text, limit, encode):
+        raise _too_long(f"more than {limit}", manifest, field)
 
 
 def check_tokens(max_tokens: Sequence[int], highest: int, field: str) -> None:
@@ -107,11 +116,7 @@ def _max_tokens(query: Query, prompt_tokens: int, manifest: Manifest, prompt_sou
     if prompt_tokens == 0:
         raise InvalidRequest(f"{prompt_source} holds no token to go on from; write something.", prompt_source)
     if prompt_tokens > limits.max_input_len:
-        raise ContextLengthExceeded(
-            f"The prompt has {prompt_tokens} tokens, and {manifest.name} takes "
-            f"{limits.max_input_len} at most (prompt and answer together: {limits.max_seq_len}); shorten it.",
-            prompt_source,
-        )
+        raise _too_long(str(prompt_tokens), manifest, prompt_source)
     left = limits.max_seq_len - prompt_tokens
     if query.max_tokens is not None and query.max_tokens > left and not query.fit_context:
         source = query.named("max_tokens")
@@ -129,6 +134,15 @@ def _max_tokens(query: Query, prompt_tokens: int, manifest: Manifest, prompt_sou
             "min_tokens",
         )
     return max_tokens
+
+
+def _too_long(tokens: str, manifest: Manifest, prompt_source: str) -> ContextLengthExceeded:
+    limits = manifest.limits
+    return ContextLengthExceeded(
+        f"The prompt has {tokens} tokens, and {manifest.name} takes {limits.max_input_len} at most (prompt "
+        f"and answer together: {limits.max_seq_len}); shorten it.",
+        prompt_source,
+    )
 
 
 def _grammar(query: Query) -> Grammar | None:

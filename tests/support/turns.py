@@ -4,6 +4,6 @@ from slipway.gateway.queue import EngineQueue, Turn
 
 
 def turn() -> Turn:
-    given = Turn(EngineQueue("model", 1, 0), (0, 0))
+    given = Turn(EngineQueue("model", 1, 0), "ada", (0, 0))
     given.grant()
     return given

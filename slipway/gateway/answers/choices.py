@@ -70,40 +70,6 @@ async def _merge(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerat
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def wait_for_first(
-    pieces: AsyncGenerator[Piece, None], patience_s: float
-) -> AsyncGenerator[Piece, None]:
-    """The pieces, once the first is there or `patience_s` seconds have passed.
-
-    An error raised before that can still become an HTTP error response.
-    """
-    first = asyncio.ensure_future(anext(pieces))
-    try:
-        await asyncio.wait((first,), timeout=patience_s)
-        if first.done():
-            first.result()
-    except BaseException:
-        await _abandon(first)
-        raise
-
-    async def all_pieces() -> AsyncGenerator[Piece, None]:
-        async with aclosing(pieces):
-            try:
-                yield await first
-            finally:
-                await _abandon(first)
-            async for piece in pieces:
-                yield piece
-
-    return all_pieces()
-
-
-async def _abandon(first: asyncio.Future[Piece]) -> None:
-    """Cancel it and wait: a generator cannot be closed while a task waits for its next piece."""
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-
-
 async def collect(pieces: AsyncGenerator[Piece, None], count: int) -> list[Answer]:
     """Wait for the end of `count` answers; by index."""
     answers = [Answer() for _ in range(count)]

@@ -34,7 +34,7 @@ class EnsembleBackend(TritonModel):
     def __init__(
         self, model: str, target: Target, url: str, tokenizer: Tokenizer, grammars: GrammarCheck | None
     ) -> None:
-        """grammars: tries a grammar before the engine gets it; None for an engine that tries it itself."""
+        """grammars: tells whether an answer is complete; None for an engine that reports it itself."""
         self._tokenizer = tokenizer
         self._onnx = not target.compiled
         super().__init__(model, url, ensemble_tensors.all_names(self._onnx))
@@ -48,9 +48,6 @@ class EnsembleBackend(TritonModel):
         it has fewer tokens than allowed (end-of-sequence is not counted) or completes its grammar.
         """
         grammar = request.sampling.grammar
-        if self._grammars is not None and grammar is not None:
-            rewritten = await self._grammars.checked(grammar)
-            request = replace(request, sampling=replace(request.sampling, grammar=rewritten))
         tokens = 0
         text = ""
         running = True
@@ -102,8 +99,6 @@ class EnsembleBackend(TritonModel):
         """Wait for the stop requests that are under way, and close the connection."""
         if self._stops:
             await asyncio.wait(self._stops)
-        if self._grammars is not None:
-            await self._grammars.close()
         await super().close()
 
     def _without_stop_token(self, delta: Delta, request: GenerationRequest) -> Delta:

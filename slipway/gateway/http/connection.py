@@ -1,7 +1,7 @@
 """The client's end of a request: its body, and whether the client is still connected."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,13 +16,14 @@ class ClientLeft(Exception):
     """The client closed its connection, so the answer has no reader."""
 
 
-async def read_body(request: Request, max_bytes: int, arrival_s: float) -> bytes:
+async def read_body(request: Request, max_bytes: int, arrival_s: float, hold: Callable[[int], None]) -> bytes:
     """Return the whole body.
 
     max_bytes: holds for a declared length and for a body in chunks. (FastAPI's own max_body_size answers in
         plain text, which OpenAI's clients cannot read.)
     arrival_s: seconds for the whole body to arrive.
-    Raises BodyTooLarge as soon as the size is known, RequestTooSlow, or ClientLeft.
+    hold: called with the length so far; may refuse the rest.
+    Raises BodyTooLarge as soon as the size is known, RequestTooSlow, ClientLeft, or what `hold` raises.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
@@ -34,6 +35,7 @@ async def read_body(request: Request, max_bytes: int, arrival_s: float) -> bytes
                 body += chunk
                 if len(body) > max_bytes:
                     raise _too_large(max_bytes)
+                hold(len(body))
     except ClientDisconnect:
         raise ClientLeft from None
     except TimeoutError:

@@ -9,16 +9,20 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from functools import partial
+from ipaddress import IPv6Address, ip_address
+from typing import Any, ParamSpec, TypeVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slipway.gateway import log
+from slipway.gateway.fair_threads import FairThreads
+from slipway.gateway.http.connection import run_until_disconnect, wait_for_disconnect
 from slipway.gateway.http.deadline import Deadline
 from slipway.gateway.http.error_response import is_messages_path
 from slipway.gateway.queue import EngineQueue, Turn
@@ -39,15 +43,19 @@ class RequestContext:
 
     id: the client's `x-request-id`, or a new one; not unique, because two requests may send the same.
     deadline: when the request must be over. key: the name of its API key, if it has one.
+    address: of the client; of IPv6, the network that one client has.
     model: what the body asks for. served: the model that was found for it.
     ignored: fields of the body that have no effect, for the header `x-slipway-ignored`.
     turns: its answers in the queue of the engine.
     long_body: whether work on the body takes long enough to delay streams.
+    work: does work in a thread, when it is the turn of this client, until the client leaves.
     cleanup: runs when the response is over, also after an error.
     """
 
     id: str
     deadline: Deadline
+    address: str
+    work: Callable[["RequestContext", Callable[[], Any]], Awaitable[Any]]
     key: str | None = None
     model: str | None = None
     served: str | None = None
@@ -58,19 +66,25 @@ class RequestContext:
     cleanup: ExitStack = field(default_factory=ExitStack)
 
     @property
+    def client(self) -> str:
+        """Who asks, as far as shares go: the owner of the key, or else the address."""
+        return self.address if self.key is None else f"key {self.key}"
+
+    @property
     def completion_tokens(self) -> int:
         """Tokens generated up to now, in all answers."""
         return sum(turn.tokens for turn in self.turns)
 
     async def run(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Return what `work` returns. With a long body, run it in a thread, so that streams go on."""
-        if self.long_body:
-            return await asyncio.to_thread(work, *arguments, **named)
-        return work(*arguments, **named)
+        if not self.long_body:
+            return work(*arguments, **named)
+        done: T = await self.work(self, partial(work, *arguments, **named))
+        return done
 
     def take_turns(self, queue: EngineQueue, count: int, priority: int | None, field: str) -> list[Turn]:
         """Queue `count` answers until the request is over. Raises the errors of `EngineQueue.turns`."""
-        turns = self.cleanup.enter_context(queue.turns(count, priority or 0, field))
+        turns = self.cleanup.enter_context(queue.turns(count, priority or 0, field, self.client))
         self.turns += turns
         return turns
 
@@ -78,11 +92,23 @@ class RequestContext:
 class RequestContextMiddleware:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, timeout_s: float, on_end: Callable[[RequestContext, int], None]) -> None:
-        """timeout_s: seconds that a request may take. on_end: called with each request and its status."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        timeout_s: float,
+        on_end: Callable[[RequestContext, int], None],
+        threads: FairThreads,
+        stopping: asyncio.Event,
+    ) -> None:
+        """timeout_s: seconds that a request may take. on_end: called with each request and its status.
+
+        threads: for work on long bodies. stopping: set when the server shuts down, which ends that work.
+        """
         self._app = app
         self._timeout_s = timeout_s
         self._on_end = on_end
+        self._threads = threads
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Set `state.context`, the unique `state.id`, and the header `x-request-id` of the response."""
@@ -97,7 +123,14 @@ class RequestContextMiddleware:
             # Answered like GET; uvicorn has the original scope and leaves the content out.
             scope = {**scope, "method": "GET"}
         request_id = client_id if _CLIENT_ID.fullmatch(client_id) else unique
-        context = RequestContext(request_id, Deadline(arrived, self._timeout_s))
+
+        async def work(context: RequestContext, call: Callable[[], Any]) -> Any:
+            left = wait_for_disconnect(Request(scope, receive))
+            working = self._threads.run(context.client, call)
+            return await run_until_disconnect(working, self._stopping, context.deadline, left)
+
+        deadline = Deadline(arrived, self._timeout_s)
+        context = RequestContext(request_id, deadline, _address(scope), work)
         scope.setdefault("state", {}).update(id=unique, context=context)
         log.request_id.set(context.id)
         status = 500  # the server's answer when the application raises
@@ -128,6 +161,18 @@ def context_of(request: Request) -> RequestContext:
     context = request.state.context
     assert isinstance(context, RequestContext)
     return context
+
+
+def _address(scope: Scope) -> str:
+    """The client's address; of IPv6 its first 64 bits, because the others are the client's to choose."""
+    host: str = (scope.get("client") or ("",))[0]
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(IPv6Address(int(address) >> 64 << 64))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _access_line(scope: Scope, context: RequestContext, status: int, seconds: float) -> str:

@@ -12,10 +12,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from slipway.contract.errors import SlipwayError
 from slipway.gateway.errors import HeadTooLarge, MalformedRequest, RequestTooSlow, http_error
+from slipway.gateway.http.watched_transport import WatchedTransport
 from slipway.gateway.shapes.error import error_body
 
 # Request line and headers together; proxies allow 8 to 64 KiB.
 MAX_HEAD_BYTES = 64 * 1024
+# What a client has not read yet of its answer is kept up to here, and then the answer waits. That is a stream
+# of 16,000 tokens, so the answers of slow readers give back their place at the engine when they have ended.
+MAX_UNREAD_BYTES = 4 * 1024 * 1024
+_STALL_S = 60.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -35,7 +40,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio.Protocol."""
-        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        super().connection_made(WatchedTransport(transport, self.loop, _STALL_S))  # type: ignore[arg-type]
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answering import Answering
 from slipway.gateway.errors import NotOffered
+from slipway.gateway.http.body_memory import SMALL_BODY
 from slipway.gateway.http.context import context_of
 from slipway.gateway.keys.access import caller_of
 from slipway.gateway.models import Model
@@ -55,7 +56,9 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
         if body.previous_response_id is None:
             return ()
         owner = caller_of(request).name
-        return store.get(body.previous_response_id, owner, "previous_response_id").messages
+        earlier = store.get(body.previous_response_id, owner, "previous_response_id")
+        context_of(request).long_body |= earlier.characters > SMALL_BODY
+        return earlier.messages
 
     @routes.post(_RESPONSES, response_model=ResponseObject)
     async def responses(request: Request) -> Response:

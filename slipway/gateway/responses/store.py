@@ -28,6 +28,11 @@ class StoredResponse:
     messages: tuple[Message, ...]
     owner: str | None = None
 
+    @property
+    def characters(self) -> int:
+        """Of the texts of the conversation."""
+        return sum(len(message.content or "") for message in self.messages)
+
 
 class ResponseStore:
     """The responses used last, up to a number and up to their size as JSON."""

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from slipway.contract.errors import SlipwayError
-from slipway.gateway.errors import TABLE, HttpError, NotOffered, QueueFull, http_error
+from slipway.gateway.errors import TABLE, HttpError, NotOffered, QueueFull, ServerBusy, http_error
 
 # docs.claude.com/en/api/errors. Other statuses below 500 are invalid_request_error, from 500 on api_error.
 _TYPES = {
@@ -46,7 +46,7 @@ class MessageErrorBody(BaseModel):
 
 def message_status(row: HttpError) -> int:
     """The status that a row of the table of errors has in Anthropic's API."""
-    return _BUSY if row is TABLE[QueueFull] else row.status
+    return _BUSY if row in (TABLE[QueueFull], TABLE[ServerBusy]) else row.status
 
 
 def message_error(error: SlipwayError) -> MessageErrorBody:

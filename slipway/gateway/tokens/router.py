@@ -50,9 +50,9 @@ def router(bodies: BodyReader, models: Models) -> APIRouter:
 def _tokens(body: TokenizeRequest, prompter: Prompter) -> Tokens:
     conversation = body.conversation()
     if conversation is None:
-        ids = prompter.tokenizer.encode(body.prompt or "", body.add_special_tokens is not False)
+        ids = prompter.tokens(body.prompt or "", body.add_special_tokens is not False, "prompt")
     else:
-        _, ids = prompter.render(Query(model=prompter.manifest.name, prompt=conversation))
+        ids = prompter.count(Query(model=prompter.manifest.name, prompt=conversation))
     return Tokens(
         count=len(ids),
         max_model_len=prompter.manifest.limits.max_seq_len,

@@ -1,4 +1,4 @@
-"""Compiles grammars to matchers in a thread of its own."""
+"""Compiles grammars to matchers in threads of its own."""
 
 import threading
 from collections import OrderedDict
@@ -12,7 +12,8 @@ from slipway.contract.errors import SlipwayError
 from slipway.contract.generation import Grammar
 from slipway.contract.manifest import Manifest
 from slipway.runtime.grammar.matcher import Masks, Matcher, compiled, load_tokenizer
-from slipway.runtime.grammar.trial import STACK_BYTES, Trial
+from slipway.runtime.grammar.trial import STACK_BYTES
+from slipway.runtime.grammar.trials import TRIALS, Trials
 
 # At most a few megabytes each; an application uses a handful.
 _KEPT = 32
@@ -21,37 +22,39 @@ Outcome = Matcher | SlipwayError
 
 
 class GrammarCompiler:
-    """Compiles in a thread and caches the grammars used last; loads nothing before the first grammar."""
+    """Compiles in threads and caches the grammars used last; loads nothing before the first grammar."""
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.masks = Masks(manifest.vocab_size, manifest.eos_token_ids)
         self._vocabulary = (directory, manifest.vocab_size, manifest.eos_token_ids)
         self._tokenizer: LLTokenizer | None = None
-        self._trial = Trial(*self._vocabulary)
-        self._thread: ThreadPoolExecutor | None = None
-        # Guards the kept grammars: the submitting thread copies them, the compiling one adds.
+        self._trials = Trials(*self._vocabulary)
+        self._threads: ThreadPoolExecutor | None = None
+        # Guards the kept grammars: the submitting thread copies them, a compiling one adds.
         self._lock = threading.Lock()
+        # Several grammars are tried at once, but only one is compiled here.
+        self._compiling = threading.Lock()
         self._kept: OrderedDict[Grammar, Matcher] = OrderedDict()
 
     def start(self, grammar: Grammar, wanted: Callable[[], bool], done: Callable[[Outcome], None]) -> None:
         """Call `done` with a matcher at the start of `grammar`, or with the error.
 
-        That happens at once if the grammar is cached, else from the compiling thread, and not at all if it is
+        That happens at once if the grammar is cached, else from a compiling thread, and not at all if it is
         not `wanted` any more when its turn comes. Call from one thread at a time.
         """
         matcher = self._known(grammar)
         if matcher is not None:
             done(matcher)
             return
-        if self._thread is None:
-            self._thread = _deep_thread()
-        self._thread.submit(lambda: done(self._outcome(grammar)) if wanted() else None)
+        if self._threads is None:
+            self._threads = _deep_threads()
+        self._threads.submit(lambda: done(self._outcome(grammar)) if wanted() else None)
 
     def close(self) -> None:
         """End the threads and the process. A running compilation is finished first."""
-        if self._thread is not None:
-            self._thread.shutdown(cancel_futures=True)
-        self._trial.close()
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        self._trials.close()
         self.masks.close()
 
     def _outcome(self, grammar: Grammar) -> Outcome:
@@ -68,11 +71,13 @@ class GrammarCompiler:
             return self._kept[grammar].copy()
 
     def _compile(self, grammar: Grammar) -> Matcher:
-        self._trial.check(grammar)
-        if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(*self._vocabulary)
-        matcher = Matcher(grammar, compiled(grammar, self._tokenizer), self.masks)
-        self.masks.compute([matcher])
+        if not grammar.tried:
+            self._trials.check(grammar)
+        with self._compiling:
+            if self._tokenizer is None:
+                self._tokenizer = load_tokenizer(*self._vocabulary)
+            matcher = Matcher(grammar, compiled(grammar, self._tokenizer), self.masks)
+            self.masks.compute([matcher])
         with self._lock:
             self._kept[grammar] = matcher
             if len(self._kept) > _KEPT:
@@ -80,12 +85,14 @@ class GrammarCompiler:
             return matcher.copy()
 
 
-def _deep_thread() -> ThreadPoolExecutor:
-    """One thread, with a stack large enough for every grammar that passed the trial."""
+def _deep_threads() -> ThreadPoolExecutor:
+    """Threads with a stack large enough for every grammar that passed the trial."""
     before = threading.stack_size(2 * STACK_BYTES)
     try:
-        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar compiler")
-        executor.submit(int).result()
+        executor = ThreadPoolExecutor(TRIALS, thread_name_prefix="grammar compiler")
+        started = threading.Barrier(TRIALS)
+        for waiting in [executor.submit(started.wait) for _ in range(TRIALS)]:
+            waiting.result()
     finally:
         threading.stack_size(before)
     return executor

@@ -7,6 +7,7 @@ import numpy as np
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.manifest import Manifest
+from slipway.text.length import has_more
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.stages import words
 from slipway.triton.stages.request import Array, decoded
@@ -71,6 +72,12 @@ def _prompt_ids(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Ma
             "prompt_token_ids",
         )
     _check_vocabulary(given, "prompt_token_ids", manifest)
+    if has_more(text, manifest.limits.max_input_len, tokenizer.encode):
+        raise InvalidRequest(
+            f"text_input has more than {manifest.limits.max_input_len} tokens, the most that engine "
+            f"{manifest.name} takes; shorten it.",
+            "text_input",
+        )
     ids = given or tokenizer.encode(text)
     if not ids:
         raise InvalidRequest("text_input is empty; send at least one token.", "text_input")

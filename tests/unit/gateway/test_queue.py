@@ -36,11 +36,11 @@ async def test_turns_come_by_priority_then_by_arrival_and_no_more_than_places_at
             running -= 1
 
     with ExitStack() as stack:
-        blocking = stack.enter_context(line.turns(PLACES, 0, "n"))
+        blocking = stack.enter_context(line.turns(PLACES, 0, "n", "ada"))
         asked = [
             turn
             for priority, count in requests
-            for turn in stack.enter_context(line.turns(count, priority, "n"))
+            for turn in stack.enter_context(line.turns(count, priority, "n", "ada"))
         ]
         tasks = [asyncio.create_task(run(turn)) for turn in reversed(asked)]
         await asyncio.sleep(0)
@@ -74,7 +74,7 @@ async def test_no_place_in_the_queue_is_lost_or_given_twice(
             inside = sum(map(len, held.values()))
             stack = ExitStack()
             try:
-                held[stack] = stack.enter_context(line.turns(count, which % 3, "n"))
+                held[stack] = stack.enter_context(line.turns(count, which % 3, "n", "ada"))
             except QueueFull:
                 assert inside + count > PLACES + bound
             else:
@@ -86,33 +86,34 @@ async def test_no_place_in_the_queue_is_lost_or_given_twice(
         assert line.waiting == inside - len(running)
     for stack in present:
         stack.close()
-    with line.turns(PLACES, 0, "n") as turns:
+    with line.turns(PLACES, 0, "n", "ada") as turns:
         assert all(turn.began for turn in turns), "all places are free again"
 
 
 async def test_past_the_bound_a_request_is_refused_with_the_length_of_the_queue() -> None:
     line = queue(bound=2)
-    with line.turns(PLACES, 0, "n"), line.turns(2, 0, "n"):
-        with pytest.raises(QueueFull, match="2 answers wait for it, its queue takes 2") as caught:
-            line.turns(1, -5, "n").__enter__()
+    with line.turns(PLACES, 0, "n", "ada"), line.turns(2, 0, "n", "ada"):
+        told = "2 answers wait for it, 2 of them yours, its queue takes 2 "
+        with pytest.raises(QueueFull, match=told) as caught:
+            line.turns(1, -5, "n", "ada").__enter__()
         assert caught.value.retry_after >= 1
         assert line.refused == 1
-    with line.turns(PLACES + 2, 0, "n"):
+    with line.turns(PLACES + 2, 0, "n", "ada"):
         pass
 
 
 async def test_a_request_that_never_fits_is_told_so() -> None:
     with pytest.raises(InvalidRequest, match="best_of makes 6 answers, and model has room for 5") as caught:
-        queue(bound=2).turns(6, 0, "best_of").__enter__()
+        queue(bound=2).turns(6, 0, "best_of", "ada").__enter__()
     assert caught.value.param == "best_of"
 
 
 async def test_one_that_stops_waiting_leaves_the_queue_and_takes_no_place() -> None:
     line = queue()
     with (
-        line.turns(PLACES, 0, "n") as running,
-        line.turns(1, 0, "n") as [leaving],
-        line.turns(1, 0, "n") as [staying],
+        line.turns(PLACES, 0, "n", "ada") as running,
+        line.turns(1, 0, "n", "ada") as [leaving],
+        line.turns(1, 0, "n", "ada") as [staying],
     ):
         waits = asyncio.create_task(leaving.__aenter__())
         await asyncio.sleep(0)
@@ -127,8 +128,8 @@ async def test_one_that_stops_waiting_leaves_the_queue_and_takes_no_place() -> N
 
 async def test_one_that_leaves_in_the_moment_its_turn_comes_passes_it_on() -> None:
     line = queue()
-    with line.turns(PLACES, 0, "n") as running, line.turns(1, 0, "n") as [next_one]:
-        with line.turns(1, -1, "n") as [first]:
+    with line.turns(PLACES, 0, "n", "ada") as running, line.turns(1, 0, "n", "ada") as [next_one]:
+        with line.turns(1, -1, "n", "ada") as [first]:
             waits = asyncio.create_task(first.__aenter__())
             await asyncio.sleep(0)
             line.leave(running[0])
@@ -140,10 +141,38 @@ async def test_one_that_leaves_in_the_moment_its_turn_comes_passes_it_on() -> No
 
 async def test_the_time_to_wait_follows_how_long_answers_took_lately() -> None:
     line = queue(bound=0)
-    with line.turns(PLACES, 0, "n") as running:
+    with line.turns(PLACES, 0, "n", "ada") as running:
         for turn in running:
             turn.began -= 30
         line.leave(running[0])
-        with line.turns(1, 0, "n"), pytest.raises(QueueFull) as caught:
-            line.turns(1, 0, "n").__enter__()
-    assert caught.value.retry_after == 30 / PLACES + 1, "rounded up"
+        with line.turns(1, 0, "n", "ada"), pytest.raises(QueueFull) as caught:
+            line.turns(1, 0, "n", "ada").__enter__()
+    assert 10 * 0.9 <= caught.value.retry_after <= 10 * 1.1 + 1, "an answer of 30 s ends in one of 3 places"
+
+
+async def test_those_who_were_refused_before_are_counted_until_they_come_back() -> None:
+    line = queue(bound=6)
+    with line.turns(PLACES, 0, "n", "ada") as running, line.turns(6, 0, "n", "ada"):
+        for turn in running:
+            turn.began -= 30
+        told = [refused(line, "ada") for _ in range(3)]
+        with line.turns(9, 0, "n", "bob"):
+            others = refused(line, "bob")
+    # Each answer takes 30 s in one of 3 places, so one starts every 10 s.
+    assert told == [pytest.approx(10 * before, rel=0.2) for before in (7, 8, 9)]
+    assert others == pytest.approx(10 * (10 + 9), rel=0.2), "clients take turns"
+
+
+def refused(line: EngineQueue, client: str) -> int:
+    """The seconds that a client is told to wait."""
+    with pytest.raises(QueueFull) as caught:
+        line.turns(1, 0, "n", client).__enter__()
+    return caught.value.retry_after
+
+
+async def test_a_full_queue_of_one_client_refuses_no_other_client() -> None:
+    line = queue(bound=2)
+    with line.turns(PLACES + 2, 0, "n", "greedy") as greedy, line.turns(1, 0, "n", "modest") as [modest]:
+        refused(line, "greedy")
+        line.leave(greedy[0])
+        assert modest.began, "it has the next place"

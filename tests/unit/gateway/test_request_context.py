@@ -1,5 +1,6 @@
 """A request's id, its turns in the queue and its log line; the application is scripted."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway.gateway import log
+from slipway.gateway.fair_threads import FairThreads
 from slipway.gateway.http.context import RequestContext, RequestContextMiddleware
 from slipway.gateway.metrics import RequestMetrics
 from slipway.gateway.queue import EngineQueue
@@ -34,7 +36,10 @@ async def run_request(
 
     headers = [(b"x-request-id", given_id.encode("latin-1", "replace"))] if given_id else []
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    await RequestContextMiddleware(app, timeout_s=60, on_end=on_end)(scope, receive, send)
+    threads = FairThreads(1, 1, "bodies")
+    middleware = RequestContextMiddleware(app, 60, on_end, threads, asyncio.Event())
+    await middleware(scope, receive, send)
+    threads.close()
     return answered
 
 

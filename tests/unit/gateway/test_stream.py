@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.pieces import HEAD, Scripted, answers, said, shown, streamed
+from support.pieces import HEAD, Scripted, answers, said, streamed
 
 from slipway.contract.errors import EngineFailed
 from slipway.contract.generation import Delta
 from slipway.gateway.answers.answer import Piece
-from slipway.gateway.answers.choices import collect, merge, wait_for_first
+from slipway.gateway.answers.choices import collect, merge
 from slipway.gateway.chat.reply import ChatReply
 from slipway.gateway.completions.reply import CompletionReply
 from slipway.gateway.errors import ServerStopping
@@ -191,39 +191,6 @@ async def test_a_client_that_leaves_a_silent_stream_is_noticed_between_two_beats
         sent = await sent_by(backend, asyncio.Event(), leaves, keep_alive_s=30)
     assert not any(b"keep-alive" in message.get("body", b"") for message in sent)
     assert backend.closed_early
-
-
-@pytest.mark.parametrize("first_after_s", [0, 0.1])
-async def test_headers_wait_for_the_first_token_within_patience_and_nothing_of_it_is_lost(
-    first_after_s: float,
-) -> None:
-    backend = Scripted(said("a", "b"), first_after_s=first_after_s)
-    choices = await wait_for_first(answers(backend), 0.05)
-    assert shown([piece async for piece in choices]) == "ab"
-
-
-async def test_what_fails_within_patience_is_raised_and_later_it_ends_the_stream() -> None:
-    with pytest.raises(EngineFailed):
-        await wait_for_first(answers(Scripted([], EngineFailed("no"))), 0.05)
-    late = Scripted([], EngineFailed("no"), first_after_s=0.1)
-    choices = await wait_for_first(answers(late), 0.05)
-    with pytest.raises(EngineFailed):
-        await anext(choices)
-
-
-async def test_a_client_that_leaves_before_or_after_patience_ends_the_generation() -> None:
-    for patience_s in (30, 0.01):
-        backend = Scripted(said("a"), first_after_s=30)
-
-        async def ask(backend: Scripted = backend, patience_s: float = patience_s) -> None:
-            async for _ in await wait_for_first(answers(backend), patience_s):
-                pass
-
-        asking = asyncio.create_task(ask())
-        await asyncio.sleep(0.05)
-        asking.cancel()
-        await asyncio.wait((asking,))
-        assert backend.closed_early
 
 
 async def test_a_server_that_stops_tells_its_streams() -> None:

@@ -1,0 +1,1 @@
+"""Clients that misbehave on purpose, and what the others notice of it."""

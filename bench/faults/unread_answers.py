@@ -1,0 +1,98 @@
+"""Clients that ask for streams and never read them; another one asks small questions."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from bench.faults.target import MODEST, PLAIN, Target, first_token_s
+
+_RECEIVE_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadAnswers:
+    """idle_s: until the engine had nothing to do. first_token_s: of a small question after that.
+
+    closed_s: until the server had closed all connections; None if it did not within the patience.
+    handles: more open files of the server at the end than at the start.
+    """
+
+    idle_s: float
+    first_token_s: float
+    closed_s: float | None
+    handles: int
+
+
+@contextmanager
+def unread(target: Target, clients: int, max_tokens: int, **fields: object) -> Iterator[list[socket.socket]]:
+    """So many connections, each with the request for a stream and a small buffer, none of them read.
+
+    fields: further fields of the requests.
+    """
+    body = json.dumps({**target.body(max_tokens, stream=True), **fields}).encode()
+    head = f"POST {PLAIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with ExitStack() as stack:
+        sockets = []
+        for _ in range(clients):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+            client.connect(("127.0.0.1", target.port))
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            sockets.append(client)
+        yield sockets
+
+
+async def leave_answers_unread(
+    target: Target, clients: int, max_tokens: int, patience_s: float
+) -> UnreadAnswers:
+    """Let so many clients ask for answers of `max_tokens` tokens with log-probabilities, and never read."""
+    process = target.process()
+    async with target.client(MODEST) as modest:
+        await first_token_s(target, modest)
+        handles = process.num_fds()
+        started = time.perf_counter()
+        with unread(target, clients, max_tokens, logprobs=5) as sockets:
+            await _idle(modest)
+            idle = time.perf_counter() - started
+            try:
+                async with asyncio.timeout(patience_s):
+                    first = await first_token_s(target, modest)
+            except TimeoutError:
+                first = patience_s
+            closed = await _closed(sockets, started, patience_s)
+    await asyncio.sleep(1)
+    return UnreadAnswers(idle, first, closed, process.num_fds() - handles)
+
+
+async def _idle(client: httpx.AsyncClient) -> None:
+    """Wait until the engine has run, and runs nothing any more."""
+    ran, quiet = False, 0
+    while quiet < 5:
+        running = await _metric(client, "slipway_running_requests")
+        ran = ran or running > 0
+        quiet = quiet + 1 if ran and not running else 0
+        await asyncio.sleep(0.2)
+
+
+async def _metric(client: httpx.AsyncClient, name: str) -> float:
+    text = (await client.get("/metrics")).text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name}{{"))
+
+
+async def _closed(sockets: list[socket.socket], started: float, patience_s: float) -> float | None:
+    """Seconds until the server has reset or closed every connection."""
+    while time.perf_counter() - started < patience_s:
+        states = [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] for each in sockets]
+        if all(state != _ESTABLISHED for state in states):
+            return time.perf_counter() - started
+        await asyncio.sleep(0.5)
+    return None
+
+
+_ESTABLISHED = 1  # TCP_ESTABLISHED in Linux's include/net/tcp_states.h
