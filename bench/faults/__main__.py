@@ -37,7 +37,7 @@ def bodies(url: Url = _URL, count: int = 8, size: int = 4_000_000) -> None:
 
 
 @app.command()
-def readers(url: Url = _URL, clients: int = 24, max_tokens: int = 1500, patience: float = 120) -> None:
+def readers(url: Url = _URL, clients: int = 24, max_tokens: int = 400, patience: float = 120) -> None:
     """Let CLIENTS ask for streams that they never read."""
     _show(leave_answers_unread(_target(url), clients, max_tokens, patience))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from bench.faults.target import MODEST, PLAIN, Target, first_token_s
+from bench.faults.target import CHAT, MODEST, Target, first_token_s
 
 _RECEIVE_BYTES = 4096
 
@@ -30,13 +30,15 @@ class UnreadAnswers:
 
 
 @contextmanager
-def unread(target: Target, clients: int, max_tokens: int, **fields: object) -> Iterator[list[socket.socket]]:
+def unread(target: Target, clients: int, max_tokens: int) -> Iterator[list[socket.socket]]:
     """So many connections, each with the request for a stream and a small buffer, none of them read.
 
-    fields: further fields of the requests.
+    A token takes 2 kB with its log-probabilities.
     """
-    body = json.dumps({**target.body(max_tokens, stream=True), **fields}).encode()
-    head = f"POST {PLAIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    asked = {"model": target.model, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    length = {"max_tokens": max_tokens, "ignore_eos": True}
+    body = json.dumps({**asked, **length, "logprobs": True, "top_logprobs": 20}).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with ExitStack() as stack:
         sockets = []
         for _ in range(clients):
@@ -51,13 +53,13 @@ def unread(target: Target, clients: int, max_tokens: int, **fields: object) -> I
 async def leave_answers_unread(
     target: Target, clients: int, max_tokens: int, patience_s: float
 ) -> UnreadAnswers:
-    """Let so many clients ask for answers of `max_tokens` tokens with log-probabilities, and never read."""
+    """Let so many clients ask for answers of `max_tokens` tokens and never read."""
     process = target.process()
     async with target.client(MODEST) as modest:
         await first_token_s(target, modest)
         handles = process.num_fds()
         started = time.perf_counter()
-        with unread(target, clients, max_tokens, logprobs=5) as sockets:
+        with unread(target, clients, max_tokens) as sockets:
             await _idle(modest)
             idle = time.perf_counter() - started
             try:

@@ -23,6 +23,7 @@ from slipway.gateway.backends.llmapi import LlmapiBackend
 from slipway.gateway.backends.local import LocalBackend
 from slipway.gateway.engine_folders import EngineFolders
 from slipway.gateway.grammars.check import GrammarCheck
+from slipway.gateway.heap import share_heap
 from slipway.gateway.http.protocol import BoundedProtocol
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
@@ -32,6 +33,7 @@ from slipway.gateway.settings import Settings
 # Running answers end by themselves when `stopping` is set. A client that does not read gets this long.
 _GRACE_S = 2
 _BACKLOG = 2048
+_SEND_BYTES = 64 * 1024
 # Longer than clients and load balancers keep a connection (httpx 5 s, AWS 60 s), so that they close it, and
 # no request arrives on a connection that the server has just closed.
 _KEEP_ALIVE_S = 75
@@ -159,6 +161,8 @@ def _bound(host: str, port: int, shared: bool) -> socket.socket:
         if os.name == "posix":
             # A port in TIME_WAIT counts as free. On Windows the option would let two servers share the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections have it too. The kernel would keep 3 MB for a client that does not read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
@@ -185,6 +189,7 @@ def run(start: Start, listener: socket.socket, settings: Settings, on_start: Cal
     on_start: called when the server answers.
     """
     _allow_open_files()
+    share_heap()
     # For the time while the engine loads, and for the end, when uvicorn raises the signal again.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -22,11 +22,17 @@ from support.gateways import Gateway
 from support.servers import gateway_server
 from support.waiting import wait_until
 
+from bench.faults.full_queue import fill_queue
+from bench.faults.target import Target
+from bench.faults.unread_answers import unread
 from slipway.contract.manifest import Manifest
 
 SLOTS, QUEUE = 2, 4
 PLACES = SLOTS + 1
 DEFAULT_MAX_TOKENS = 6
+ANSWERS = 5 * QUEUE
+# Tokens with log-probabilities: more than the buffers of the kernel and of the server's connection hold.
+UNREAD = 120
 HI = [{"role": "user", "content": "Hi"}]
 ENDLESS = {
     "prompt": "1, 2, 3, 4,",
@@ -102,6 +108,27 @@ def test_a_request_beyond_the_full_queue_is_refused_with_a_retry_after(
     waiting.close()
     wait_until(lambda: queued(gateway) == 0)
     assert gateway.metric("slipway_waiting_requests") <= PLACES - SLOTS, "the others never reached the engine"
+
+
+async def test_a_greedy_client_fills_the_queue_and_a_modest_one_waits_its_share(gateway: Busy) -> None:
+    full = await fill_queue(Target(gateway.url, gateway.model), ANSWERS, max_tokens=8, places=PLACES)
+    assert full.statuses.keys() == {200, 429}
+    assert full.statuses[200] == ANSWERS
+    assert 1 / 5 < full.ratios[0] <= full.ratios[-1] < 5
+    assert max(full.modest_s) < 5 * 2 * full.share_s
+
+
+def test_answers_that_no_client_reads_give_back_their_places(gateway: Busy, client: OpenAI) -> None:
+    target = Target(gateway.url, gateway.model)
+    process = target.process()
+    handles = process.num_fds()
+    before = gateway.metric("slipway_generated_tokens_total")
+    with unread(target, PLACES, UNREAD):
+        wait_until(lambda: gateway.metric("slipway_generated_tokens_total") >= before + PLACES * UNREAD)
+        wait_until(lambda: gateway.running_requests() == 0)
+        with client.with_options(timeout=30) as patient:
+            patient.completions.create(model=gateway.model, prompt="Hi", max_tokens=1)
+    wait_until(lambda: process.num_fds() <= handles)
 
 
 def test_a_lower_priority_value_goes_first(

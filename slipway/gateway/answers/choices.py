@@ -13,6 +13,9 @@ from math import inf
 from slipway.contract.generation import GenerationRequest
 from slipway.gateway.answers.answer import Answer, Piece
 
+# Pieces that the client has not read. Then the answers wait: two contexts of 8,192 tokens are a few MB.
+_MAX_UNREAD = 16_384
+
 
 def candidates(request: GenerationRequest, count: int, ranked: bool) -> list[GenerationRequest]:
     """`count` requests with ids of their own; the first has the answer that `request` would have.
@@ -44,22 +47,26 @@ def merge(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piec
 
 
 async def _merge(answers: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
-    news: asyncio.Queue[Piece | asyncio.Task[None]] = asyncio.Queue()
+    news: asyncio.Queue[Piece | Exception | None] = asyncio.Queue(_MAX_UNREAD)
 
     async def listen(pieces: AsyncGenerator[Piece, None]) -> None:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                news.put_nowait(piece)
+        end: Exception | None = None
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await news.put(piece)
+        except Exception as error:  # noqa: BLE001 - raised again by the reader
+            end = error
+        await news.put(end)
 
     tasks = [asyncio.create_task(listen(pieces)) for pieces in answers]
-    for task in tasks:
-        task.add_done_callback(news.put_nowait)
     try:
         running = len(tasks)
         while running:
             item = await news.get()
-            if isinstance(item, asyncio.Task):
-                item.result()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
                 running -= 1
             else:
                 yield item

@@ -17,9 +17,9 @@ from slipway.gateway.shapes.error import error_body
 
 # Request line and headers together; proxies allow 8 to 64 KiB.
 MAX_HEAD_BYTES = 64 * 1024
-# What a client has not read yet of its answer is kept up to here, and then the answer waits. That is a stream
-# of 16,000 tokens, so the answers of slow readers give back their place at the engine when they have ended.
-MAX_UNREAD_BYTES = 4 * 1024 * 1024
+# What a client has not read yet is kept up to here, and then its answer waits. 8,000 tokens with 20 log-probs
+# each have 6.5 MB, so the answer of a slow reader gives back its place at the engine when it has ended.
+MAX_UNREAD_BYTES = 8 * 1024 * 1024
 _STALL_S = 60.0
 
 
