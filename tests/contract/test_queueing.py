@@ -126,7 +126,7 @@ def test_answers_that_no_client_reads_give_back_their_places(gateway: Busy, clie
     with unread(target, PLACES, UNREAD):
         wait_until(lambda: gateway.metric("slipway_generated_tokens_total") >= before + PLACES * UNREAD)
         wait_until(lambda: gateway.running_requests() == 0)
-        with client.with_options(timeout=30) as patient:
+        with client.with_options(timeout=10) as patient:
             patient.completions.create(model=gateway.model, prompt="Hi", max_tokens=1)
     wait_until(lambda: process.num_fds() <= handles)
 

@@ -75,10 +75,19 @@ def text(tokenizer: Tokenizer, deltas: list[Delta]) -> str:
 
 
 def compilers() -> list[psutil.Process]:
-    """The process in which this one tries grammars, while it lives."""
-    return [
-        child for child in psutil.Process().children() if "slipway.runtime.grammar.trial" in child.cmdline()
-    ]
+    """The processes in which this one tries grammars, while they live."""
+    alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "slipway.runtime.grammar.trial" in child.cmdline()]
+
+
+def kill_compilers() -> None:
+    for compiler in compilers():
+        compiler.kill()
+
+
+def endless(title: str) -> str:
+    """A schema that never compiles; no other one has this title."""
+    return json.dumps({"title": title, **ENDLESS_SCHEMA})
 
 
 def following(kind: str, grammar: str, **sampling: object) -> SamplingParams:
@@ -140,8 +149,8 @@ def test_a_grammar_that_never_compiles_is_refused_and_holds_up_no_request(
     ask = prompt(tokenizer, "Hi")
     running = Answer(engine, "running", ask, SamplingParams(max_tokens=4000, ignore_eos=True))
     running.next()
-    bad = Answer(engine, "bad", ask, following("json_schema", json.dumps(ENDLESS_SCHEMA)))
-    others = [following("json_schema", json.dumps({"title": f"{n}", **ENDLESS_SCHEMA})) for n in range(5)]
+    bad = Answer(engine, "bad", ask, following("json_schema", endless("bad")))
+    others = [following("json_schema", endless(f"{n}")) for n in range(5)]
     given_up = [Answer(engine, f"given-up-{n}", ask, sampling) for n, sampling in enumerate(others)]
     queued = Answer(engine, "queued", ask, following("regex", "[a-z]{3}"))
     wait_until(lambda: engine.stats.waiting == 7)
@@ -154,6 +163,10 @@ def test_a_grammar_that_never_compiles_is_refused_and_holds_up_no_request(
     running.heard()
     with pytest.raises(InvalidRequest, match="too complex to compile"):
         bad.rest()
+    start = time.perf_counter()
+    with pytest.raises(InvalidRequest, match="too complex to compile"):
+        Answer(engine, "again", ask, following("json_schema", endless("bad"))).rest()
+    assert time.perf_counter() - start < PATIENCE_S / 2, "it is remembered"
     assert running.heard() > 20, "it went on meanwhile"
     start = time.perf_counter()
     assert re.fullmatch("[a-z]{3}", text(tokenizer, queued.rest()))
@@ -168,7 +181,7 @@ def test_a_client_that_leaves_while_its_grammar_compiles_hears_so_at_once(
 ) -> None:
     ask = prompt(tokenizer, "Hi")
     Answer(engine, "before", ask, following("regex", "no")).rest()
-    sampling = following("json_schema", json.dumps(ENDLESS_SCHEMA))
+    sampling = following("json_schema", endless("leaver"))
     leaver = Answer(engine, "leaver", ask, sampling)
     with pytest.raises(InvalidRequest, match="leaver is in use"):
         Answer(engine, "leaver", ask, sampling)
@@ -177,7 +190,7 @@ def test_a_client_that_leaves_while_its_grammar_compiles_hears_so_at_once(
     assert engine.cancel("leaver")
     assert leaver.rest() == [Delta(finish_reason="cancelled")]
     assert time.perf_counter() - start < PATIENCE_S / 2
-    compilers()[0].kill()  # no request waits for it
+    kill_compilers()  # no request waits for it
     assert text(tokenizer, Answer(engine, "known", ask, following("regex", "no")).rest()) == "no"
     assert not compilers(), "a grammar that was compiled before is not tried again"
 
@@ -187,9 +200,9 @@ def test_a_grammar_whose_compiler_is_killed_is_not_blamed_for_it(
 ) -> None:
     ask = prompt(tokenizer, "Hi")
     Answer(engine, "before", ask, following("regex", "maybe")).rest()
-    asked = Answer(engine, "endless", ask, following("json_schema", json.dumps(ENDLESS_SCHEMA)))
+    asked = Answer(engine, "endless", ask, following("json_schema", endless("killed")))
     time.sleep(0.2)
-    compilers()[0].kill()
+    kill_compilers()
     with pytest.raises(EngineFailed, match="was killed; send the request again"):
         asked.rest()
     assert text(tokenizer, Answer(engine, "again", ask, following("regex", "yes")).rest()) == "yes"

@@ -43,7 +43,9 @@ class GrammarCheck:
         it cannot be tried, ServerBusy when too many grammars of the client are being tried.
         """
         if grammar not in self._passed:
-            self._trials.check_refused(grammar)
+            refusal = self._trials.refusal(grammar)
+            if refusal is not None:
+                raise refusal
             if grammar not in self._running:
                 trying = asyncio.create_task(self._threads.run(client, partial(self._tried, grammar)))
                 self._running[grammar] = trying

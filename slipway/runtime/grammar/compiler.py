@@ -39,19 +39,19 @@ class GrammarCompiler:
     def start(self, grammar: Grammar, wanted: Callable[[], bool], done: Callable[[Outcome], None]) -> None:
         """Call `done` with a matcher at the start of `grammar`, or with the error.
 
-        That happens at once if the grammar is cached, else from a compiling thread, and not at all if it is
-        not `wanted` any more when its turn comes. Call from one thread at a time.
+        That happens at once if the grammar is cached or was refused lately. Else it comes from a compiling
+        thread, and not at all if it is not `wanted` any more then. Call from one thread at a time.
         """
-        matcher = self._known(grammar)
-        if matcher is not None:
-            done(matcher)
+        known = self._known(grammar) or self._trials.refusal(grammar)
+        if known is not None:
+            done(known)
             return
         if self._threads is None:
             self._threads = _deep_threads()
         self._threads.submit(lambda: done(self._outcome(grammar)) if wanted() else None)
 
     def close(self) -> None:
-        """End the threads and the process. A running compilation is finished first."""
+        """End the threads and the processes. A running compilation is finished first."""
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
         self._trials.close()

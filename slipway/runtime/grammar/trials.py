@@ -38,7 +38,9 @@ class Trials:
 
         A grammar that was refused lately is refused at once.
         """
-        self.check_refused(grammar)
+        refusal = self.refusal(grammar)
+        if refusal is not None:
+            raise refusal
         try:
             with self._trial() as trial:
                 trial.check(grammar)
@@ -46,12 +48,11 @@ class Trials:
             self._remember(grammar, str(error))
             raise
 
-    def check_refused(self, grammar: Grammar) -> None:
-        """Raise InvalidRequest when the grammar was refused lately."""
+    def refusal(self, grammar: Grammar) -> InvalidRequest | None:
+        """The error for a grammar that was refused lately; None for any other."""
         with self._lock:
             reason, until = self._refused.get(_digest(grammar), ("", 0.0))
-        if time.monotonic() < until:
-            raise InvalidRequest(reason, param="grammar")
+        return InvalidRequest(reason, param="grammar") if time.monotonic() < until else None
 
     def ends(self, grammar: Grammar, answer: str) -> bool:
         """Whether `answer` matches the grammar and nothing can follow it. Errors as for `check`."""
