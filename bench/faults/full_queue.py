@@ -9,7 +9,7 @@ import httpx
 
 from bench.faults.target import GREEDY, MODEST, PLAIN, Target
 
-_TRIES = 20
+_TRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)

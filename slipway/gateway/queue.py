@@ -18,6 +18,8 @@ _FULL_CLIENTS = 8
 # Refused requests that are counted until they come back, in queues of one client.
 _PROMISED_QUEUES = 9
 _MAX_WAIT_S = 3600
+# Of an answer, where none has ended or run yet.
+_LEAST_S = 0.001
 # Around the time told to a refused request, so that not all come back at once.
 _JITTER = 0.1
 # An engine with fewer slots would lose too much by keeping one free.
@@ -125,22 +127,23 @@ class EngineQueue:
         """Seconds until `count` further answers of a client would start, which are counted from now on.
 
         Before them come the client's own that wait or were told to come back, and as many of each other
-        client, because clients take turns.
+        client, because clients take turns. Clients without a waiting answer are taken to keep their places.
         """
         now = time.monotonic()
         waiting, promised = self._turns.waiting, self._promises.outstanding(now)
         own = waiting.get(client, 0) + promised.get(client, 0) + count
         others = (waiting.keys() | promised.keys()) - {client}
         before = own + sum(min(own, waiting.get(each, 0) + promised.get(each, 0)) for each in others)
-        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
-        seconds = min(_MAX_WAIT_S, before * self._mean_seconds(now) / self._turns.places * jitter)
+        kept = sum(1 for turn in self._turns.running if turn.client not in {client, *others})
+        rate = max(1, self._turns.places - kept) / self._mean_seconds(now)
+        seconds = min(_MAX_WAIT_S, before / rate * random.uniform(1 - _JITTER, 1 + _JITTER))
         self._promises.add(client, count, now + seconds)
         return max(1, ceil(seconds))
 
     def _mean_seconds(self, now: float) -> float:
         """Seconds that an answer takes: as the last ones did, but no less than those that run now."""
         running = [now - turn.began for turn in self._turns.running]
-        return max(_mean(self._seconds), _mean(running))
+        return max(_mean(self._seconds), _mean(running), _LEAST_S)
 
 
 class _Promises:
