@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from clients.catalog import CLIENTS, Client
+from clients.catalog import CLIENTS, NOTES, Client
 from clients.environment import Environment, EnvironmentFailed
 from clients.report import Check, page
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from support.paths import ROOT
 from support.servers import gateway_server
 
@@ -35,7 +36,7 @@ def run(
         checks = [check for client in chosen for check in _checks(client, server.url)]
     Console().print(_table(checks))
     if write:
-        PAGE.write_text(page(checks, ENGINE.name, datetime.now(UTC)), encoding="utf-8")
+        PAGE.write_text(page(checks, NOTES, ENGINE.name, datetime.now(UTC)), encoding="utf-8")
     sys.exit(any(check.failure for check in checks))
 
 
@@ -59,7 +60,7 @@ def _checks(client: Client, url: str) -> list[Check]:
 def _table(checks: list[Check]) -> Table:
     table = Table("client", "version", "what", "result")
     for check in checks:
-        table.add_row(check.client, check.version, check.what, check.failure or "works")
+        table.add_row(*map(Text, (check.client, check.version, check.what, check.failure or "works")))
     return table
 
 

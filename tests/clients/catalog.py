@@ -42,4 +42,12 @@ _ALL = (
     Client.of_python("litellm", "litellm"),
     Client.of_python("litellm_proxy", "litellm", "litellm"),
 )
+# What a person should know beside the results.
+NOTES = (
+    '`llm --schema "name, people int"` allows further properties, and a small model invents them up to the '
+    'default length. Give a whole schema with `"additionalProperties": false`.',
+    "LlamaIndex's structured output is a tool call. A small model may repeat a free text up to `max_tokens`; "
+    "a list of allowed values ends it.",
+    "LiteLLM's proxy does not start without a strong `general_settings.master_key` in its own configuration.",
+)
 CLIENTS = {client.name: client for client in _ALL}

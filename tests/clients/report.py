@@ -1,5 +1,6 @@
 """What came of the clients: their checks, and the page about them."""
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ def read_junit(path: Path, client: str, version: str) -> list[Check]:
     checks = []
     for case in ET.parse(path).iter("testcase"):
         failures = [*case.iter("failure"), *case.iter("error")]
-        what = case.attrib["name"].removeprefix("test_").replace("_", " ")
+        name = case.attrib["name"].removeprefix("test_")
+        what = re.sub(r"\[(.+)\]$", r" of \1", name).replace("_", " ")
         checks.append(Check(client, version, what, _reason(failures[0]) if failures else None))
     return checks
 
@@ -35,7 +37,7 @@ def _reason(failure: ET.Element) -> str:
     return lines[0][:MAX_FAILURE]
 
 
-def page(checks: Sequence[Check], engine: str, date: datetime) -> str:
+def page(checks: Sequence[Check], notes: Sequence[str], engine: str, date: datetime) -> str:
     """The page in the docs."""
     lines = [
         "# Clients that were run",
@@ -43,6 +45,8 @@ def page(checks: Sequence[Check], engine: str, date: datetime) -> str:
         f"For people who ask whether their program works with Slipway. Written by `make clients` on "
         f"{date:%Y-%m-%d}: each program in an environment of its own, against `slipway gateway` with the "
         f"engine {engine}.",
+        "",
+        "One program at a time: `PYTHONPATH=tests .venv/bin/python -m clients langchain`.",
         "",
         "| program | version | works | fails |",
         "|---|---|---|---|",
@@ -52,7 +56,8 @@ def page(checks: Sequence[Check], engine: str, date: datetime) -> str:
         works = ", ".join(check.what for check in each if check.failure is None)
         fails = "<br>".join(f"{check.what}: {_escaped(check.failure)}" for check in each if check.failure)
         lines.append(f"| {client} | {version} | {works or '-'} | {fails or '-'} |")
-    return "\n".join([*lines, ""])
+    lines += ["", "What to know about some of them:", "", *(f"- {note}" for note in notes), ""]
+    return "\n".join(lines)
 
 
 def _escaped(text: str) -> str:
