@@ -42,8 +42,7 @@ def add_writers(directory: Path) -> None:
         nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    model.graph.input.append(helper.make_tensor_value_info(SWITCH, TensorProto.BOOL, []))
-    model.graph.initializer.append(numpy_helper.from_array(np.array(False), SWITCH))
+    graph.add_optional_input(model, SWITCH, np.array(False), [])
     onnx.save(model, directory / graph.FILE_NAME)
 
 

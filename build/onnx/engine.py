@@ -10,7 +10,7 @@ from build import progress
 from build.checkout import CHECKOUT
 from build.checkpoint.checkpoint import Checkpoint
 from build.facts import Facts
-from build.onnx import builder, drafts, graph, int4, int8
+from build.onnx import builder, drafts, graph, int4, int8, positions
 from slipway.contract.errors import BuildError
 from slipway.contract.manifest import Manifest
 from slipway.contract.quantization import Quantization
@@ -30,7 +30,7 @@ def facts(recipe: Recipe, words: Sequence[str]) -> Facts:
         versions={package: metadata.version(package) for package in _BUILT_WITH},
         requires=dict(recipe.target.requires),
         device=recipe.target.device,
-        settings={"drafts": drafts.VERSION} if on_cpu else {},
+        settings={"drafts": drafts.VERSION, "positions": positions.VERSION} if on_cpu else {},
     )
 
 
@@ -48,6 +48,7 @@ def make(
     if recipe.target.device == "cpu":
         _QUANTIZERS[recipe.quantization].quantize(engine, checkpoint)
         drafts.add_writers(engine)
+        positions.add_places(engine)
     graph.check(
         engine,
         checkpoint.architecture,

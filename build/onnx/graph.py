@@ -6,11 +6,12 @@ wrote is checked.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from build.checkpoint.architecture import Architecture
@@ -41,6 +42,15 @@ def write_rotary_tables(directory: Path, architecture: Architecture) -> None:
         as_built = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         tensor.CopyFrom(numpy_helper.from_array(table.astype(as_built), name))
     onnx.save(model, directory / FILE_NAME)
+
+
+def add_optional_input(
+    model: onnx.ModelProto, name: str, default: NDArray[np.generic], shape: Sequence[str]
+) -> None:
+    """Add an input that need not be given. shape: the names of its dimensions."""
+    kind = onnx.helper.np_dtype_to_tensor_dtype(default.dtype)
+    model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+    model.graph.initializer.append(numpy_helper.from_array(default, name))
 
 
 def outer_layers(architecture: Architecture) -> re.Pattern[str]:

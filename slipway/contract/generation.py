@@ -26,7 +26,7 @@ class Grammar:
 class SamplingParams:
     """How the next tokens are chosen.
 
-    max_tokens: of the answer, >= 1.
+    max_tokens: of the answer; with 0 the prompt is read and nothing is generated.
     min_tokens: before this many tokens, end-of-sequence is not chosen and stop sequences do not count.
     temperature: 0 is greedy; otherwise logits are divided by it.
     top_p: nucleus, in (0, 1]; 1 keeps all.
@@ -45,6 +45,9 @@ class SamplingParams:
         TensorRT-LLM's `stop_words_list`.
     log_probs: report the natural-log probability of each chosen token, by the softmax of the raw logits.
     top_log_probs: the number of likeliest tokens to report with each; fewer where `grammar` allows fewer.
+    prompt_log_probs: the number of likeliest tokens to report with the log-probability of each token of the
+        prompt; None reports nothing of the prompt.
+    report_end: the token ids of the answer, and what is reported with them, include the token that ended it.
     grammar: allows only tokens that can lead to a match, and ends the generation with one; then
         log-probabilities are those of the allowed tokens only, as in vLLM.
     """
@@ -66,6 +69,8 @@ class SamplingParams:
     stop_token_ids: tuple[tuple[int, ...], ...] = ()
     log_probs: bool = False
     top_log_probs: int = 0
+    prompt_log_probs: int | None = None
+    report_end: bool = False
     grammar: Grammar | None = None
 
 
@@ -103,16 +108,31 @@ class TopLogProbs:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptLogProbs:
+    """How likely the tokens of a prompt are, each after those before it. The first token has no entry.
+
+    log_probs: natural, by the softmax of the raw logits. ranks: 1 for the likeliest token in its place.
+    top: the likeliest tokens in each place; empty where none were asked for.
+    """
+
+    log_probs: tuple[float, ...]
+    ranks: tuple[int, ...]
+    top: tuple[TopLogProbs, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """What one step added to one answer.
 
     text: the new text, whole UTF-8 characters only; empty inside `runtime`, which knows tokens only.
-    token_count: how many tokens this delta stands for (end-of-sequence is never counted).
-    token_ids, log_probs, top_log_probs: one per token where asked for and known, else empty.
+    token_count: how many tokens this delta stands for, without the one that ended the answer.
+    token_ids, log_probs, top_log_probs: one per token where asked for and known, else empty. With
+        `SamplingParams.report_end`, the token that ended the answer comes after them.
     finish_reason: set on the last delta only.
     stop_token_id: on the last delta, which of the request's stop tokens ended the answer, if one did.
     cached_tokens: on the first delta, how many tokens of the prompt were not read, because their keys
         and values were cached; None where the backend does not say.
+    prompt: on the first delta, where the request asks for it.
     """
 
     text: str = ""
@@ -123,3 +143,4 @@ class Delta:
     top_log_probs: tuple[TopLogProbs, ...] = ()
     cached_tokens: int | None = None
     stop_token_id: int | None = None
+    prompt: PromptLogProbs | None = None

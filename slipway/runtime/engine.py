@@ -4,7 +4,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from slipway.contract.errors import EngineFailed
@@ -15,12 +14,13 @@ from slipway.runtime.draft_length import DraftLength
 from slipway.runtime.executors.base import MAX_EXTENDED_SLOTS, MAX_ROWS
 from slipway.runtime.executors.choice import open_executor
 from slipway.runtime.grammar.compiler import GrammarCompiler
+from slipway.runtime.kv_cache import FloatArray
 from slipway.runtime.memory import DEFAULT_CACHE_BYTES, slots_within_memory
 from slipway.runtime.prefill_budget import MIN_BUDGET, PrefillBudget
 from slipway.runtime.requests import Requests
 from slipway.runtime.scheduler import Chunk, Row, Scheduler
 from slipway.runtime.sequence import ActiveSequence, OnEvent
-from slipway.runtime.slots import Place
+from slipway.runtime.slots import MIN_CHUNK, Place
 from slipway.runtime.stats import EngineStats
 from slipway.runtime.validation import check_request
 
@@ -81,7 +81,8 @@ class Engine:
         Raises InvalidRequest or ContextLengthExceeded when the request cannot be served, EngineFailed when
         the engine failed or is closed.
         """
-        check_request(prompt_token_ids, sampling, self.manifest)
+        prompt_logits = self._executor.capabilities.prompt_logits
+        check_request(prompt_token_ids, sampling, self.manifest, prompt_logits)
         sequence = ActiveSequence(prompt_token_ids, sampling, self.manifest.eos_token_ids, on_event)
         self._requests.add(request_id, sequence)
 
@@ -215,11 +216,26 @@ class Engine:
     def _read(self, chunk: Chunk) -> None:
         start = time.perf_counter()
         sequence = self._requests[chunk.request_id]
-        logits = self._executor.prefill(chunk.slot, sequence.prompt_token_ids[chunk.start : chunk.stop])
+        logits = self._logits_after(chunk, sequence)
         self._prefill_budget.add_prefill(chunk.stop - chunk.start, time.perf_counter() - start)
-        if chunk.last:
-            first = replace(sequence.advance(logits), cached_tokens=chunk.cached)
-            self._deliver([(chunk.request_id, first)])
+        if sequence.refusal:
+            self._deliver([(chunk.request_id, Delta(finish_reason="cancelled"))])
+        elif chunk.last:
+            self._deliver([(chunk.request_id, sequence.begin(logits, chunk.cached))])
+
+    def _logits_after(self, chunk: Chunk, sequence: ActiveSequence) -> FloatArray:
+        """Read a chunk, and score its tokens where the request asks for it."""
+        tokens = sequence.prompt_token_ids[chunk.start : chunk.stop]
+        if sequence.scores is None or len(tokens) < MIN_CHUNK:
+            return self._executor.prefill(chunk.slot, tokens)
+        logits = self._executor.prefill_each(chunk.slot, tokens)
+        sequence.score(logits)
+        if not chunk.last or not sequence.sampling.max_tokens:
+            last: FloatArray = logits[-1]
+            return last
+        # The last logits again, as a prompt without scores gets them: the answer must be the same to the bit.
+        self._executor.rewind(chunk.slot, MIN_CHUNK)
+        return self._executor.prefill(chunk.slot, tokens[-MIN_CHUNK:])
 
     def _deliver(self, deltas: Iterable[tuple[str, Delta]]) -> None:
         """Send each delta to its client; a request that ends leaves its slot before its last event."""

@@ -38,7 +38,7 @@ def score_windows(
 ) -> Iterator[Score]:
     """The score of each piece of a text, in order. As many are decoded at once as there are slots.
 
-    Pieces are decoded token by token, because the graph gives the logits of the last token only.
+    Pieces are decoded token by token, as answers are.
     pieces: of equal length, but the last may be shorter. Other arguments and errors are as in `score_text`.
     """
     manifest = open_engine(directory)

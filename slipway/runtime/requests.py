@@ -154,5 +154,6 @@ class Requests:
     def _queue(self, request_id: str, sequence: ActiveSequence) -> None:
         self._sequences[request_id] = sequence
         prompt = np.array(sequence.prompt_token_ids, dtype=np.int64)
-        self._scheduler.join(request_id, prompt, sequence.sampling.max_tokens)
+        scored = sequence.scores is not None
+        self._scheduler.join(request_id, prompt, sequence.sampling.max_tokens, scored)
         self._changed.notify()

@@ -9,6 +9,9 @@ from slipway.runtime.slots import Place, Slots, TokenIds
 # passes are hardly faster (SmolLM2-135M, 2 cores: 128 tokens 1,330 to 1,440 tokens/s, 512 tokens 1,200 to
 # 1,470).
 MAX_CHUNK = 128
+# The same for a prompt whose tokens are scored: a pass then has the logits after each token, which for the
+# largest vocabularies are 0.6 MB.
+MAX_SCORED_CHUNK = 32
 
 
 class Row(NamedTuple):
@@ -16,6 +19,17 @@ class Row(NamedTuple):
 
     request_id: str
     slot: int
+
+
+class Request(NamedTuple):
+    """A prompt, the most tokens that prompt and answer may have together, and how the prompt is read.
+
+    scored: with the logits after each token. So none of it may come from the cache.
+    """
+
+    prompt: TokenIds
+    need: int
+    scored: bool
 
 
 class Chunk(NamedTuple):
@@ -45,22 +59,22 @@ class Scheduler:
         self._in_chunks = in_chunks
         self.waiting: deque[str] = deque()
         self.running: dict[str, int] = {}
-        # Each prompt, and the most tokens that prompt and answer may have together.
-        self._requests: dict[str, tuple[TokenIds, int]] = {}
+        self._requests: dict[str, Request] = {}
         self._reading: str | None = None
         self._read = 0
         self._cached = 0
 
-    def join(self, request_id: str, prompt: TokenIds, max_tokens: int) -> None:
-        """Queue a request with a new id. max_tokens: of its answer."""
+    def join(self, request_id: str, prompt: TokenIds, max_tokens: int, scored: bool = False) -> None:
+        """Queue a request with a new id. max_tokens: of its answer. scored: whether its prompt is."""
         self.waiting.append(request_id)
-        self._requests[request_id] = prompt, len(prompt) + max_tokens
+        self._requests[request_id] = Request(prompt, len(prompt) + max_tokens, scored)
 
     def start_next(self) -> Place | None:
         """Give the first waiting request a slot, if there is one, memory for it, and no prompt half read."""
         if self._reading is not None or not self.waiting:
             return None
-        place = self.slots.take(*self._requests[self.waiting[0]])
+        request = self._requests[self.waiting[0]]
+        place = self.slots.take(request.prompt, request.need, use_cache=not request.scored)
         if place is None:
             return None
         self._reading = self.waiting.popleft()
@@ -78,9 +92,10 @@ class Scheduler:
         if self._reading is None:
             return None
         request_id, start = self._reading, self._read
-        length = len(self._requests[request_id][0])
-        tokens = min(budget, MAX_CHUNK)
-        if (start == self._cached and length - start <= MAX_CHUNK) or not self._in_chunks:
+        request = self._requests[request_id]
+        length, longest = len(request.prompt), MAX_SCORED_CHUNK if request.scored else MAX_CHUNK
+        tokens = min(budget, longest)
+        if (start == self._cached and length - start <= longest) or not self._in_chunks:
             tokens = length - start
         stop = length if length - start <= tokens + tokens // 2 else start + tokens
         self._read = stop
@@ -96,7 +111,7 @@ class Scheduler:
 
     def leave(self, request_id: str) -> list[tuple[int, int]]:
         """Take a request out, running or waiting. Returns the slots to cut, with the tokens each keeps."""
-        prompt, _ = self._requests.pop(request_id)
+        prompt = self._requests.pop(request_id).prompt
         slot = self.running.pop(request_id, None)
         if slot is None:
             self.waiting.remove(request_id)

@@ -1,12 +1,14 @@
 """One request in the engine: its prompt, its answer so far, and when it ends."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from slipway.contract.errors import SlipwayError
 from slipway.contract.generation import Delta, FinishReason, SamplingParams
 from slipway.runtime.grammar.matcher import Matcher
 from slipway.runtime.kv_cache import FloatArray
 from slipway.runtime.prompt_lookup import PromptLookup
+from slipway.runtime.prompt_scores import PromptScores
 from slipway.runtime.sampling.log_probs import log_probability, top_log_probs
 from slipway.runtime.sampling.sampler import Sampler
 
@@ -20,6 +22,7 @@ class ActiveSequence:
     eos_token_ids: the engine's own, used when the request names none.
     matcher: set before the first token when the request has a grammar.
     refusal: why the answer cannot continue; the client gets it in place of the last delta.
+    scores: of the prompt's tokens, where the request asks for them. A prompt of one token has none.
     """
 
     def __init__(
@@ -39,6 +42,26 @@ class ActiveSequence:
         self._eos = frozenset() if sampling.ignore_eos else frozenset(ending)
         self._sampler = Sampler(sampling, prompt_token_ids, self._eos)
         self._lookup: PromptLookup | None = None
+        self.scores: PromptScores | None = None
+        if sampling.prompt_log_probs is not None:
+            self.scores = PromptScores(prompt_token_ids, sampling.prompt_log_probs)
+
+    def score(self, logits: FloatArray) -> None:
+        """Take the logits after the next tokens of the prompt, float32 [tokens, vocab].
+
+        Where the model gave no numbers, `refusal` says so afterwards.
+        """
+        try:
+            if self.scores is not None:
+                self.scores.add(logits)
+        except SlipwayError as error:
+            self.refusal = error
+
+    def begin(self, logits: FloatArray, cached_tokens: int) -> Delta:
+        """The first delta, from the logits after the prompt. cached_tokens: of the prompt."""
+        first = self.advance(logits) if self.sampling.max_tokens else Delta(finish_reason="length")
+        prompt = None if self.scores is None else self.scores.result()
+        return replace(first, cached_tokens=cached_tokens, prompt=prompt)
 
     def advance(self, logits: FloatArray) -> Delta:
         """Choose the next token from logits, float32 [vocab]. Returns what it adds to the answer."""
@@ -50,17 +73,23 @@ class ActiveSequence:
             self.refusal = error
             return Delta(finish_reason="cancelled")
         if token in self._eos:
-            return Delta(finish_reason="stop")
+            if not self.sampling.report_end:
+                return Delta(finish_reason="stop")
+            return self._delta(logits, token, 0, "stop")
         self.output.append(token)
         if self.matcher:
             self.matcher.advance(token)
+        return self._delta(logits, token, 1, self._finish_reason())
+
+    def _delta(self, logits: FloatArray, token: int, count: int, finish: FinishReason | None) -> Delta:
+        """A token with the log-probabilities that the request asks for."""
         sampling = self.sampling
         return Delta(
-            token_count=1,
+            token_count=count,
             token_ids=(token,),
             log_probs=(log_probability(logits, token),) if sampling.log_probs else (),
             top_log_probs=(top_log_probs(logits, sampling.top_log_probs),) if sampling.top_log_probs else (),
-            finish_reason=self._finish_reason(),
+            finish_reason=finish,
         )
 
     def accept(self, draft: Sequence[int], logits: Sequence[FloatArray]) -> tuple[Delta, int]:
@@ -113,4 +142,5 @@ def joined(deltas: Sequence[Delta]) -> Delta:
         finish_reason=deltas[-1].finish_reason,
         top_log_probs=tuple(top for delta in deltas for top in delta.top_log_probs),
         cached_tokens=deltas[0].cached_tokens,
+        prompt=deltas[0].prompt,
     )

@@ -57,17 +57,18 @@ class Slots:
         self._used = [0] * count
         self._clock = 0
 
-    def take(self, prompt: TokenIds, need: int) -> Place | None:
+    def take(self, prompt: TokenIds, need: int, use_cache: bool = True) -> Place | None:
         """Give a prompt an idle slot, if there is one and memory; its old content beside `cached` is lost.
 
-        need: upper bound for the tokens of prompt and answer.
+        need: upper bound for the tokens of prompt and answer. use_cache: whether the prompt may begin with
+            tokens that were read before.
         Running slots decode in one pass if they are neighbours, so a neighbour comes first; then a slot that
         holds the prefix and little else, an empty slot, the least recently used one.
         """
         idle = self._idle()
         if not idle or sum(self._reserved.values()) + need > self.tokens:
             return None
-        longest = len(prompt) - MIN_CHUNK
+        longest = len(prompt) - MIN_CHUNK if use_cache else 0
         shared = [min(_common(held, prompt), longest) for held in self._held]
         sources = self._sources(idle, shared)
         cached = max((shared[slot] for slot in sources), default=0)

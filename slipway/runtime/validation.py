@@ -17,12 +17,17 @@ _MAX_BIAS = 100.0
 _MAX_GRAMMAR = 1 << 18
 
 
-def check_request(prompt_token_ids: Sequence[int], sampling: SamplingParams, manifest: Manifest) -> None:
-    """Raise InvalidRequest, or ContextLengthExceeded with both lengths, unless the engine can serve this."""
+def check_request(
+    prompt_token_ids: Sequence[int], sampling: SamplingParams, manifest: Manifest, prompt_logits: bool
+) -> None:
+    """Raise InvalidRequest, or ContextLengthExceeded with both lengths, unless the engine can serve this.
+
+    prompt_logits: whether the engine gives the logits after each token of a prompt.
+    """
     _check_prompt(prompt_token_ids, sampling.max_tokens, manifest)
     _check_sampling(sampling)
     _check_adjustments(sampling, manifest)
-    _check_log_probs(sampling)
+    _check_log_probs(sampling, manifest, prompt_logits)
     _check_grammar(sampling)
 
 
@@ -37,8 +42,8 @@ def _check_prompt(prompt_token_ids: Sequence[int], max_tokens: int, manifest: Ma
             f"{limits.max_input_len}; shorten it.",
             param="prompt",
         )
-    if max_tokens < 1:
-        raise InvalidRequest(f"max_tokens is {max_tokens}, but must be at least 1.", param="max_tokens")
+    if max_tokens < 0:
+        raise InvalidRequest(f"max_tokens is {max_tokens}, but must be at least 0.", param="max_tokens")
     if length + max_tokens > limits.max_seq_len:
         raise ContextLengthExceeded(
             f"The prompt has {length} tokens and max_tokens is {max_tokens}, together {length + max_tokens}, "
@@ -121,11 +126,24 @@ def _check_adjustments(sampling: SamplingParams, manifest: Manifest) -> None:
             raise _no_such_token("end_id", token, manifest)
 
 
-def _check_log_probs(sampling: SamplingParams) -> None:
+def _check_log_probs(sampling: SamplingParams, manifest: Manifest, prompt_logits: bool) -> None:
     if not 0 <= sampling.top_log_probs <= MAX_TOP_LOG_PROBS:
         raise InvalidRequest(
             f"top_log_probs is {sampling.top_log_probs}, but must be from 0 to {MAX_TOP_LOG_PROBS}.",
             param="top_logprobs",
+        )
+    if sampling.prompt_log_probs is None:
+        return
+    if not prompt_logits:
+        raise InvalidRequest(
+            f"Engine {manifest.name} gives no log-probabilities of a prompt; engines for target onnx-cpu do, "
+            "if this version of Slipway built them, so build it again or ask for the answer's only.",
+            param="prompt_logprobs",
+        )
+    if not 0 <= sampling.prompt_log_probs <= MAX_TOP_LOG_PROBS:
+        raise InvalidRequest(
+            f"prompt_log_probs is {sampling.prompt_log_probs}, but must be from 0 to {MAX_TOP_LOG_PROBS}.",
+            param="prompt_logprobs",
         )
 
 

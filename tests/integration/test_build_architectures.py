@@ -12,8 +12,9 @@ import pytest
 from support import tiny_checkpoints as tiny
 
 from build.checkpoint.checkpoint import Checkpoint
-from build.onnx import builder, graph, int4, int8
+from build.onnx import builder, graph, int4, int8, positions
 from slipway.runtime.cpu import exact_products
+from slipway.runtime.prompt_scores import PromptScores
 
 os.environ["TQDM_DISABLE"] = "1"
 import torch
@@ -68,7 +69,8 @@ def _save(directory: Path, family: str, changes: dict[str, Any]) -> Any:
     return model.to(torch.float32)
 
 
-def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
+def _logits_of(engine: Path, checkpoint: Checkpoint, **places: np.ndarray) -> np.ndarray:
+    """The logits after the last token, or after those at `places`."""
     model = checkpoint.architecture
     options = onnxruntime.SessionOptions()
     for entry in exact_products().items():
@@ -77,23 +79,24 @@ def _logits_of(engine: Path, checkpoint: Checkpoint) -> np.ndarray:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     past = np.zeros((1, model.kv_heads, 0, model.head_dim), np.float32)
     feeds = {entry.name: past for entry in session.get_inputs()}
-    feeds |= {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
-    return np.asarray(session.run(["logits"], feeds)[0])[0, -1]
+    feeds |= {"input_ids": IDS, "attention_mask": np.ones_like(IDS), **places}
+    return np.asarray(session.run(["logits"], feeds)[0])[0]
 
 
 def _export(place: Path) -> None:
     builder.export(Checkpoint.open(place / "checkpoint"), "cpu", place / "engine", place / "log")
+    shutil.copytree(place / "engine", place / "scored")
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, np.ndarray]]:
-    """By kind: the place of checkpoint and exported engine, and transformers' logits."""
+    """By kind: the place of checkpoint and exported engine, and transformers' logits after each token."""
     made = {}
     for kind, (family, changes) in KINDS.items():
         place = tmp_path_factory.mktemp(kind)
         model = _save(place / "checkpoint", family, changes)
         with torch.no_grad():
-            made[kind] = place, model(torch.from_numpy(IDS)).logits[0, -1].numpy()
+            made[kind] = place, model(torch.from_numpy(IDS)).logits[0].numpy()
     # Each is a process that imports torch for most of its time.
     with ThreadPoolExecutor(os.cpu_count()) as exports:
         list(exports.map(_export, [place for place, _ in made.values()]))
@@ -111,5 +114,23 @@ def test_the_graphs_compute_what_transformers_computes(
     for quantizer, bits, directory, closeness in ((int8, 8, engine, 0.99), (int4, 4, place / "int4", 0.5)):
         quantizer.quantize(directory, checkpoint)
         graph.check(directory, checkpoint.architecture, bits, 8, builder.BLOCK_SIZE, ACCURACY)
-        assert np.corrcoef(_logits_of(directory, checkpoint), logits)[0, 1] > closeness
+        assert np.corrcoef(_logits_of(directory, checkpoint), logits[-1:])[0, 1] > closeness
     assert not log.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_is_as_likely_as_transformers_says(
+    kind: str, expected: dict[str, tuple[Path, np.ndarray]]
+) -> None:
+    place, logits = expected[kind]
+    checkpoint, engine = Checkpoint.open(place / "checkpoint"), place / "scored"
+    alone = _logits_of(engine, checkpoint)
+    positions.add_places(engine)
+    assert (_logits_of(engine, checkpoint) == alone).all(), "by default the last token's"
+    scores = PromptScores(IDS[0].tolist(), 0)
+    scores.add(_logits_of(engine, checkpoint, logits_at=np.arange(IDS.shape[1])))
+    theirs = torch.log_softmax(torch.from_numpy(logits[:-1]).double(), dim=-1).numpy()
+    expected_log_probs = theirs[np.arange(len(theirs)), IDS[0, 1:]]
+    # The engine has 8 bits for each weight, and this model's logits are wide: they differ by 2.4 as a rule.
+    assert np.corrcoef(scores.result().log_probs, expected_log_probs)[0, 1] > 0.99
+    assert np.abs(np.array(scores.result().log_probs) - expected_log_probs).mean() < 0.2

@@ -22,12 +22,14 @@ class Capabilities:
     reserves: a slot takes memory for a sequence of full length when it is first used, on the executor's own
         device; else this machine's memory, as it fills.
     extends: several tokens of a sequence can be decoded in one pass, and some of them taken back.
+    prompt_logits: a prompt can be read with the logits after each of its tokens.
     """
 
     appends: bool
     copies: bool
     reserves: bool
     extends: bool
+    prompt_logits: bool
 
 
 class Executor(Protocol):
@@ -54,6 +56,12 @@ class Executor(Protocol):
         Returns the logits after its last token, float32 [vocab], valid until the next call.
         """
 
+    def prefill_each(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
+        """Append part of a prompt as `prefill` does; for executors with prompt logits.
+
+        Returns the logits after each of its tokens, float32 [tokens, vocab].
+        """
+
     def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:
         """Append one token to each of `slots`, which ascend.
 
@@ -68,7 +76,7 @@ class Executor(Protocol):
         """
 
     def rewind(self, slot: int, count: int) -> None:
-        """Take back the last `count` tokens of a slot; for executors that extend."""
+        """Take back the last `count` tokens of a slot; for executors that extend or have prompt logits."""
 
     def copy(self, source: int, slot: int, length: int) -> None:
         """Copy the first `length` tokens of another slot into this one; for executors that copy."""

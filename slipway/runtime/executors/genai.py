@@ -38,13 +38,13 @@ _PROVIDERS: dict[Device, _Provider] = {
         "DirectML",
         "slipway[directml] on Windows",
         og.is_dml_available,
-        Capabilities(appends=False, copies=False, reserves=True, extends=False),
+        Capabilities(appends=False, copies=False, reserves=True, extends=False, prompt_logits=False),
     ),
     "cuda": _Provider(
         "CUDA",
         "slipway[cuda]",
         og.is_cuda_available,
-        Capabilities(appends=True, copies=False, reserves=True, extends=False),
+        Capabilities(appends=True, copies=False, reserves=True, extends=False, prompt_logits=False),
     ),
 }
 
@@ -112,6 +112,10 @@ class GeneratorExecutor:
             self._generators[slot] = self._generator()
         return self._read(self._generators[slot], token_ids)
 
+    def prefill_each(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
+        """Not supported, as `capabilities` says."""
+        raise NotImplementedError("GenAI gives the logits after the last of several tokens only.")
+
     def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:
         """Append one token to each of `slots`."""
         return [
@@ -123,8 +127,8 @@ class GeneratorExecutor:
         raise NotImplementedError("GenAI gives the logits after the last of several tokens only.")
 
     def rewind(self, slot: int, count: int) -> None:
-        """Not needed without `extend`."""
-        raise NotImplementedError("There is no `extend`, so nothing can be taken back.")
+        """Not needed without `extend` and `prefill_each`."""
+        raise NotImplementedError("No call adds tokens that would be taken back.")
 
     def copy(self, source: int, slot: int, length: int) -> None:
         """Not supported, as `capabilities` says."""

@@ -17,8 +17,9 @@ from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.kv_cache import FloatArray, KVCache, Window
 from slipway.runtime.slots import spans
 
-# Names that the build gives (build/onnx/drafts.py).
+# Names that the build gives (build/onnx/drafts.py and build/onnx/positions.py).
 _WRITE_FIRST, _FIRST = "write_first", "first_"
+_LOGITS_AT = "logits_at"
 _TRUE = np.array(True)
 # Tokens for a trial of `extend` on an empty slot.
 _PROBE = (1, 2, 3, 4, 5, 6)
@@ -91,7 +92,13 @@ class SlotExecutor:
         self._windows: OrderedDict[int, tuple[Window, dict[int, ort.IOBinding]]] = OrderedDict()
         self._widens = False
         self._widens = slots > 1 and self._lone_rows_differ()
-        self.capabilities = Capabilities(appends=True, copies=True, reserves=False, extends=self._extends())
+        self.capabilities = Capabilities(
+            appends=True,
+            copies=True,
+            reserves=False,
+            extends=self._extends(),
+            prompt_logits=_LOGITS_AT in self._optional_inputs(),
+        )
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
         """Append a chunk of a prompt to the tokens in a slot.
@@ -103,6 +110,26 @@ class SlotExecutor:
         self._run_slots(slot, slot + 1, np.array([token_ids], dtype=np.int64))
         self._lengths[slot] += len(token_ids)
         return self._row(slot)
+
+    def prefill_each(self, slot: int, token_ids: Sequence[int]) -> FloatArray:
+        """Append a chunk of a prompt to the tokens in a slot.
+
+        Returns the logits after each of its tokens, float32 [tokens, vocab]. The cache has the same bits as
+        after `prefill`. The lm_head has another kernel for one row than for several, so the last logits may
+        not be those that `prefill` gives.
+        """
+        count = len(token_ids)
+        keys = [key[slot : slot + 1] for key in self._cache.keys]
+        values = [value[slot : slot + 1] for value in self._cache.values]
+        binding, places = self._bound(keys, values), np.arange(count)
+        _bind(binding.bind_input, _LOGITS_AT, places)
+        # onnxruntime takes no memory of another shape than the graph declares, which is one place.
+        binding.bind_output(self._names.outputs.logits, "cpu")
+        lengths = self._lengths[slot : slot + 1] + count
+        self._run(binding, np.array([token_ids], dtype=np.int64), lengths)
+        self._lengths[slot] += count
+        logits: FloatArray = binding.get_outputs()[-1].numpy()[0]
+        return logits
 
     def decode(self, slots: Sequence[int], token_ids: Sequence[int]) -> list[FloatArray]:
         """Append one token to each of `slots`, which ascend.
@@ -139,7 +166,7 @@ class SlotExecutor:
 
     def _extends(self) -> bool:
         """Whether `extend` works here, with the bits of `decode`; tried out on an empty slot."""
-        writes_first = _WRITE_FIRST in {each.name for each in self._session.get_overridable_initializers()}
+        writes_first = _WRITE_FIRST in self._optional_inputs()
         if not (self._cache.has_windows and writes_first) or len(self._positions) < len(_PROBE):
             return False
         start, rest = _PROBE[:2], _PROBE[2:]
@@ -150,6 +177,9 @@ class SlotExecutor:
         together = self.extend(0, rest)
         self.release(0)
         return all(np.array_equal(*pair) for pair in zip(one_by_one, together, strict=True))
+
+    def _optional_inputs(self) -> set[str]:
+        return {each.name for each in self._session.get_overridable_initializers()}
 
     def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
         """Append up to MAX_ROWS tokens to a slot in one pass.
@@ -200,7 +230,8 @@ class SlotExecutor:
         if (start, stop) not in self._bindings:
             keys = [key[start:stop] for key in self._cache.keys]
             values = [value[start:stop] for value in self._cache.values]
-            self._bindings[start, stop] = self._bound(keys, values, self._logits[start:stop])
+            self._bindings[start, stop] = binding = self._bound(keys, values)
+            _bind(binding.bind_output, self._names.outputs.logits, self._logits[start:stop, None])
         lengths = self._lengths[start:stop] + token_ids.shape[1]
         self._run(self._bindings[start, stop], token_ids, lengths)
 
@@ -224,21 +255,17 @@ class SlotExecutor:
         if rows not in bindings:
             keys = [key[:rows] for key in window.keys]
             values = [value[:rows] for value in window.values]
-            bindings[rows] = binding = self._bound(keys, values, self._logits_of_window[:rows])
+            bindings[rows] = binding = self._bound(keys, values)
             _bind(binding.bind_input, _WRITE_FIRST, _TRUE)
             outputs = self._names.outputs
+            _bind(binding.bind_output, outputs.logits, self._logits_of_window[:rows, None])
             for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
                 _bind(binding.bind_output, _FIRST + outputs.present_key_names % layer, key)
                 _bind(binding.bind_output, _FIRST + outputs.present_value_names % layer, value)
         return bindings[rows]
 
-    def _bound(
-        self, keys: Sequence[FloatArray], values: Sequence[FloatArray], logits: FloatArray
-    ) -> ort.IOBinding:
-        """A binding of caches, [rows, kv_heads, max_len, head_size] per layer, and logits, [rows, vocab].
-
-        They are bound once.
-        """
+    def _bound(self, keys: Sequence[FloatArray], values: Sequence[FloatArray]) -> ort.IOBinding:
+        """A binding of caches, [rows, kv_heads, max_len, head_size] per layer; they are bound once."""
         binding = self._session.io_binding()
         inputs, outputs = self._names.inputs, self._names.outputs
         for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
@@ -246,7 +273,6 @@ class SlotExecutor:
             _bind(binding.bind_input, inputs.past_value_names % layer, value)
             _bind(binding.bind_output, outputs.present_key_names % layer, key)
             _bind(binding.bind_output, outputs.present_value_names % layer, value)
-        _bind(binding.bind_output, outputs.logits, logits[:, None])
         return binding
 
 

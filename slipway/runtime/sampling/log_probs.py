@@ -14,6 +14,11 @@ def log_probability(logits: FloatArray, token: int) -> float:
     return float(logits[token]) - _log_sum_exp(logits)
 
 
+def rank(logits: FloatArray, token: int) -> int:
+    """1 for the likeliest token of raw logits, float32 [vocab]. Equal ones share a rank."""
+    return 1 + int(np.count_nonzero(logits > logits[token]))
+
+
 def top_log_probs(logits: FloatArray, count: int) -> TopLogProbs:
     """The `count` likeliest tokens of raw logits, float32 [vocab]; among equals, the lower id comes first.
 

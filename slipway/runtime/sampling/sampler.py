@@ -63,7 +63,7 @@ class Sampler:
         if self._temperature < _GREEDY_BELOW:
             # Row by row: 16 rows of 49,152 take 42 us so, and 36 us in one call.
             token = int(logits.argmax())
-            _check(logits[token])
+            check_peak(logits[token])
             return token
         tokens, weights = self._candidates(logits)
         chosen = _draw(weights, self._random.random())
@@ -72,7 +72,7 @@ class Sampler:
     def _candidates(self, logits: FloatArray) -> tuple[NDArray[np.int64] | None, FloatArray]:
         """Which tokens may be drawn (None: all) and their weights, which need not sum to 1."""
         peak = logits.max()
-        _check(peak)
+        check_peak(peak)
         tokens = largest(logits, self._top_k) if 0 < self._top_k < logits.size else None
         kept = logits if tokens is None else logits[tokens]
         weights = np.exp((kept - peak) / self._temperature)
@@ -83,7 +83,7 @@ class Sampler:
         return tokens, weights
 
 
-def _check(peak: np.float32) -> None:
+def check_peak(peak: np.float32) -> None:
     """Raise EngineFailed unless the largest logit, which is NaN if any of them is, is a number."""
     if not math.isfinite(peak):
         raise EngineFailed(

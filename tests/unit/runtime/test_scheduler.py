@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from slipway.runtime.scheduler import MAX_CHUNK, Scheduler
+from slipway.runtime.scheduler import MAX_CHUNK, MAX_SCORED_CHUNK, Scheduler
 from slipway.runtime.slots import Slots, TokenIds
 
 SLOTS = 4
@@ -35,15 +35,18 @@ class AnyTraffic(RuleBasedStateMachine):
         self.prompts: dict[str, list[int]] = {}
         self.needs: dict[str, int] = {}
         self.read: Counter[str] = Counter()
+        self.scored: set[str] = set()
 
-    @rule(prompt=prompts, max_tokens=st.integers(1, 600))
-    def join(self, prompt: TokenIds, max_tokens: int) -> None:
+    @rule(prompt=prompts, max_tokens=st.integers(0, 600), scored=st.booleans())
+    def join(self, prompt: TokenIds, max_tokens: int, scored: bool) -> None:
         request_id = str(self.joined)
         self.joined += 1
         self.queue.append(request_id)
         self.prompts[request_id] = prompt.tolist()
         self.needs[request_id] = len(prompt) + max_tokens
-        self.scheduler.join(request_id, prompt, max_tokens)
+        self.scheduler.join(request_id, prompt, max_tokens, scored)
+        if scored:
+            self.scored.add(request_id)
 
     @rule()
     def admit(self) -> None:
@@ -59,6 +62,7 @@ class AnyTraffic(RuleBasedStateMachine):
         prompt = self.prompts[request_id]
         assert self.memory[place.source][: place.cached] == prompt[: place.cached], "another prompt's prefix"
         assert place.cached <= max(len(prompt) - 2, 0), "the last tokens are always read"
+        assert place.cached == 0 or request_id not in self.scored, "logits of the cache are gone"
         assert self.copies or place.source == place.slot
         assert self.in_chunks or place.cached == 0
         self.memory[place.slot] = prompt[: place.cached]
@@ -79,8 +83,9 @@ class AnyTraffic(RuleBasedStateMachine):
         assert chunk.start == self.read[chunk.request_id], "no token twice, none left out"
         prompt = self.prompts[chunk.request_id]
         length = len(prompt)
-        whole = not self.in_chunks or length - chunk.cached <= MAX_CHUNK
-        most = length - chunk.cached if whole else min(budget, MAX_CHUNK)
+        longest = MAX_SCORED_CHUNK if chunk.request_id in self.scored else MAX_CHUNK
+        whole = not self.in_chunks or length - chunk.cached <= longest
+        most = length - chunk.cached if whole else min(budget, longest)
         assert chunk.stop - chunk.start <= (most + most // 2 if chunk.last else most)
         assert chunk.last or not whole, "a short prompt is read in one pass"
         assert self.in_chunks or chunk.last
