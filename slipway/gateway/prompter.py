@@ -71,8 +71,7 @@ class Prompter:
                 for index in range(len(query.prompt.texts))
             ]
         prompt, ids = self._render(query, self._limit(query))
-        if self.features.one_call:
-            query = replace(query, prompt=replace(query.prompt, parallel_calls=False))
+        query = replace(query, prompt=replace(query.prompt, parallel_calls=not self._one_call(query.prompt)))
         return [self._request(query, request_id, 0, prompt, ids, query.named("messages"))]
 
     def count(self, query: Query) -> list[int]:
@@ -137,7 +136,7 @@ class Prompter:
             calls = EnforcedParser(names) if bound else parser(self._call_format(), names)
         if reasoning is None and calls is None:
             return Interpretation()
-        one_call = self.features.one_call or not query.prompt.parallel_calls
+        one_call = self._one_call(query.prompt)
         return Interpretation(AnswerParser(reasoning, calls), query.prompt.must_call, one_call)
 
     def unpadder(self, query: Query, request: GenerationRequest) -> Unpadder:
@@ -201,6 +200,10 @@ class Prompter:
         if bound or self.features.calls is None:
             return EnforcedParser
         return PARSERS[self.features.calls]
+
+    def _one_call(self, conversation: Conversation) -> bool:
+        """Whether an answer may have one call at most: the client wants it, or the template takes no more."""
+        return self.features.one_call or not conversation.parallel_calls
 
     def _call_format(self) -> ToolCallFormat:
         """Raises NotOffered where the server cannot read the calls that the model writes by itself."""
