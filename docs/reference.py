@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 Schema = Mapping[str, Any]
+_ONNX = [target for target in TARGETS.values() if target.runtime in ("onnxruntime", "genai")]
 _COMPARED = ("tensorrt-llm", "tensorrt-llm-llmapi")
 _DEVICES = {"cpu": "CPU", "dml": "Windows GPU, by DirectML", "cuda": "NVIDIA GPU"}
 
@@ -101,7 +102,8 @@ def _fields(schema: Schema) -> Iterator[str]:
     for name, field in fields.items():
         text = field.get("description", "")
         here = "no" if text.startswith("Not offered") else "ignored" if text.startswith("Accepted") else "yes"
-        targets = [here, *(_honored(TARGETS[each], name, fields, here) for each in _COMPARED)]
+        onnx = "partly" if any(name in target.refuses for target in _ONNX) else here
+        targets = [onnx, *(_honored(TARGETS[each], name, fields, here) for each in _COMPARED)]
         shown = f"`{name}`" + (" (required)" if name in required else "")
         yield _row(shown, _type(field), *targets, text)
     yield ""
@@ -112,9 +114,16 @@ def _honored(target: Target, name: str, fields: Schema, here: str) -> str:
         name = "response_format"
     # Plain completions have one field for what chats have two.
     both = name == "logprobs" and "top_logprobs" not in fields and "top_logprobs" in target.refuses
+    if name == "max_tokens":
+        return "partly" if name in target.refuses and _takes_none(fields[name]) else here
     if name in target.refuses:
         return "partly" if name == "prompt" else "no"
     return "partly" if both or name in target.limits or name in target.refuses_with_several_ends else here
+
+
+def _takes_none(field: Schema) -> bool:
+    """Whether a number may be 0."""
+    return any(each.get("minimum") == 0 for each in (field, *field.get("anyOf", ())))
 
 
 def _errors() -> Iterator[str]:

@@ -66,6 +66,8 @@ class Target:
         return self.name
 
 
+_NO_PROMPT_LOG_PROBS = "only engines for target onnx-cpu report how likely a prompt is; leave it out"
+_NO_EMPTY_ANSWER = "TensorRT-LLM gives no answer without a token; ask for 1"
 _NO_SAMPLER = "the sampler of TensorRT-LLM's PyTorch backend (1.2) takes it and does nothing; leave it out"
 _NO_TENSOR = "Triton's llmapi model has no tensor for it; leave it out"
 _NO_GRAMMARS = "Triton's llmapi model has no tensor for grammars; ask for JSON in the prompt"
@@ -93,6 +95,7 @@ _ALL = (
         max_batch_size=4,
         memory_share=0.5,
         on_triton=False,
+        refuses={"prompt_logprobs": _NO_PROMPT_LOG_PROBS},
     ),
     Target(
         name="onnx-cuda",
@@ -101,6 +104,7 @@ _ALL = (
         quantizations=("int4",),
         max_batch_size=4,
         memory_share=0.5,
+        refuses={"prompt_logprobs": _NO_PROMPT_LOG_PROBS},
     ),
     Target(
         name="tensorrt-llm",
@@ -114,6 +118,8 @@ _ALL = (
         cache_quantizations=get_args(CacheQuantization),
         recipe_keys=("dtype", "calibration", "parallel", "limits.max_num_tokens"),
         refuses={
+            "prompt_logprobs": _NO_PROMPT_LOG_PROBS,
+            "max_tokens": _NO_EMPTY_ANSWER,
             "min_p": "TensorRT-LLM's engine model has no input for it; use top_p or top_k",
             "top_logprobs": "TensorRT-LLM gives the log-probabilities of the chosen tokens only; ask for 0",
         },
@@ -149,8 +155,10 @@ _ALL = (
             "logit_bias": _NO_TENSOR,
             "min_tokens": _NO_TENSOR,
             "ignore_eos": _NO_TENSOR,
+            "prompt_logprobs": _NO_PROMPT_LOG_PROBS,
             "logprobs": _NO_LOG_PROBS,
             "top_logprobs": _NO_LOG_PROBS,
+            "max_tokens": _NO_EMPTY_ANSWER,
             "response_format": _NO_GRAMMARS,
             "tool_choice": "Triton's llmapi model has no tensor for grammars, which enforce calls; give auto",
             "best_of": "answers are ranked by log-probabilities, which Triton's llmapi model does not give; "

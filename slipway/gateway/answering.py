@@ -22,7 +22,7 @@ from slipway.gateway.models import Model, Models
 from slipway.gateway.query import Query
 from slipway.gateway.shapes.reply import Reply, as_json
 from slipway.gateway.shapes.usage import Usage
-from slipway.gateway.validation import check_query, check_tokens
+from slipway.gateway.validation import check_prompt_logprobs, check_query, check_tokens
 
 T = TypeVar("T")
 # Makes the reply of an API, given the model and a request for each prompt.
@@ -66,7 +66,13 @@ class Answering:
         tokens = sum(each.tokens for each in answers)
         cached = [each.cached_tokens for each in answers[:: query.candidates]]
         usage = Usage.of(context.prompt_tokens, tokens, cached)
-        return Response(as_json(reply.body(_shown(query, answers), usage)), media_type="application/json")
+        shown = _shown(query, answers)
+        if query.prompt_logprobs is None:
+            content = as_json(reply.body(shown, usage))
+        else:
+            # A long prompt has so many tokens to report that other streams would stop meanwhile.
+            content = await asyncio.to_thread(lambda: as_json(reply.body(shown, usage)))
+        return Response(content, media_type="application/json")
 
     async def _find(self, request: Request, query: Query) -> Model:
         """The model, which is ready."""
@@ -88,6 +94,7 @@ class Answering:
         ranked = query.candidates > query.n
         requests = [each for prompt in prompts for each in candidates(prompt, query.candidates, ranked)]
         context.prompt_tokens = sum(len(prompt.prompt_token_ids) for prompt in prompts)
+        check_prompt_logprobs(query, context.prompt_tokens)
         max_tokens = [each.sampling.max_tokens for each in requests]
         check_tokens(max_tokens, self._max_tokens, query.multiplier)
         turns = context.take_turns(model.queue, len(requests), query.priority, query.multiplier)
@@ -119,7 +126,9 @@ async def _checked(grammar: Grammar, grammars: GrammarCheck, query: Query, clien
 
 
 def _shown(query: Query, answers: Sequence[Answer]) -> Sequence[Answer]:
-    """The best `n` of the answers to each prompt."""
+    """The best `n` of the answers to each prompt; all of them have what is known of the prompt."""
+    for at, answer in enumerate(answers):
+        answer.prompt = answers[at - at % query.candidates].prompt
     if query.candidates == query.n:
         return answers
     rivals = [answers[at : at + query.candidates] for at in range(0, len(answers), query.candidates)]

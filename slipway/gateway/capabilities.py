@@ -31,6 +31,8 @@ ASKED: Mapping[str, Callable[[Query], object]] = {
     "ignore_eos": lambda query: query.ignore_eos and "true",
     "logprobs": lambda query: query.logprobs is not None and _GIVEN,
     "top_logprobs": lambda query: query.logprobs,
+    "prompt_logprobs": lambda query: query.prompt_logprobs is not None and _GIVEN,
+    "max_tokens": lambda query: query.max_tokens == 0 and "0",
     "response_format": lambda query: query.grammar and _GIVEN,
     "tool_choice": lambda query: isinstance(query.prompt, Conversation) and query.prompt.must_call and _GIVEN,
     "best_of": lambda query: query.candidates > query.n and query.best_of,

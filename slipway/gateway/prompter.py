@@ -11,6 +11,7 @@ from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import ToolCallFormat
 from slipway.gateway.answers.interpretation import Interpretation
 from slipway.gateway.answers.log_probs import LogProbs
+from slipway.gateway.answers.prompt_tokens import PromptTokens
 from slipway.gateway.answers.thought_limit import ThoughtLimit
 from slipway.gateway.capabilities import check_capabilities
 from slipway.gateway.conversation import template_messages, tool_objects
@@ -153,6 +154,10 @@ class Prompter:
     def log_probs(self, query: Query, request: GenerationRequest) -> LogProbs | None:
         """What reports the tokens of one answer to `request`; None where the client asked for none."""
         return None if query.logprobs is None else LogProbs(self.tokenizer, self.unpadder(query, request))
+
+    def prompt_tokens(self, request: GenerationRequest, text: str) -> PromptTokens:
+        """Those of `request`, whose prompt has this text."""
+        return PromptTokens(self.tokenizer, request.prompt_token_ids, text)
 
     def thinking(self, query: Query) -> ThinkingPlan:
         """What becomes of the client's wish how much the model thinks."""

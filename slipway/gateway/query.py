@@ -115,6 +115,8 @@ class Query:
     fit_context: max_tokens beyond what the context leaves is lowered to it, and not an error.
     top_k: 0 and -1 keep all tokens. top_p: 0 keeps only the likeliest token.
     logprobs: how many of the likeliest tokens to report with each token; None reports nothing.
+    prompt_logprobs: the same for each token of the prompt.
+    report_all: each generated token is reported, also one that ends the answer or that a stop string hides.
     stop_token_ids: the answer ends before the first of these tokens.
     include_stop: the answer ends with the stop string, or the token, that ended it.
     bad_words: what the answer must not have, alone or behind a blank.
@@ -146,6 +148,8 @@ class Query:
     bad_words: tuple[str, ...] = ()
     include_stop: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    report_all: bool = False
     grammar: Grammar | None = None
     n: int = 1
     best_of: int | None = None

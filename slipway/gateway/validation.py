@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from slipway.contract.errors import ContextLengthExceeded, InvalidRequest
 from slipway.contract.generation import Grammar, SamplingParams
 from slipway.contract.manifest import Manifest
-from slipway.gateway.bounds import MAX_MESSAGES, MAX_STOP_LENGTH
+from slipway.gateway.bounds import MAX_MESSAGES, MAX_PROMPT_LOGPROBS, MAX_STOP_LENGTH
 from slipway.gateway.grammars.structure import answer_grammar, grammar_source
 from slipway.gateway.query import Conversation, Query
 from slipway.text.length import has_more
@@ -80,6 +80,22 @@ def check_tokens(max_tokens: Sequence[int], highest: int, field: str) -> None:
         )
 
 
+def check_prompt_logprobs(query: Query, prompt_tokens: int) -> None:
+    """Raise InvalidRequest where a reply would have too many log-probabilities of prompts.
+
+    prompt_tokens: of all prompts.
+    """
+    if query.prompt_logprobs is None:
+        return
+    source, count = query.named("prompt_logprobs"), prompt_tokens * query.n * (1 + query.prompt_logprobs)
+    if count > MAX_PROMPT_LOGPROBS:
+        raise InvalidRequest(
+            f"{source} asks for {count} log-probabilities of {prompt_tokens} prompt tokens; the most is "
+            f"{MAX_PROMPT_LOGPROBS}, so send fewer prompts at once or ask for fewer likely tokens.",
+            source,
+        )
+
+
 def sampling(query: Query, prompt_tokens: int, manifest: Manifest, prompt_source: str) -> SamplingParams:
     """How the answer is generated.
 
@@ -107,6 +123,8 @@ def sampling(query: Query, prompt_tokens: int, manifest: Manifest, prompt_source
         ignore_eos=query.ignore_eos,
         log_probs=query.logprobs is not None,
         top_log_probs=query.logprobs or 0,
+        prompt_log_probs=query.prompt_logprobs,
+        report_end=query.report_all,
         grammar=grammar,
     )
 

@@ -105,19 +105,30 @@ OWN_OUTPUTS = (
 # For ONNX engines only: NVIDIA's engine model has no such tensors.
 #
 # min_p: as in `SamplingParams`. num_top_log_probs: the number of likeliest tokens to report for each.
+# num_prompt_log_probs: the same for each token of the prompt; 0 reports the token itself.
+# return_end_token: whether output_ids and what belongs to them include the token that ended the answer.
 ONNX_INPUTS = (
     TensorSpec("min_p", "FP32", (1,), optional=True),
     TensorSpec("num_top_log_probs", "INT32", (1,), optional=True),
+    TensorSpec("num_prompt_log_probs", "INT32", (1,), optional=True),
+    TensorSpec("return_end_token", "BOOL", (1,), optional=True),
 )
 
 # cached_tokens: of the prompt, in the first response. finish_reason: stop, length or cancelled, in the last.
 # top_log_prob_ids, top_log_probs [beam, tokens, num_top_log_probs]: the likeliest first. Unused places have
 # the id -1.
+# prompt_log_probs, prompt_ranks [tokens - 1]: of the prompt's tokens but the first, in the first response.
+# The rank of the likeliest is 1. top_prompt_log_prob_ids and top_prompt_log_probs are [tokens - 1,
+# num_prompt_log_probs], as above. Upstream's context_logits would be the whole vocabulary for each token.
 ONNX_OUTPUTS = (
     TensorSpec("cached_tokens", "INT32", (1,)),
     TensorSpec("finish_reason", "STRING", (1,)),
     TensorSpec("top_log_prob_ids", "INT32", (-1, -1, -1)),
     TensorSpec("top_log_probs", "FP32", (-1, -1, -1)),
+    TensorSpec("prompt_log_probs", "FP32", (-1,)),
+    TensorSpec("prompt_ranks", "INT32", (-1,)),
+    TensorSpec("top_prompt_log_prob_ids", "INT32", (-1, -1)),
+    TensorSpec("top_prompt_log_probs", "FP32", (-1, -1)),
 )
 
 ENGINE_INPUTS = (

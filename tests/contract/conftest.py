@@ -18,7 +18,7 @@ from slipway.contract.manifest import Manifest
 from slipway.triton.repository import write_repository
 
 # What each engine cannot do, by the names of the fields in a chat.
-LACKS = {"local": (), "triton": (), "trtllm": ("min_p", "top_logprobs")}
+LACKS = {"local": (), "triton": (), "trtllm": ("min_p", "top_logprobs", "prompt_logprobs", "max_tokens")}
 
 
 @pytest.fixture(scope="session", params=LACKS)

@@ -278,7 +278,7 @@ def test_requests_past_the_slots_wait_and_are_counted(triton: Triton) -> None:
         ("unclosed group", {"guided_decoding_guide_type": "regex", "guided_decoding_guide": "(a"}),
         ("return_context_logits", {"return_context_logits": True}),
         ("decoder_text_input", {"decoder_text_input": "Paris"}),
-        ("max_tokens", {"max_tokens": 0}),
+        ("max_tokens", {"max_tokens": -1}),
         ("8192", {"max_tokens": 9000}),
         ("text_input", {"text_input": ""}),
         ("text_input", {"text_input": np.array([[b"\xff"]], dtype=object)}),

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from slipway.contract.errors import EngineFailed, InvalidRequest
-from slipway.contract.generation import Delta, GenerationRequest
+from slipway.contract.generation import Delta, GenerationRequest, PromptLogProbs
 from slipway.gateway.answers.blocks import Block, grow
 from slipway.gateway.answers.interpretation import Finish, Interpretation
 from slipway.gateway.answers.log_probs import ChosenToken, LogProbs
@@ -30,6 +30,7 @@ class Piece:
     chosen: the tokens that begin in the text so far and were not reported yet, where the client asked for
         them.
     index: of the answer, among those to one request.
+    prompt: of the prompt's tokens, on the first piece, where the request asks for it.
     """
 
     parts: tuple[Part, ...]
@@ -40,6 +41,7 @@ class Piece:
     stop: str | None = None
     chosen: tuple[ChosenToken, ...] = ()
     index: int = 0
+    prompt: PromptLogProbs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,15 @@ async def stream_answer(
     log_prob = 0.0
     chosen: tuple[ChosenToken, ...] = ()
     cached: int | None = None
+    prompt: PromptLogProbs | None = None
     exempt = request.sampling.min_tokens
     try:
         async with turn, aclosing(listener.generate(backend, request)) as deltas:
             async for delta in deltas:
                 tokens += delta.token_count
                 turn.count(delta.token_count)
-                log_prob += sum(delta.log_probs)
+                log_prob += sum(delta.log_probs[: delta.token_count])
+                prompt = prompt or delta.prompt
                 cached = delta.cached_tokens if cached is None else cached
                 text = listener.unpadder.push(delta.text)
                 text, matched = stop.push(text) if exempt <= 0 else (text, None)
@@ -107,7 +111,7 @@ async def stream_answer(
                         raise EngineFailed("The engine was told to end this answer; send it again.")
                     finish = delta.finish_reason
                     text += stop.flush() if finish else ""
-                ended = finish is not None and not cut
+                ended = finish is not None and (not cut or request.sampling.report_end)
                 parts, finish = listener.interpretation.read(text, finish)
                 if log_probs is not None:
                     log_probs.push(delta)
@@ -116,12 +120,12 @@ async def stream_answer(
                     continue
                 listener.charge(tokens)
                 known = cached if finish else None
-                piece = Piece(parts, tokens, finish, known, log_prob, matched, chosen, index)
+                piece = Piece(parts, tokens, finish, known, log_prob, matched, chosen, index, prompt)
                 turn.show(reasoning_tokens(piece), answers=bool(parts) and not _only_thinks(piece))
                 yield piece
                 if finish is not None:
                     return
-                tokens, log_prob, chosen = 0, 0.0, ()
+                tokens, log_prob, chosen, prompt = 0, 0.0, (), None
     except InvalidRequest as error:
         if listener.grammar_source is None:
             raise
@@ -149,6 +153,7 @@ class Answer:
     cached_tokens: int | None = None
     log_prob: float = 0.0
     chosen: list[ChosenToken] = field(default_factory=list)
+    prompt: PromptLogProbs | None = None
 
     def add(self, piece: Piece) -> None:
         """Take the next piece."""
@@ -161,6 +166,7 @@ class Answer:
         self.cached_tokens = piece.cached_tokens
         self.log_prob += piece.log_prob
         self.chosen += piece.chosen
+        self.prompt = self.prompt or piece.prompt
 
     @property
     def text(self) -> str:

@@ -20,7 +20,8 @@ _MAX_UNREAD = 16_384
 def candidates(request: GenerationRequest, count: int, ranked: bool) -> list[GenerationRequest]:
     """`count` requests with ids of their own; the first has the answer that `request` would have.
 
-    Seeds count up from the request's, as in vLLM; without one, each request draws its own.
+    Seeds count up from the request's, as in vLLM; without one, each request draws its own. Only the first has
+    the log-probabilities of the prompt, which are the same for all.
     ranked: whether the answers will be compared by their log-probabilities.
     """
     sampling = replace(request.sampling, log_probs=ranked or request.sampling.log_probs)
@@ -31,7 +32,7 @@ def candidates(request: GenerationRequest, count: int, ranked: bool) -> list[Gen
             replace(
                 request,
                 request_id=f"{request.request_id}-{index}",
-                sampling=replace(sampling, seed=seed),
+                sampling=replace(sampling, seed=seed, prompt_log_probs=None),
             )
         )
     return requests

@@ -13,6 +13,11 @@ from slipway.text.tokenizer import Tokenizer, spelled
 LEAST = -9999.0
 
 
+def bounded(log_prob: float) -> float:
+    """A logarithm that JSON has: LEAST or above."""
+    return LEAST if isnan(log_prob) else max(log_prob, LEAST)
+
+
 @dataclass(frozen=True, slots=True)
 class Likelihood:
     """One token that was possible. token: its text, else its name. log_prob: natural, LEAST or above."""
@@ -86,10 +91,10 @@ class LogProbs:
         return rest
 
     def _likelihood(self, token: int, log_prob: float) -> Likelihood:
-        bounded = LEAST if isnan(log_prob) else max(log_prob, LEAST)
+        log_prob = bounded(log_prob)
         data = self._tokenizer.vocabulary.join([token])
         if not data:
-            return Likelihood(self._tokenizer.spell(token), data, bounded)
+            return Likelihood(self._tokenizer.spell(token), data, log_prob)
         text = self._unpadder.peek_start(data.decode(errors="surrogateescape"))
         data = text.encode(errors="surrogateescape")
-        return Likelihood(spelled(data), data, bounded)
+        return Likelihood(spelled(data), data, log_prob)

@@ -44,9 +44,14 @@ class ThoughtLimit:
                         break
                     if kept.finish_reason is not None:
                         return
-        follow = _follow(request, [*thought.ids, *ending])
+        follow = _follow(request, [*thought.ids, *ending], thought.ends_at_once)
         if follow.sampling.max_tokens < 1:
-            yield Delta(finish_reason="length")
+            if follow.sampling.prompt_log_probs is None:
+                yield Delta(finish_reason="length")
+                return
+            async with aclosing(backend.generate(_without_answer(request))) as deltas:
+                async for delta in deltas:
+                    yield delta
             return
         log_probs = (0.0,) * len(ending) if request.sampling.log_probs else ()
         text = self.tokenizer.vocabulary.join(ending).decode()
@@ -90,13 +95,22 @@ class _Thought:
                     delta.log_probs[:count],
                     top_log_probs=delta.top_log_probs[:count],
                     cached_tokens=delta.cached_tokens,
+                    prompt=delta.prompt,
                 )
                 return kept, True
         return delta, False
 
 
-def _follow(request: GenerationRequest, added: Sequence[int]) -> GenerationRequest:
-    """A request that goes on from the prompt and the tokens `added`, up to the same length."""
+def _without_answer(request: GenerationRequest) -> GenerationRequest:
+    """A request that only reads the prompt."""
+    return replace(request, sampling=replace(request.sampling, max_tokens=0, min_tokens=0))
+
+
+def _follow(request: GenerationRequest, added: Sequence[int], first: bool) -> GenerationRequest:
+    """A request that goes on from the prompt and the tokens `added`, up to the same length.
+
+    first: whether it is the first for this answer, so that it reports the prompt's log-probabilities.
+    """
     sampling = request.sampling
     return replace(
         request,
@@ -107,5 +121,6 @@ def _follow(request: GenerationRequest, added: Sequence[int]) -> GenerationReque
             sampling,
             max_tokens=sampling.max_tokens - len(added),
             min_tokens=max(0, sampling.min_tokens - len(added)),
+            prompt_log_probs=sampling.prompt_log_probs if first else None,
         ),
     )

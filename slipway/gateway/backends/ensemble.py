@@ -63,13 +63,13 @@ class EnsembleBackend(TritonModel):
                     if request.stop_tokens:
                         # The stage's text has the stop token too.
                         delta = self._without_stop_token(delta, request)
-                        delta = replace(delta, text=detokenizer.push(delta.token_ids))
+                        delta = replace(delta, text=detokenizer.push(delta.token_ids[: delta.token_count]))
                         stop_token_id = delta.stop_token_id
                     tokens += delta.token_count
                     if grammar is not None:
                         text += delta.text
                     reason = delta.finish_reason or reason
-                    if delta.text or delta.token_count or delta.cached_tokens is not None:
+                    if delta.text or delta.token_ids or delta.token_count or delta.cached_tokens is not None:
                         yield replace(delta, finish_reason=None)
             running = False
         except SlipwayError:
@@ -105,7 +105,7 @@ class EnsembleBackend(TritonModel):
         """TensorRT-LLM gives no finish reason; there, a stop token always ends the answer."""
         if self._onnx and delta.finish_reason != "stop":
             return delta
-        return without_stop_token(delta, request.stop_tokens)
+        return without_stop_token(delta, request.stop_tokens, request.sampling.report_end)
 
     async def _stop(self, request_id: str) -> None:
         """Tell the engine stage to end a generation: an ensemble does not pass a cancellation on.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferResult
 
 from slipway.contract.generation import (
@@ -16,6 +17,7 @@ from slipway.contract.generation import (
     FinishReason,
     GenerationRequest,
     Grammar,
+    PromptLogProbs,
     SamplingParams,
     TopLogProbs,
 )
@@ -25,6 +27,8 @@ from slipway.gateway.backends.triton_model import tensor
 # TensorRT-LLM's value for "no token ends the sequence".
 _NO_END_ID = -1
 _TOP_LOG_PROBS = ["top_log_prob_ids", "top_log_probs"]
+_PROMPT_LOG_PROBS = ["prompt_log_probs", "prompt_ranks"]
+_TOP_PROMPT_LOG_PROBS = ["top_prompt_log_prob_ids", "top_prompt_log_probs"]
 
 
 def inputs(request: GenerationRequest) -> list[InferInput]:
@@ -68,6 +72,10 @@ def inputs(request: GenerationRequest) -> list[InferInput]:
         tensors.append(tensor("return_log_probs", [[True]], np.bool_))
     if sampling.top_log_probs:
         tensors.append(tensor("num_top_log_probs", [[sampling.top_log_probs]], np.int32))
+    if sampling.prompt_log_probs is not None:
+        tensors.append(tensor("num_prompt_log_probs", [[sampling.prompt_log_probs]], np.int32))
+    if sampling.report_end:
+        tensors.append(tensor("return_end_token", [[True]], np.bool_))
     if request.stop_tokens:
         tensors.append(tensor("stop_token_ids", [list(request.stop_tokens)], np.int32))
     if sampling.ignore_eos:
@@ -86,6 +94,10 @@ def outputs(request: GenerationRequest, onnx: bool) -> list[str]:
         names.append("output_log_probs")
     if request.sampling.top_log_probs:
         names += _TOP_LOG_PROBS
+    if request.sampling.prompt_log_probs is not None:
+        names += _PROMPT_LOG_PROBS
+    if request.sampling.prompt_log_probs:
+        names += _TOP_PROMPT_LOG_PROBS
     return names
 
 
@@ -102,6 +114,8 @@ def all_names(onnx: bool) -> frozenset[str]:
         ignore_eos=True,
         log_probs=True,
         top_log_probs=int(onnx),
+        prompt_log_probs=1 if onnx else None,
+        report_end=onnx,
         grammar=Grammar("regex", "a"),
     )
     request = GenerationRequest("", "", (0,), everything, stop_tokens={0: ""}, bad_words=("a",))
@@ -120,7 +134,7 @@ def stop_inputs() -> list[InferInput]:
 
 
 def delta(request: GenerationRequest, result: InferResult) -> Delta:
-    """Return what a response adds to the answer, without the end-of-sequence token."""
+    """Return what a response adds to the answer; the end-of-sequence token as the request asks for it."""
     tensors = OutputTensors(result)
     new = tensors.total("num_output_tokens")
     ended = not request.sampling.ignore_eos and tensors.any("end_of_sequence")
@@ -129,18 +143,24 @@ def delta(request: GenerationRequest, result: InferResult) -> Delta:
         token_count=new - ended,
         cached_tokens=tensors.total("cached_tokens") if "cached_tokens" in tensors else None,
         finish_reason=_finish_reason(tensors),
+        prompt=_prompt_log_probs(request, result) if "prompt_log_probs" in tensors else None,
     )
     if not _needs_ids(request) or not new:
         return added
-    ids = tuple(result.as_numpy("output_ids").reshape(-1)[: added.token_count].tolist())
+    count = new if request.sampling.report_end else added.token_count
+    ids = tuple(result.as_numpy("output_ids").reshape(-1)[:count].tolist())
     if not request.sampling.log_probs:
         return replace(added, token_ids=ids)
     return replace(
         added,
         token_ids=ids,
         # The new tokens come last: TensorRT-LLM repeats the values of all earlier ones.
-        log_probs=tensors.last("output_log_probs", new)[: added.token_count],
-        top_log_probs=_top_log_probs(result, added.token_count) if request.sampling.top_log_probs else (),
+        log_probs=tensors.last("output_log_probs", new)[:count],
+        top_log_probs=(
+            _tops(*(result.as_numpy(name)[0, 0, :count] for name in _TOP_LOG_PROBS))
+            if request.sampling.top_log_probs
+            else ()
+        ),
     )
 
 
@@ -154,9 +174,17 @@ def _finish_reason(tensors: OutputTensors) -> FinishReason | None:
     return next((reason for reason in get_args(FinishReason) if reason == text), None)
 
 
-def _top_log_probs(result: InferResult, count: int) -> tuple[TopLogProbs, ...]:
-    """Return those of the first `count` tokens; an id of -1 pads a row."""
-    ids, log_probs = (result.as_numpy(name)[0, 0, :count] for name in _TOP_LOG_PROBS)
+def _prompt_log_probs(request: GenerationRequest, result: InferResult) -> PromptLogProbs:
+    log_probs, ranks = (tuple(result.as_numpy(name)[0].tolist()) for name in _PROMPT_LOG_PROBS)
+    if not request.sampling.prompt_log_probs:
+        return PromptLogProbs(log_probs, ranks)
+    return PromptLogProbs(
+        log_probs, ranks, _tops(*(result.as_numpy(name)[0] for name in _TOP_PROMPT_LOG_PROBS))
+    )
+
+
+def _tops(ids: NDArray[np.int32], log_probs: NDArray[np.float32]) -> tuple[TopLogProbs, ...]:
+    """Return those of each token from [tokens, count]; an id of -1 pads a row."""
     return tuple(
         TopLogProbs(tuple(row[row >= 0].tolist()), tuple(values[row >= 0].tolist()))
         for row, values in zip(ids, log_probs, strict=True)

@@ -40,8 +40,8 @@ class LocalBackend:
         async with aclosing(tokens) as deltas:
             async for delta in deltas:
                 if delta.finish_reason == "stop":
-                    delta = without_stop_token(delta, request.stop_tokens)
-                yield replace(delta, text=detokenizer.push(delta.token_ids))
+                    delta = without_stop_token(delta, request.stop_tokens, sampling.report_end)
+                yield replace(delta, text=detokenizer.push(delta.token_ids[: delta.token_count]))
 
     async def check(self) -> None:
         """Raise ModelUnavailable while the engine process restarts."""

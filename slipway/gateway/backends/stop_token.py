@@ -6,10 +6,15 @@ from dataclasses import replace
 from slipway.contract.generation import Delta
 
 
-def without_stop_token(delta: Delta, stop_tokens: Mapping[int, str]) -> Delta:
-    """The last delta of an answer, without its last token if that is one of `stop_tokens`."""
+def without_stop_token(delta: Delta, stop_tokens: Mapping[int, str], report_end: bool) -> Delta:
+    """The last delta of an answer, without its last token if that is one of `stop_tokens`.
+
+    report_end: whether its id and what is reported with it stay, as in `SamplingParams`.
+    """
     if not delta.token_ids or delta.token_ids[-1] not in stop_tokens:
         return delta
+    if report_end:
+        return replace(delta, token_count=delta.token_count - 1, stop_token_id=delta.token_ids[-1])
     return replace(
         delta,
         token_count=delta.token_count - 1,

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from slipway.gateway.answers.answer import Answer
 from slipway.gateway.answers.interpretation import Finish
 from slipway.gateway.answers.log_probs import ChosenToken
+from slipway.gateway.answers.prompt_tokens import PromptTokens
 from slipway.gateway.shapes.chunks import Chunks
-from slipway.gateway.shapes.log_probs import ChatLogProbs
+from slipway.gateway.shapes.log_probs import NO_SCORES, ChatLogProbs, PromptLogProbList, prompt_log_probs
 from slipway.gateway.shapes.usage import Usage
 from slipway.text.parts import AnswerReasoning, AnswerText, CallArguments, CallStart, Part
 
@@ -71,6 +72,7 @@ class ChatCompletion(BaseModel):
     choices: list[ChatChoice]
     usage: Usage
     service_tier: Tier | None = None
+    prompt_logprobs: PromptLogProbList | None = None
 
 
 class FunctionDelta(BaseModel):
@@ -125,9 +127,12 @@ class ChatReply(Chunks):
     """The shapes of /v1/chat/completions.
 
     tier: the service tier in body and chunks, where the client asked for one.
+    tokens: of the prompt, where their log-probabilities are reported, with prompt_logprobs of the likeliest.
     """
 
     tier: Tier | None = None
+    tokens: PromptTokens | None = None
+    prompt_logprobs: int = 0
 
     def body(self, answers: Sequence[Answer], usage: Usage) -> ChatCompletion:
         """The body of answers that are not streamed."""
@@ -140,11 +145,16 @@ class ChatReply(Chunks):
             )
             for index, answer in enumerate(answers)
         ]
+        optional: dict[str, Any] = {}
+        if self.tokens is not None:
+            scores = answers[0].prompt or NO_SCORES
+            optional["prompt_logprobs"] = prompt_log_probs(self.tokens, scores, self.prompt_logprobs)
         return ChatCompletion(
             object="chat.completion",
             choices=choices,
             usage=usage.with_reasoning(sum(answer.reasoning_tokens for answer in answers)),
             **self._head(),
+            **optional,
         )
 
     def opening(self, count: int) -> bytes:

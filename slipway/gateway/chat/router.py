@@ -49,7 +49,11 @@ def router(bodies: BodyReader, answering: Answering) -> APIRouter:
         def reply(model: Model, prompts: Sequence[GenerationRequest]) -> ChatReply:
             head = Head(f"chatcmpl-{request.state.id}", model.name)
             tier: Tier | None = "default" if body.service_tier else None
-            return ChatReply(head, query.include_usage, prompt_lengths(query, prompts), tier)
+            lengths = prompt_lengths(query, prompts)
+            if query.prompt_logprobs is None:
+                return ChatReply(head, query.include_usage, lengths, tier)
+            tokens = model.prompter.prompt_tokens(prompts[0], prompts[0].prompt)
+            return ChatReply(head, query.include_usage, lengths, tier, tokens, query.prompt_logprobs)
 
         return await answering.answer(request, query, reply)
 

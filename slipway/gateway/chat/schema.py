@@ -31,7 +31,7 @@ from slipway.gateway.shapes.body import (
     only,
     selected,
 )
-from slipway.gateway.shapes.generation import NO_PROMPT_LOGPROBS, GenerationBody
+from slipway.gateway.shapes.generation import GenerationBody
 
 _OLD = "OpenAI's old name; use tools, tool_choice and tool_calls"
 
@@ -139,7 +139,6 @@ class ChatCompletionRequest(GenerationBody):
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
         None, description="How many of the likeliest tokens to report with each token; needs logprobs."
     )
-    prompt_logprobs: Annotated[JsonValue, only(advice=NO_PROMPT_LOGPROBS)] = None
     tools: list[ChatTool] | None = Field(
         None,
         max_length=MAX_TOOLS,

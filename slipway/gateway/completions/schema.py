@@ -7,10 +7,9 @@ from pydantic import Field, JsonValue, Tag
 
 from slipway.contract.errors import InvalidRequest
 from slipway.gateway.bounds import MAX_CHOICES, MAX_TOP_LOGPROBS
-from slipway.gateway.errors import NotOffered
 from slipway.gateway.query import Prompts, Query
 from slipway.gateway.shapes.body import only, selected
-from slipway.gateway.shapes.generation import NO_PROMPT_LOGPROBS, GenerationBody
+from slipway.gateway.shapes.generation import GenerationBody
 
 _Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
 
@@ -45,8 +44,15 @@ class CompletionRequest(GenerationBody):
         None, description="Put before the text what the tokenizer puts there (BOS, as a rule); default true."
     )
 
-    echo: bool | None = Field(None, description="Each answer begins with its prompt.")
-    prompt_logprobs: Annotated[JsonValue, only(advice=NO_PROMPT_LOGPROBS)] = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Most tokens to generate; by default the model's, which /v1/models shows as "
+        "default_max_tokens, or what the context leaves if that is less. With 0 the prompt is read, and the "
+        "answer is empty.",
+    )
+    echo: bool | None = Field(
+        None, description="Each answer begins with its prompt; with logprobs, so do the log-probabilities."
+    )
     suffix: Annotated[
         JsonValue, only("", advice="models here go on from a prompt and fill in no gap; leave it out")
     ] = None
@@ -60,6 +66,11 @@ class CompletionRequest(GenerationBody):
         """What it asks for. Raises InvalidRequest where fields contradict each other."""
         fields = self.query_fields()
         fields["source"]["top_logprobs"] = "logprobs"
+        if self.echoed_logprobs is not None:
+            fields["report_all"] = True
+            fields["prompt_logprobs"] = max(self.echoed_logprobs, self.prompt_logprobs or 0)
+            if self.prompt_logprobs is None:
+                fields["source"]["prompt_logprobs"] = "echo"
         query = Query(
             prompt=Prompts(self.prompts, self.add_special_tokens is not False),
             logprobs=self.logprobs,
@@ -72,12 +83,12 @@ class CompletionRequest(GenerationBody):
                 f"{MAX_CHOICES} answers at most; send several requests.",
                 "prompt",
             )
-        if self.echo and self.logprobs is not None:
-            raise NotOffered(
-                f"echo is true and logprobs is given: {NO_PROMPT_LOGPROBS}.",
-                "echo",
-            )
         return query
+
+    @property
+    def echoed_logprobs(self) -> int | None:
+        """How many of the likeliest tokens to report with each token of the echo; None reports nothing."""
+        return self.logprobs if self.echo else None
 
     @cached_property
     def prompts(self) -> tuple[str | tuple[int, ...], ...]:

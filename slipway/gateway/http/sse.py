@@ -33,7 +33,9 @@ async def stream_events(
             tokens += piece.tokens
             if piece.index % n == 0 and piece.finish_reason is not None:
                 cached_tokens.append(piece.cached_tokens)
-            data = reply.piece(piece)
+            # A long prompt has so many tokens to report that other streams would stop meanwhile.
+            long = piece.prompt is not None
+            data = await asyncio.to_thread(reply.piece, piece) if long else reply.piece(piece)
             if data:
                 yield data
     yield reply.closing(Usage.of(prompt_tokens, tokens, cached_tokens))

@@ -6,7 +6,14 @@ from pydantic import Field, JsonValue, Tag
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
-from slipway.gateway.bounds import MAX_BAD_WORDS, MAX_BIAS, MAX_BIASES, MAX_CHOICES, MAX_STOP_STRINGS
+from slipway.gateway.bounds import (
+    MAX_BAD_WORDS,
+    MAX_BIAS,
+    MAX_BIASES,
+    MAX_CHOICES,
+    MAX_STOP_STRINGS,
+    MAX_TOP_LOGPROBS,
+)
 from slipway.gateway.grammars.structure import ANY_OBJECT, choice_grammar, schema_grammar
 from slipway.gateway.shapes.body import (
     FORMATS,
@@ -23,7 +30,6 @@ from slipway.gateway.shapes.body import (
     selected,
 )
 
-NO_PROMPT_LOGPROBS = "engines report nothing of a prompt's tokens; leave it out"
 # JSON's keys are strings; so are the ids that are keys.
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
@@ -186,6 +192,11 @@ class GenerationBody(QueuedRequest):
         | None
     ) = Field(None, description="What is added to the logits of tokens, by their ids.")
 
+    prompt_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None,
+        description="As in vLLM: report the log-probability and the rank of each token of the prompt, and of "
+        "this many of the likeliest tokens in its place; not in a stream.",
+    )
     truncate_prompt_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Read only this many of the prompt's last tokens, as in vLLM."
     )
@@ -208,9 +219,15 @@ class GenerationBody(QueuedRequest):
                 "stream_options.continuous_usage_stats needs include_usage: true.",
                 "stream_options.continuous_usage_stats",
             )
+        if self.prompt_logprobs is not None and self.stream:
+            raise InvalidRequest(
+                "prompt_logprobs is given and stream is true, but chunks have no place for them; leave one "
+                "of them out.",
+                "prompt_logprobs",
+            )
         self._check_best_of()
         names = "model stream priority timeout n best_of seed temperature top_p top_k min_p max_tokens"
-        names += " min_tokens truncate_prompt_tokens"
+        names += " min_tokens truncate_prompt_tokens prompt_logprobs"
         names += " presence_penalty frequency_penalty repetition_penalty ignore_eos"
         return {
             **self.given(*names.split(), include_stop="include_stop_str_in_output"),

@@ -144,6 +144,8 @@ def parse(tensors: Mapping[str, Array], eos_token_ids: tuple[int, ...]) -> Engin
             stop_token_ids=_words(tensors, "stop_words_list"),
             log_probs=scalar(tensors, "return_log_probs", False),
             top_log_probs=scalar(tensors, "num_top_log_probs", 0),
+            prompt_log_probs=scalar(tensors, "num_prompt_log_probs", None),
+            report_end=scalar(tensors, "return_end_token", False),
             grammar=_grammar(tensors),
         ),
         streaming=scalar(tensors, "streaming", False),
@@ -180,9 +182,9 @@ def _prompt(tensors: Mapping[str, Array]) -> tuple[int, ...]:
 
 def _max_tokens(tensors: Mapping[str, Array]) -> int:
     tokens: int = scalar(tensors, "request_output_len", 0)
-    if tokens < 1:
+    if tokens < 0:
         raise InvalidRequest(
-            f"{_named('request_output_len')} is {tokens}; ask for 1 token at least.",
+            f"{_named('request_output_len')} is {tokens}; it is 0 (read the prompt only) or more.",
             param="request_output_len",
         )
     return tokens

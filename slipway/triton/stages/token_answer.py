@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from slipway.contract.generation import Delta, TopLogProbs
+from slipway.contract.generation import Delta, PromptLogProbs, TopLogProbs
 from slipway.triton.stages.request import Array, EngineRequest
 
 
@@ -22,6 +22,7 @@ class TokenAnswer:
         self._log_probs: list[float] = []
         self._top: list[TopLogProbs] = []
         self._cached: int | None = None
+        self._prompt: PromptLogProbs | None = None
         self._cum_log_prob = 0.0
         self._arrived = arrived
         self._first_token = 0
@@ -38,6 +39,7 @@ class TokenAnswer:
         self._first_token = self._first_token or now
         self._last_token = now if delta.finish_reason else 0
         self._cached = delta.cached_tokens if self._cached is None else self._cached
+        self._prompt = self._prompt or delta.prompt
         if self._request.streaming:
             if not delta.token_ids and not delta.finish_reason:
                 return None
@@ -53,6 +55,7 @@ class TokenAnswer:
             log_probs=tuple(self._log_probs),
             top_log_probs=tuple(self._top),
             cached_tokens=self._cached,
+            prompt=self._prompt,
         )
         return self._tensors(whole, [*prompt, *self._ids], len(self._ids))
 
@@ -78,14 +81,29 @@ class TokenAnswer:
         if delta.finish_reason is not None:
             tensors["finish_reason"] = np.array([[delta.finish_reason.encode()]], object)
         if self._request.sampling.top_log_probs:
-            tensors |= _top_log_probs(delta.top_log_probs, self._request.sampling.top_log_probs)
+            tops = _padded(delta.top_log_probs, self._request.sampling.top_log_probs)
+            tensors |= {"top_log_prob_ids": tops[0][None, None], "top_log_probs": tops[1][None, None]}
+        if delta.prompt is not None and delta.prompt.log_probs:
+            tensors |= _of_prompt(delta.prompt, self._request.sampling.prompt_log_probs or 0)
         return tensors
 
 
-def _top_log_probs(tops: Sequence[TopLogProbs], count: int) -> dict[str, Array]:
-    ids = np.full((1, 1, len(tops), count), -1, np.int32)
+def _of_prompt(prompt: PromptLogProbs, count: int) -> dict[str, Array]:
+    tensors: dict[str, Array] = {
+        "prompt_log_probs": np.array([prompt.log_probs], np.float32),
+        "prompt_ranks": np.array([prompt.ranks], np.int32),
+    }
+    if not count:
+        return tensors
+    ids, log_probs = _padded(prompt.top, count)
+    return tensors | {"top_prompt_log_prob_ids": ids[None], "top_prompt_log_probs": log_probs[None]}
+
+
+def _padded(tops: Sequence[TopLogProbs], count: int) -> tuple[Array, Array]:
+    """Ids and log-probabilities, [tokens, count]; an id of -1 pads a row."""
+    ids = np.full((len(tops), count), -1, np.int32)
     log_probs = np.zeros(ids.shape, np.float32)
     for position, top in enumerate(tops):
-        ids[0, 0, position, : len(top.token_ids)] = top.token_ids
-        log_probs[0, 0, position, : len(top.log_probs)] = top.log_probs
-    return {"top_log_prob_ids": ids, "top_log_probs": log_probs}
+        ids[position, : len(top.token_ids)] = top.token_ids
+        log_probs[position, : len(top.log_probs)] = top.log_probs
+    return ids, log_probs

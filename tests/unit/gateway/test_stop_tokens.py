@@ -1,6 +1,7 @@
 """Tokens that end an answer because the client asks for it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,12 +65,13 @@ def test_what_no_answer_can_have_is_refused(
 
 def test_the_token_that_ended_an_answer_is_no_part_of_it() -> None:
     last = Delta(token_count=2, token_ids=(7, 5), log_probs=(-1.0, -2.0), finish_reason="stop")
-    assert without_stop_token(last, {5: "five"}) == Delta(
-        token_count=1, token_ids=(7,), log_probs=(-1.0,), finish_reason="stop", stop_token_id=5
-    )
-    assert without_stop_token(last, {7: "seven"}) is last
-    ended = Delta(finish_reason="stop")
-    assert without_stop_token(ended, {5: "five"}) is ended, "the engine's own end, which is not reported"
+    ended = Delta(token_count=1, token_ids=(7,), log_probs=(-1.0,), finish_reason="stop", stop_token_id=5)
+    assert without_stop_token(last, {5: "five"}, report_end=False) == ended
+    reported = replace(ended, token_ids=last.token_ids, log_probs=last.log_probs)
+    assert without_stop_token(last, {5: "five"}, report_end=True) == reported
+    assert without_stop_token(last, {7: "seven"}, report_end=False) is last
+    end = Delta(finish_reason="stop")
+    assert without_stop_token(end, {5: "five"}, report_end=False) is end, "the engine's own end"
 
 
 @pytest.mark.parametrize(("show", "text"), [(False, "ab EN"), (True, "ab EN<|im_start|>")])

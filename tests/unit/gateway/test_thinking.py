@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -199,6 +200,24 @@ async def test_no_thought_at_all_costs_no_first_request(tmp_path: Path) -> None:
     assert not whole.reasoning.strip()
     assert whole.text.startswith("0123456789")
     assert len(backend.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "scored"),
+    [
+        ({"reasoning_effort": "none"}, [0]),
+        ({"reasoning_effort": "none", "max_tokens": 1}, [0]),
+        ({"thinking": {"type": "enabled", "budget_tokens": 8}, "max_tokens": 40}, [0, None]),
+    ],
+)
+async def test_a_prompt_is_scored_once_however_its_thought_ends(
+    fields: dict[str, Any], scored: list[int | None], tmp_path: Path
+) -> None:
+    by = prompter(tmp_path, "qwq")
+    asked = messages(**fields) if "thinking" in fields else chat(**fields)
+    backend = Counting(by.tokenizer)
+    await answer(backend, by, replace(asked, prompt_logprobs=0))
+    assert [request.sampling.prompt_log_probs for request in backend.requests] == scored
 
 
 async def test_a_thought_leaves_no_room_for_more_than_max_tokens(tmp_path: Path) -> None:

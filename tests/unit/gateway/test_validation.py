@@ -14,7 +14,7 @@ from slipway.gateway.errors import (
 )
 from slipway.gateway.query import Query
 from slipway.gateway.shapes.error import error_body
-from slipway.gateway.validation import check_ids, sampling, stop_strings
+from slipway.gateway.validation import check_ids, check_prompt_logprobs, sampling, stop_strings
 
 
 def test_a_nucleus_of_nothing_is_the_likeliest_token() -> None:
@@ -227,14 +227,42 @@ def test_the_answers_of_one_request_are_bounded() -> None:
         assert caught.value.param == "prompt"
 
 
-def test_nothing_is_known_of_a_prompts_tokens_and_no_gap_is_filled() -> None:
+def test_no_gap_is_filled() -> None:
     completion(echo=True, suffix="")
-    with pytest.raises(NotOffered) as caught:
-        completion(echo=True, logprobs=0)
-    assert caught.value.param == "echo"
     with pytest.raises(NotOffered, match="fill in no gap") as caught:
         completion(suffix="}")
     assert caught.value.param == "suffix"
+
+
+def test_an_echo_with_logprobs_asks_for_those_of_the_prompt_and_of_every_token_after_it() -> None:
+    asks = asked(completion(echo=True, logprobs=2))
+    assert (asks.prompt_log_probs, asks.top_log_probs, asks.report_end) == (2, 2, True)
+    assert asked(completion(echo=True, logprobs=2, prompt_logprobs=5)).prompt_log_probs == 5
+    for fields in ({"echo": True}, {"logprobs": 2}, {"echo": False, "logprobs": 2}):
+        asks = asked(completion(**fields))
+        assert (asks.prompt_log_probs, asks.report_end) == (None, False)
+
+
+def test_the_log_probabilities_of_one_reply_are_bounded() -> None:
+    check_prompt_logprobs(completion(prompt_logprobs=20), 47_000)
+    check_prompt_logprobs(completion(), 10_000_000)
+    for query, field in (
+        (completion(prompt_logprobs=20, n=2), "prompt_logprobs"),
+        (completion(echo=True, logprobs=20, n=2), "echo"),
+    ):
+        with pytest.raises(InvalidRequest, match="the most is 1000000") as caught:
+            check_prompt_logprobs(query, 47_000)
+        assert caught.value.param == field
+
+
+def test_prompt_logprobs_are_asked_for_by_their_number_and_not_in_a_stream() -> None:
+    assert asked(chat(prompt_logprobs=0)).prompt_log_probs == 0
+    asks = asked(completion(prompt_logprobs=3, max_tokens=0))
+    assert (asks.prompt_log_probs, asks.max_tokens, asks.report_end) == (3, 0, False)
+    with pytest.raises(InvalidRequest, match="stream is true") as caught:
+        completion(prompt_logprobs=0, stream=True)
+    assert caught.value.param == "prompt_logprobs"
+    completion(echo=True, logprobs=0, stream=True)
 
 
 def test_a_token_id_past_the_vocabulary_is_named() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.contract.errors import InvalidRequest
-from slipway.contract.generation import Delta, Grammar, TopLogProbs
+from slipway.contract.generation import Delta, Grammar, PromptLogProbs, TopLogProbs
 from slipway.triton import interface
 from slipway.triton.stages import words
 from slipway.triton.stages.request import REFUSED, WITHOUT_EFFECT, EngineRequest, parse
@@ -26,6 +26,8 @@ HONOURED = {
     "embedding_bias",
     "min_p",
     "num_top_log_probs",
+    "num_prompt_log_probs",
+    "return_end_token",
     "min_tokens",
     "temperature",
     "runtime_top_k",
@@ -138,7 +140,7 @@ def test_a_prompt_is_cut_to_its_stated_length() -> None:
         ("runtime_top_k", -1),
         ("temperature", -0.1),
         ("temperature", float("nan")),
-        ("request_output_len", 0),
+        ("request_output_len", -1),
         ("input_lengths", 4),
         ("input_lengths", 0),
     ],
@@ -250,3 +252,25 @@ def test_what_was_cached_comes_first_and_why_it_ended_last() -> None:
     assert last is not None
     assert last["cached_tokens"].tolist() == [[2]]
     assert last["finish_reason"].item() == b"stop"
+
+
+def test_the_log_probabilities_of_a_prompt_are_in_one_response() -> None:
+    tops = (TopLogProbs((6, 3), (-0.25, -2.0)), TopLogProbs((7,), (0.0,)))
+    prompt = PromptLogProbs((-0.25, 0.0), (1, 1), tops)
+    deltas = [Delta(token_ids=(10,), token_count=1, prompt=prompt), Delta(finish_reason="stop")]
+    for streaming, first in ((True, [True, False]), (False, [False, True])):
+        answer = TokenAnswer(7, asked(streaming=streaming, num_prompt_log_probs=2))
+        responses = [answer.outputs(delta) or {} for delta in deltas]
+        assert ["prompt_log_probs" in response for response in responses] == first
+        told = responses[first.index(True)]
+        assert told["prompt_log_probs"].tolist() == [[-0.25, 0.0]]
+        assert told["prompt_ranks"].tolist() == [[1, 1]]
+        assert told["top_prompt_log_prob_ids"].tolist() == [[[6, 3], [7, -1]]]
+        assert told["top_prompt_log_probs"].tolist() == [[[-0.25, -2.0], [0.0, 0.0]]]
+
+
+def test_a_prompt_of_one_token_has_no_log_probabilities() -> None:
+    answer = TokenAnswer(7, asked(streaming=True, num_prompt_log_probs=2, request_output_len=0))
+    outputs = answer.outputs(Delta(finish_reason="length", prompt=PromptLogProbs((), ())))
+    assert outputs is not None
+    assert not {"prompt_log_probs", "top_prompt_log_prob_ids"} & outputs.keys()
