@@ -39,6 +39,8 @@ INPUTS = (
     "guided_decoding_guide",
     "return_log_probs",
     "num_top_log_probs",
+    "num_prompt_log_probs",
+    "return_end_token",
     "end_id",
     "stop_token_ids",
 )
@@ -52,6 +54,10 @@ OUTPUTS = (
     "output_log_probs",
     "top_log_prob_ids",
     "top_log_probs",
+    "prompt_log_probs",
+    "prompt_ranks",
+    "top_prompt_log_prob_ids",
+    "top_prompt_log_probs",
 )
 
 
@@ -82,6 +88,14 @@ def message(tokens: int, wanted: frozenset[str], likeliest: int) -> bytes:
             [1, 1, tokens, likeliest],
             np.zeros(tokens * likeliest, np.float32).tobytes(),
         ),
+    ]
+    # As of a prompt of two tokens, whatever the prompt is.
+    ranks, log_probs = np.ones(1, np.int32).tobytes(), np.zeros(1, np.float32).tobytes()
+    outputs += [
+        ("prompt_log_probs", "FP32", [1, 1], log_probs),
+        ("prompt_ranks", "INT32", [1, 1], ranks),
+        ("top_prompt_log_prob_ids", "INT32", [1, 1, 1], ranks),
+        ("top_prompt_log_probs", "FP32", [1, 1, 1], log_probs),
     ]
     for name, datatype, shape, content in outputs:
         if name in wanted:
