@@ -22,7 +22,7 @@ MAX_CHOICES = 128
 # OpenAI's for chats. Its plain completions allow 5, and clients of other servers ask for more.
 MAX_TOP_LOGPROBS = 20
 # Log-probabilities of prompts in one reply: of all tokens, and of the likeliest in their places. Each takes
-# about 50 bytes.
+# up to 70 bytes.
 MAX_PROMPT_LOGPROBS = 1_000_000
 # OpenAI's bound of tools.
 MAX_TOOLS = 128

@@ -9,7 +9,7 @@ from support import tiny_checkpoints as tiny
 
 from build.checkpoint.architecture import Architecture
 from build.checkpoint.rope import Rope
-from build.onnx import graph
+from build.onnx import graph, positions
 from slipway.contract.errors import BuildError
 
 DOMAIN = "com.microsoft"
@@ -182,3 +182,11 @@ def test_written_rotary_tables_are_those_of_the_rope(tmp_path: Path, model: Arch
     tables = {tensor.name: tensor for tensor in onnx.load(tmp_path / graph.FILE_NAME).graph.initializer}
     assert tables["cos_cache"].data_type == TensorProto.FLOAT
     assert numpy_helper.to_array(tables["sin_cache"])[4, 0] == pytest.approx(np.sin(1.0))
+
+
+def test_a_graph_that_ends_in_another_way_gets_no_places_for_logits(
+    tmp_path: Path, model: Architecture
+) -> None:
+    _write(tmp_path, model, [], model.rope)
+    with pytest.raises(BuildError, match="install the onnxruntime-genai in requirements"):
+        positions.add_places(tmp_path)
