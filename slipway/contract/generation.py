@@ -79,14 +79,14 @@ class GenerationRequest:
     """One prompt for one engine.
 
     prompt_token_ids is `text.tokenizer.Tokenizer.encode(prompt)`, or what the client gave in its place; then
-        `prompt` is empty. The Triton backend sends the text where there is one (its own preprocessing
-        tokenizes, with the same code), the local backend sends the ids.
+        `prompt` is empty. Triton's models get the text where there is one, and tokenize it with the same
+        code; local and compiled engines get the ids.
     stop: strings that end the answer, applied to the text above every backend, because a string tokenizes
         differently in context.
     stop_tokens: the tokens in `sampling.stop_token_ids`, each a sequence of its own, with their texts. The
         one that ends the answer is not part of it.
     show_stop: whether the answer ends with the stop string, or the text of the token, that ended it.
-    bad_words: texts whose tokens the answer must not have in a row.
+    bad_words: texts whose tokens, those in `sampling.bad_token_ids`, the answer must not have in a row.
     """
 
     request_id: str

@@ -230,13 +230,18 @@ class Prompter:
             # Without its text, which has the tokens that are cut off.
             prompt, ids = "", ids[-query.truncate_prompt_tokens :]
         params = sampling(query, len(ids), self.manifest, field)
+        bad_words = tuple(form for word in query.bad_words for form in (word, f" {word}"))
         return GenerationRequest(
             request_id=f"{request_id}.{index}" if index else request_id,
             prompt=prompt,
             prompt_token_ids=tuple(ids),
-            sampling=replace(params, stop_token_ids=tuple((token,) for token in tokens)),
+            sampling=replace(
+                params,
+                stop_token_ids=tuple((token,) for token in tokens),
+                bad_token_ids=tuple(tuple(self.tokenizer.encode_inside(word)) for word in bad_words),
+            ),
             stop=stop_strings(query, self.manifest),
             stop_tokens=tokens,
             show_stop=query.include_stop,
-            bad_words=tuple(form for word in query.bad_words for form in (word, f" {word}")),
+            bad_words=bad_words,
         )

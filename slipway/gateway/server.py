@@ -18,6 +18,8 @@ from slipway.contract.errors import EngineRefused, SlipwayError
 from slipway.contract.manifest import FILE_NAME
 from slipway.gateway import log
 from slipway.gateway.app import create_app
+from slipway.gateway.backends.base import Backend
+from slipway.gateway.backends.compiled import CompiledBackend
 from slipway.gateway.backends.ensemble import EnsembleBackend
 from slipway.gateway.backends.llmapi import LlmapiBackend
 from slipway.gateway.backends.local import LocalBackend
@@ -115,13 +117,16 @@ def triton(engines: Path, url: str, settings: Settings) -> Start:
         raise EngineRefused(f"{engines} has no built engine; build one with `make engine`.")
 
     def model(folder: Path, prompter: Prompter) -> Model:
-        manifest = prompter.manifest
+        manifest, words = prompter.manifest, prompter.tokenizer
         queue = _queue(prompter, settings.max_queue)
         if manifest.target.runtime == "llmapi":
             return Model(prompter, LlmapiBackend(manifest.name, url), queue)
         grammars = GrammarCheck(folder, manifest)
-        ends = grammars if manifest.target.compiled else None
-        backend = EnsembleBackend(manifest.name, manifest.target, url, prompter.tokenizer, ends)
+        backend: Backend
+        if manifest.target.compiled:
+            backend = CompiledBackend(manifest, url, words, grammars)
+        else:
+            backend = EnsembleBackend(manifest.name, url, words)
         return Model(prompter, backend, queue, grammars)
 
     folders = EngineFolders(engines, model)

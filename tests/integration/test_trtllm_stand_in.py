@@ -18,7 +18,6 @@ from support.waiting import wait_until
 
 from slipway.contract.errors import ModelUnavailable
 from slipway.contract.generation import GenerationRequest, SamplingParams
-from slipway.contract.target import TARGETS
 from slipway.gateway.backends.ensemble import EnsembleBackend
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.repository import write_repository
@@ -45,6 +44,13 @@ class Triton:
 
     def running(self) -> float:
         return gauge(self.metrics, "slipway_running_requests", BEHIND)
+
+    def generated(self) -> float:
+        return gauge(self.metrics, "slipway_generated_tokens_total", BEHIND)
+
+    def change(self, verb: str, model: str) -> None:
+        reply = httpx.post(f"{self.gateway}/models/{verb}", json={"model": model}, timeout=60)
+        assert reply.status_code == 200, reply.text
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +132,13 @@ def test_tritons_generate_endpoint_gives_text_and_tokens(triton: Triton, model: 
     assert len(reply.json()["output_ids"]) == 3
 
 
-def test_a_client_that_leaves_is_stopped_by_its_id(triton: Triton) -> None:
-    stream = Stream(triton.grpc, NAME, "leaving", **ENDLESS)
+def test_the_answer_of_a_client_that_leaves_the_ensemble_runs_to_its_end(triton: Triton) -> None:
+    # A `stop` would end it, but the engine could never be unloaded then.
+    before = triton.generated()
+    stream = Stream(triton.grpc, NAME, "leaving", **ENDLESS | {"max_tokens": 200})
     next(iter(stream))
-    wait_until(lambda: triton.running() == 1)
     stream.leave()
-    wait_until(lambda: triton.running() == 0)
+    wait_until(lambda: triton.generated() - before == 200)
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -226,7 +233,7 @@ async def test_a_repository_of_another_version_is_not_a_bad_request(
     triton: Triton, tokenizer: Tokenizer
 ) -> None:
     # These lack the tensors of ONNX engines, as those of an older version do.
-    backend = EnsembleBackend(NAME, TARGETS["onnx-cpu"], triton.grpc, tokenizer, None)
+    backend = EnsembleBackend(NAME, triton.grpc, tokenizer)
     asked_for = GenerationRequest("id", "Hi", (1,), SamplingParams(max_tokens=1))
     with pytest.raises(ModelUnavailable, match="python -m build repository"):
         async for _ in backend.generate(asked_for):
@@ -246,3 +253,63 @@ def test_a_grammar_that_xgrammar_cannot_read_never_reaches_the_engine(triton: Tr
     reply = triton.reply(NAME, "chat/completions", body)
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "structured_outputs")
     assert "Lark" in reply.json()["error"]["message"]
+
+
+STORY = {"prompt": "Once upon a time", "temperature": 1.2, "seed": 7, "max_tokens": 20}
+CUT = STORY | {"max_tokens": 8000, "ignore_eos": True}
+
+
+def leave(triton: Triton) -> None:
+    url, body = f"{triton.gateway}/v1/completions", CUT | {"model": NAME, "stream": True}
+    with httpx.stream("POST", url, json=body, timeout=60) as reply:
+        next(reply.iter_lines())
+
+
+def leave_at_the_last_token(triton: Triton) -> None:
+    url, body = f"{triton.gateway}/v1/completions", STORY | {"model": NAME, "stream": True}
+
+    def one(tokens: int) -> None:
+        with httpx.stream("POST", url, json=body | {"max_tokens": tokens}, timeout=60) as reply:
+            next(reply.iter_lines())
+
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(one, (1, 2, 3) * 10))
+
+
+def wait_too_long(triton: Triton) -> None:
+    assert triton.reply(NAME, "completions", CUT | {"timeout": 0.5}).status_code == 504
+
+
+def stop_at_a_string(triton: Triton) -> None:
+    [(_, reason)], _ = whole(triton.reply(NAME, "completions", CUT | {"stop": "."}))
+    assert reason == "stop"
+
+
+def stop_at_the_last_token(triton: Triton) -> None:
+    body = STORY | {"temperature": 0, "max_tokens": 3}
+    [(said, _)], _ = whole(triton.reply(NAME, "completions", body))
+    with ThreadPoolExecutor(8) as clients:
+        stopped = body | {"stop": said[-2:]}
+        replies = list(clients.map(lambda _: whole(triton.reply(NAME, "completions", stopped)), range(30)))
+    assert [choices for choices, _ in replies] == [[(said[:-2], "stop")]] * 30
+
+
+CUTS = (leave, leave_at_the_last_token, wait_too_long, stop_at_a_string, stop_at_the_last_token)
+
+
+def test_after_answers_that_were_cut_the_engine_unloads_when_the_last_answer_ends_and_loads_again(
+    triton: Triton,
+) -> None:
+    before = whole(triton.reply(NAME, "completions", STORY))
+    for end in CUTS:
+        end(triton)
+        wait_until(lambda: triton.running() == 0)
+    body = CUT | {"model": NAME, "max_tokens": 100, "stream": True}
+    with httpx.stream("POST", f"{triton.gateway}/v1/completions", json=body, timeout=60) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        triton.change("unload", NAME)
+        assert '"finish_reason":"length"' in "".join(lines)
+    assert triton.reply(NAME, "completions", STORY).status_code == 503
+    triton.change("load", NAME)
+    assert whole(triton.reply(NAME, "completions", STORY)) == before

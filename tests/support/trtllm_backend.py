@@ -4,6 +4,7 @@ Sources in NVIDIA/TensorRT-LLM 1.2: triton_backend/inflight_batcher_llm/src (mod
 utils.cc), cpp/tensorrt_llm/batch_manager (llmRequest.cpp, trtGptModelInflightBatching.cpp: updateRequests).
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from slipway.contract.generation import Delta
 from slipway.contract.manifest import Manifest
 from slipway.triton import engine_folder, interface
 from slipway.triton.stages import engine, running_answers, stage, token_answer
-from slipway.triton.stages.request import Array, EngineRequest
+from slipway.triton.stages.request import Array, EngineRequest, wants_stop
 
 _GUIDE_TYPES = (b"json", b"json_schema", b"regex", b"ebnf_grammar")
 # Metrics of a request without draft tokens and without cache statistics.
@@ -81,9 +82,12 @@ stage.refuse = _refuse
 
 
 class TritonPythonModel(engine.TritonPythonModel):
-    """Only end_id ends an answer; the answer does not contain it."""
+    """Only end_id ends an answer; the answer does not contain it. After a `stop` it never unloads."""
+
+    _stopped = False
 
     def _accept(self, tensors: Mapping[str, Array], request_id: str, sender: Any) -> None:
+        self._stopped |= wants_stop(tensors)
         known = dict(tensors)
         kind = known.get("guided_decoding_guide_type")
         if kind is not None and kind.item() not in _GUIDE_TYPES:
@@ -106,3 +110,8 @@ class TritonPythonModel(engine.TritonPythonModel):
         self._vocab_size = Manifest.read(engine_folder.of_stage(args)).vocab_size
         # The engine has no end_id of its own, so each request's end_id is the only one.
         self._eos_token_ids = ()
+
+    def finalize(self) -> None:
+        super().finalize()
+        if self._stopped:
+            threading.Event().wait()  # as the response factory of a `stop`, which holds the model

@@ -1,10 +1,9 @@
-"""The tensors of the ensemble: what a request sends, and what a response adds to the answer.
+"""The tensors of an ONNX engine's ensemble: what a request sends, and what a response adds to the answer.
 
-Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/inflight_batcher_llm/{ensemble,tensorrt_llm}. The
-ensembles of ONNX engines have more outputs (`onnx` below).
+Tensors: NVIDIA/TensorRT-LLM triton_backend, all_models/inflight_batcher_llm/{ensemble,tensorrt_llm}.
+`slipway.triton` adds those of ONNX engines.
 """
 
-import secrets
 from dataclasses import replace
 from typing import get_args
 
@@ -21,11 +20,10 @@ from slipway.contract.generation import (
     SamplingParams,
     TopLogProbs,
 )
+from slipway.gateway.backends.sampling_tensors import sampling_tensors
 from slipway.gateway.backends.tensors import OutputTensors
 from slipway.gateway.backends.triton_model import tensor
 
-# TensorRT-LLM's value for "no token ends the sequence".
-_NO_END_ID = -1
 _TOP_LOG_PROBS = ["top_log_prob_ids", "top_log_probs"]
 _PROMPT_LOG_PROBS = ["prompt_log_probs", "prompt_ranks"]
 _TOP_PROMPT_LOG_PROBS = ["top_prompt_log_prob_ids", "top_prompt_log_probs"]
@@ -34,42 +32,23 @@ _TOP_PROMPT_LOG_PROBS = ["top_prompt_log_prob_ids", "top_prompt_log_probs"]
 def inputs(request: GenerationRequest) -> list[InferInput]:
     """Return the ensemble's inputs: [1, 1], and [1, n] for lists."""
     sampling = request.sampling
-    greedy = sampling.temperature == 0
-    # TensorRT-LLM takes 0 for a missing seed, and every answer would be the same.
-    seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
     tensors = [
         tensor("text_input", [[request.prompt.encode()]], np.object_),
         tensor("max_tokens", [[sampling.max_tokens]], np.int32),
         tensor("stream", [[True]], np.bool_),
         tensor("return_num_output_tokens", [[True]], np.bool_),
-        tensor("temperature", [[1.0 if greedy else sampling.temperature]], np.float32),
-        tensor("top_p", [[sampling.top_p]], np.float32),
-        tensor("top_k", [[1 if greedy else sampling.top_k]], np.int32),
-        tensor("seed", [[seed]], np.uint64),
+        *sampling_tensors(sampling),
     ]
     if not request.prompt:
         tensors.append(tensor("prompt_token_ids", [request.prompt_token_ids], np.int32))
-    if sampling.min_tokens:
-        tensors.append(tensor("min_tokens", [[sampling.min_tokens]], np.int32))
-    for name, value, neutral in (
-        ("repetition_penalty", sampling.repetition_penalty, 1),
-        ("presence_penalty", sampling.presence_penalty, 0),
-        ("frequency_penalty", sampling.frequency_penalty, 0),
-        ("min_p", sampling.min_p, 0),
-    ):
-        if value != neutral:
-            tensors.append(tensor(name, [[value]], np.float32))
-    if sampling.grammar is not None:
-        tensors.append(tensor("guided_decoding_guide_type", [[sampling.grammar.kind.encode()]], np.object_))
-        tensors.append(tensor("guided_decoding_guide", [[sampling.grammar.text.encode()]], np.object_))
+    if sampling.min_p:
+        tensors.append(tensor("min_p", [[sampling.min_p]], np.float32))
     if request.bad_words:
         tensors.append(tensor("bad_words", [[word.encode() for word in request.bad_words]], np.object_))
     if sampling.logit_bias:
         ids, values = zip(*sampling.logit_bias, strict=True)
         tensors.append(tensor("logit_bias_ids", [ids], np.int32))
         tensors.append(tensor("logit_bias_values", [values], np.float32))
-    if sampling.log_probs:
-        tensors.append(tensor("return_log_probs", [[True]], np.bool_))
     if sampling.top_log_probs:
         tensors.append(tensor("num_top_log_probs", [[sampling.top_log_probs]], np.int32))
     if sampling.prompt_log_probs is not None:
@@ -78,16 +57,12 @@ def inputs(request: GenerationRequest) -> list[InferInput]:
         tensors.append(tensor("return_end_token", [[True]], np.bool_))
     if request.stop_tokens:
         tensors.append(tensor("stop_token_ids", [list(request.stop_tokens)], np.int32))
-    if sampling.ignore_eos:
-        tensors.append(tensor("end_id", [[_NO_END_ID]], np.int32))
     return tensors
 
 
-def outputs(request: GenerationRequest, onnx: bool) -> list[str]:
+def outputs(request: GenerationRequest) -> list[str]:
     """Return the outputs that the request needs; Triton sends no others."""
-    names = ["text_output", "num_output_tokens", "end_of_sequence"]
-    if onnx:
-        names += ["cached_tokens", "finish_reason"]
+    names = ["text_output", "num_output_tokens", "end_of_sequence", "cached_tokens", "finish_reason"]
     if _needs_ids(request):
         names.append("output_ids")
     if request.sampling.log_probs:
@@ -101,25 +76,25 @@ def outputs(request: GenerationRequest, onnx: bool) -> list[str]:
     return names
 
 
-def all_names(onnx: bool) -> frozenset[str]:
-    """Return every tensor that a request may name: those of one that uses all that its engine can do."""
+def all_names() -> frozenset[str]:
+    """Return every tensor that a request may name: those of one that uses all that the engine can do."""
     everything = SamplingParams(
         max_tokens=1,
         min_tokens=1,
-        min_p=0.5 * onnx,
+        min_p=0.5,
         repetition_penalty=2.0,
         presence_penalty=1.0,
         frequency_penalty=1.0,
         logit_bias=((0, 1.0),),
         ignore_eos=True,
         log_probs=True,
-        top_log_probs=int(onnx),
-        prompt_log_probs=1 if onnx else None,
-        report_end=onnx,
+        top_log_probs=1,
+        prompt_log_probs=1,
+        report_end=True,
         grammar=Grammar("regex", "a"),
     )
     request = GenerationRequest("", "", (0,), everything, stop_tokens={0: ""}, bad_words=("a",))
-    return frozenset((*(each.name() for each in inputs(request)), *outputs(request, onnx)))
+    return frozenset((*(each.name() for each in inputs(request)), *outputs(request)))
 
 
 def stop_inputs() -> list[InferInput]:
@@ -154,7 +129,6 @@ def delta(request: GenerationRequest, result: InferResult) -> Delta:
     return replace(
         added,
         token_ids=ids,
-        # The new tokens come last: TensorRT-LLM repeats the values of all earlier ones.
         log_probs=tensors.last("output_log_probs", new)[:count],
         top_log_probs=(
             _tops(*(result.as_numpy(name)[0, 0, :count] for name in _TOP_LOG_PROBS))

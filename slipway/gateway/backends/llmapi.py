@@ -42,7 +42,7 @@ class LlmapiBackend(TritonModel):
                 if text != sent_text or tokens != sent_tokens:
                     yield Delta(text=text[len(sent_text) :], token_count=tokens - sent_tokens)
                 sent_text, sent_tokens = text, tokens
-        # After the loop: a call that is cancelled at its last response may keep Triton (2.51) from unloading.
+        # After the loop, so that the call ends by itself.
         if reason != _NOT_FINISHED:
             # No stop strings are sent, so what stopped it is a token.
             stop_token_id = None if stopped_by == "None" else int(stopped_by)

@@ -34,13 +34,11 @@ class LocalBackend:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer in pieces."""
         detokenizer = Detokenizer(self._tokenizer)
-        bad = tuple(tuple(self._tokenizer.encode_inside(word)) for word in request.bad_words)
-        sampling = replace(request.sampling, bad_token_ids=bad) if bad else request.sampling
-        tokens = self._process.generate(request.request_id, request.prompt_token_ids, sampling)
+        tokens = self._process.generate(request.request_id, request.prompt_token_ids, request.sampling)
         async with aclosing(tokens) as deltas:
             async for delta in deltas:
                 if delta.finish_reason == "stop":
-                    delta = without_stop_token(delta, request.stop_tokens, sampling.report_end)
+                    delta = without_stop_token(delta, request.stop_tokens, request.sampling.report_end)
                 yield replace(delta, text=detokenizer.push(delta.token_ids[: delta.token_count]))
 
     async def check(self) -> None:

@@ -30,9 +30,13 @@ class OutputTensors:
         """Return the strings of a BYTES tensor, joined; a character may be split over two of them."""
         return b"".join(_strings(self._content(name))).decode()
 
+    def integers(self, name: str) -> tuple[int, ...]:
+        """Return the values of an INT32 tensor."""
+        return tuple(memoryview(self._content(name)).cast("i"))
+
     def total(self, name: str) -> int:
         """Return the sum of an INT32 tensor."""
-        return sum(memoryview(self._content(name)).cast("i"))
+        return sum(self.integers(name))
 
     def any(self, name: str) -> bool:
         """Return whether any value of a BOOL tensor is true."""

@@ -1,9 +1,10 @@
 """One model on a Triton server: all of a backend but `generate`, and the gRPC stream for it."""
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -43,17 +44,24 @@ class TritonModel:
     """The part of a `Backend` that all models on Triton share. Made inside the running event loop.
 
     stages: whether the model is an ensemble, whose stages are unloaded with it.
+    linger_s: how long the call of an unwanted answer may go on to its own end before it is cancelled.
     """
 
     stages = False
+    linger_s = 0.1
 
-    def __init__(self, name: str, url: str, tensors: frozenset[str]) -> None:
-        """tensors: every input and output that requests may name."""
+    def __init__(self, name: str, url: str, tensors: frozenset[str], called: str | None = None) -> None:
+        """tensors: every input and output that requests may name.
+
+        called: the stage that gets the requests in place of the model.
+        """
         self._name = name
+        self._called = called or name
         self._url = url
         self._tensors = tensors
         self._outdated = False
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
+        self._background: set[asyncio.Task[None]] = set()
         self._ready_until = 0.0
 
     async def check(self) -> None:
@@ -94,7 +102,9 @@ class TritonModel:
             self._ready_until = 0.0
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Wait a moment for the calls that are being ended, and close the connection."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=self.linger_s)
         await self._client.close()
 
     @property
@@ -110,31 +120,57 @@ class TritonModel:
         model: str | None = None,
         timeout_s: float | None = None,
     ) -> AsyncGenerator[InferResult, None]:
-        """Yield the model's responses to one request. Closing the generator cancels the call.
+        """Yield the model's responses to one request. Closing the generator ends the call.
 
-        outputs: those to send back; empty means all. model: a stage to call in place of the model.
+        outputs: those to send back; empty means all. model: a stage that gets this request.
         timeout_s: until the last response. Raises ModelUnavailable, InvalidRequest or EngineFailed.
         """
         request = {
-            "model_name": model or self._name,
+            "model_name": model or self._called,
             "request_id": request_id,
             "inputs": inputs,
             "outputs": [InferRequestedOutput(output) for output in outputs] or None,
         }
         call = self._client.stream_infer(_once(request), stream_timeout=timeout_s)
+        arrived: asyncio.Queue[InferResult | SlipwayError | None] = asyncio.Queue()
+        reading = self._in_background(self._read(call, arrived))
+        try:
+            while (response := await arrived.get()) is not None:
+                if isinstance(response, SlipwayError):
+                    raise response
+                yield response
+        finally:
+            # A call that is cancelled at its last response may keep Triton (2.51) from ever unloading the
+            # model: the gRPC service does not free the request (stream_infer_handler.cc). And a stop string
+            # often comes up in the last tokens.
+            if not reading.done():
+                asyncio.get_running_loop().call_later(self.linger_s, call.cancel)
+
+    async def _read(self, call: Any, arrived: asyncio.Queue[InferResult | SlipwayError | None]) -> None:
+        """Put each response of a call into `arrived`; at its end an error or None.
+
+        A task of its own, because a call is cancelled with the task that waits for its next response.
+        """
         try:
             async for result, error in call:
-                if error is not None:
-                    raise self._typed(error.message())
-                yield result
+                arrived.put_nowait(result if error is None else self._typed(error.message()))
+            arrived.put_nowait(None)
         except grpc.aio.AioRpcError as error:
-            raise self._typed(error.details() or "", error.code()) from None
-        finally:
-            call.cancel()
+            arrived.put_nowait(self._typed(error.details() or "", error.code()))
+        except asyncio.CancelledError:
+            arrived.put_nowait(ModelUnavailable(f"The connection to Triton at {self._url} was closed."))
+            raise
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do `work` even when the caller is being cancelled."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
 
     async def _check_tensors(self) -> None:
         try:
-            metadata = await self._client.get_model_metadata(self._name, client_timeout=_READY_TIMEOUT_S)
+            metadata = await self._client.get_model_metadata(self._called, client_timeout=_READY_TIMEOUT_S)
         except InferenceServerException as error:
             raise self._typed(error.message()) from None
         missing = self._tensors - {each.name for each in (*metadata.inputs, *metadata.outputs)}
@@ -177,7 +213,7 @@ def _without_details(message: str) -> str:
     return _PATH.sub("", message.strip().partition("\n")[0]).strip()
 
 
-def tensor(name: str, values: Sequence[Any], dtype: npt.DTypeLike) -> InferInput:
+def tensor(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike) -> InferInput:
     """Return an input with the shape of `values`."""
     array = np.array(values, dtype)
     made = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))

@@ -16,7 +16,7 @@ from slipway.contract.stage_names import all_names
 
 _POLL_S = 0.1
 # Triton frees a stage within seconds. TensorRT-LLM's C++ backend never frees one that got a `stop` request:
-# the response factory of that request holds the model (model_instance_state.cc).
+# the response factory of that request holds the model (model_instance_state.cc). The gateway sends it none.
 UNLOAD_TIMEOUT_S = 60.0
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
 _UNLOADED = "unloaded"  # Triton's reason for a model that it was told to unload
@@ -46,8 +46,8 @@ async def unload(client: InferenceServerClient, model: str, stages: bool) -> Non
     """Unload the model, then its stages if it has any; return when their memory is free.
 
     The ensemble goes first: it stays until its running answers end, and they need the stages until then. Each
-    part has UNLOAD_TIMEOUT_S. Raises the same errors as `load`: ModelUnavailable while answers run on,
-    EngineRefused when a stage is not freed.
+    part has UNLOAD_TIMEOUT_S. Raises the same errors as `load`: ModelUnavailable while the ensemble has
+    answers that run on, EngineRefused when a stage is not freed.
     """
     try:
         await client.unload_model(model)
@@ -66,7 +66,7 @@ async def unload(client: InferenceServerClient, model: str, stages: bool) -> Non
     if held:
         raise EngineRefused(
             f"{' and '.join(held)} still holds its memory {UNLOAD_TIMEOUT_S:.0f} s after it was unloaded; "
-            "restart Triton to free it."
+            "if no answer is running, restart Triton to free it."
         )
 
 

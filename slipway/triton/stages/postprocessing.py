@@ -48,9 +48,9 @@ class TritonPythonModel:
         last = not ids or tensors["LAST_TOKEN_TIME"].item() > 0
         if last:
             self._left.discard(stream)
-        elif stream not in self._left and self._has_left(stream, request):
+        elif not self._compiled and stream not in self._left and self._has_left(stream, request):
             self._left.add(stream)
-            self._stop(request.request_id() if self._compiled else str(stream))
+            self._stop(stream)
         # Elsewhere in the answer it is an ordinary token: the client set ignore_eos.
         ended = last and bool(ids) and ids[-1] in self._eos_token_ids
         text = self._streams.push(stream, ids[:-1] if ended else ids, last)
@@ -71,16 +71,14 @@ class TritonPythonModel:
         left: bool = request.is_cancelled()
         return left
 
-    def _stop(self, request_id: str) -> None:
+    def _stop(self, stream: int) -> None:
         """Tell the engine stage that the client left, which Triton tells this stage only.
 
-        NVIDIA's engine model knows requests by the client's id. A request without one runs to its end.
+        NVIDIA's engine model is not told: it never unloads after a `stop`. The answer runs to its end.
         """
-        if not request_id:
-            return
         responses = pb_utils.InferenceRequest(
             model_name=self._engine_stage,
-            request_id=request_id,
+            request_id=str(stream),
             requested_output_names=[],
             inputs=[
                 pb_utils.Tensor("input_lengths", np.array([[1]], np.int32)),

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from slipway.contract.engine_tensors import dense_bias, pack_words
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.manifest import Manifest
 from slipway.text.length import has_more
 from slipway.text.tokenizer import Tokenizer
-from slipway.triton.stages import words
 from slipway.triton.stages.request import Array, decoded
 
 # Inputs with the ensemble's name and the value that asks for nothing. NVIDIA's engine model does not refuse
@@ -40,8 +40,8 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
         "INPUT_ID": np.array([ids], np.int32),
         "REQUEST_INPUT_LEN": np.array([[len(ids)]], np.int32),
         "REQUEST_OUTPUT_LEN": tensors["REQUEST_OUTPUT_LEN"],
-        "BAD_WORDS_IDS": words.pack(_word_ids(tensors, "BAD_WORDS_DICT", "bad_words", tokenizer)),
-        "STOP_WORDS_IDS": words.pack(stop_words),
+        "BAD_WORDS_IDS": pack_words(_word_ids(tensors, "BAD_WORDS_DICT", "bad_words", tokenizer)),
+        "STOP_WORDS_IDS": pack_words(stop_words),
     }
     if "END_ID" in tensors:
         outputs["OUT_END_ID"] = tensors["END_ID"]
@@ -49,7 +49,7 @@ def prepare(tensors: Mapping[str, Array], tokenizer: Tokenizer, manifest: Manife
         outputs["OUT_END_ID"] = np.array([manifest.eos_token_ids[:1]], np.int32)
     bias = _bias(tensors, tokenizer, manifest)
     if bias:
-        outputs["EMBEDDING_BIAS"] = _dense(bias, manifest)
+        outputs["EMBEDDING_BIAS"] = dense_bias(bias, manifest.vocab_size)
     if "PAD_ID" in tensors:
         outputs["OUT_PAD_ID"] = tensors["PAD_ID"]
     # Always: postprocessing needs the arrival time to know the stream.
@@ -110,18 +110,6 @@ def _check_vocabulary(ids: Sequence[int], name: str, manifest: Manifest) -> None
 def _check_pairs(names: str, count: int, values: str, others: int) -> None:
     if count != others:
         raise InvalidRequest(f"{names} has {count} entries and {values} {others}; send one for each.", values)
-
-
-def _dense(bias: Sequence[tuple[Sequence[int], float]], manifest: Manifest) -> Array:
-    """float32 [1, vocab_size].
-
-    The C++ backend casts it to the type of the logits, and refuses any other length (getEmbeddingBias and its
-    caller in cpp/tensorrt_llm/batch_manager/createNewDecoderRequests.cpp).
-    """
-    dense = np.zeros((1, manifest.vocab_size), np.float32)
-    for ids, value in bias:
-        np.add.at(dense[0], list(ids), value)
-    return dense
 
 
 def _values(tensors: Mapping[str, Array], name: str) -> list[Any]:

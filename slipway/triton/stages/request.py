@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slipway.contract.engine_tensors import unpack_words
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar, GrammarKind, SamplingParams
 from slipway.triton.interface import CLIENT_NAMES
-from slipway.triton.stages import words
 
 Array = npt.NDArray[Any]
 NO_END_ID = -1
@@ -243,7 +243,7 @@ def _grammar(tensors: Mapping[str, Array]) -> Grammar | None:
 
 
 def _words(tensors: Mapping[str, Array], name: str) -> tuple[tuple[int, ...], ...]:
-    return words.unpack(tensors[name], name) if name in tensors else ()
+    return unpack_words(tensors[name], name) if name in tensors else ()
 
 
 def scalar(tensors: Mapping[str, Array], name: str, default: Any) -> Any:

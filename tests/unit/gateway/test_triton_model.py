@@ -76,7 +76,7 @@ def test_an_unload_ends_when_every_stage_is_gone() -> None:
 
 def test_a_stage_that_never_unloads_is_named_and_triton_must_be_restarted() -> None:
     triton = Repository(m=1, **{**STAGES, "m_engine": None})
-    with pytest.raises(EngineRefused, match=r"m\.engine still holds its memory .*; restart Triton to"):
+    with pytest.raises(EngineRefused, match=r"m\.engine still holds its memory .*, restart Triton to"):
         asyncio.run(triton_repository.unload(triton, "m", stages=True))  # type: ignore[arg-type]
     assert triton.states["m.preprocessing"] == "UNAVAILABLE", "the other stages are gone"
     with pytest.raises(ModelUnavailable, match=r"m\.engine is still being unloaded; .* restart Triton"):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from support import manifests
 
+from slipway.contract.engine_tensors import unpack_words
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.recipe import Limits
 from slipway.contract.target import TARGETS
 from slipway.text.tokenizer import Tokenizer
-from slipway.triton.stages import words
 from slipway.triton.stages.prompt import prepare
 
 LIMITS = Limits(max_batch_size=4, max_input_len=63, max_seq_len=64)
@@ -33,15 +33,15 @@ def test_the_ends_that_tensorrt_llm_has_no_room_for_become_stop_words(
     inputs = {} if end_id is None else {"END_ID": np.array([[end_id]], np.int32)}
     compiled = prepared(tokenizer, "tensorrt-llm", **inputs)
     assert compiled["OUT_END_ID"].item() == (2 if end_id is None else end_id)
-    assert words.unpack(compiled["STOP_WORDS_IDS"], "stop_words_list") == stop_words
+    assert unpack_words(compiled["STOP_WORDS_IDS"], "stop_words_list") == stop_words
     onnx = prepared(tokenizer, "onnx-cpu", **inputs)
     assert onnx["OUT_END_ID"] == compiled["OUT_END_ID"]
-    assert words.unpack(onnx["STOP_WORDS_IDS"], "stop_words_list") == ()
+    assert unpack_words(onnx["STOP_WORDS_IDS"], "stop_words_list") == ()
 
 
 def test_the_clients_stop_words_stay_beside_them(tokenizer: Tokenizer) -> None:
     made = prepared(tokenizer, "tensorrt-llm", STOP_WORDS_DICT=np.array([[b" the"]], object))
-    [own, *ends] = words.unpack(made["STOP_WORDS_IDS"], "stop_words_list")
+    [own, *ends] = unpack_words(made["STOP_WORDS_IDS"], "stop_words_list")
     assert tokenizer.decode(own) == " the"
     assert ends == [(7,), (9,)]
 
@@ -49,14 +49,14 @@ def test_the_clients_stop_words_stay_beside_them(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("word", ["\n", "\n\n", " Paris", "a Hi", "</s>", "😀"])
 def test_a_stop_word_is_the_tokens_of_its_text_inside_an_answer(sentencepiece: Tokenizer, word: str) -> None:
     made = prepared(sentencepiece, "onnx-cpu", STOP_WORDS_DICT=np.array([[word.encode()]], object))
-    [ids] = words.unpack(made["STOP_WORDS_IDS"], "stop_words_list")
+    [ids] = unpack_words(made["STOP_WORDS_IDS"], "stop_words_list")
     assert sentencepiece.vocabulary.join_with_special(ids).decode() == word
 
 
 @pytest.mark.parametrize("target", ["onnx-cpu", "tensorrt-llm"])
 def test_stop_tokens_become_stop_words(tokenizer: Tokenizer, target: str) -> None:
     made = prepared(tokenizer, target, STOP_TOKEN_IDS=np.array([[5, 6]], np.int32))
-    assert words.unpack(made["STOP_WORDS_IDS"], "stop_words_list")[:2] == ((5,), (6,))
+    assert unpack_words(made["STOP_WORDS_IDS"], "stop_words_list")[:2] == ((5,), (6,))
     with pytest.raises(InvalidRequest, match="stop_token_ids names token id 1000, but the vocabulary"):
         prepared(tokenizer, target, STOP_TOKEN_IDS=np.array([[5, 1000]], np.int32))
 

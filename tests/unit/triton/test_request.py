@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.contract.engine_tensors import pack_words, unpack_words
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Delta, Grammar, PromptLogProbs, TopLogProbs
 from slipway.triton import interface
-from slipway.triton.stages import words
 from slipway.triton.stages.request import REFUSED, WITHOUT_EFFECT, EngineRequest, parse
 from slipway.triton.stages.token_answer import TokenAnswer
 
@@ -178,15 +178,15 @@ def test_two_prompts_in_one_request_are_refused() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 50000), min_size=1, max_size=6), max_size=6))
 def test_words_survive_the_tensor(some: list[list[int]]) -> None:
-    packed = words.pack(some)
+    packed = pack_words(some)
     assert packed.dtype == np.int32
-    assert words.unpack(packed, "stop_words_list") == tuple(tuple(word) for word in some)
+    assert unpack_words(packed, "stop_words_list") == tuple(tuple(word) for word in some)
 
 
 @pytest.mark.parametrize("ends", [[2, 1], [0, 1], [1, 3], [-2, -1]])
 def test_word_ends_that_make_no_sense_are_refused(ends: list[int]) -> None:
     with pytest.raises(InvalidRequest, match="stop_words_list"):
-        words.unpack(np.array([[[8, 9], ends]], np.int32), "stop_words_list")
+        unpack_words(np.array([[[8, 9], ends]], np.int32), "stop_words_list")
 
 
 def responses_of(answer: TokenAnswer) -> list[dict[str, Any]]:
