@@ -1,6 +1,5 @@
 """The reference pages of the site, made from the code when mkdocs builds it."""
 
-import asyncio
 import json
 import re
 import subprocess
@@ -55,12 +54,13 @@ def _gateway() -> tuple[Schema, str]:
     from fastapi.testclient import TestClient
 
     from slipway.gateway.app import create_app
+    from slipway.gateway.http.shutdown import Shutdown
     from slipway.gateway.models import Model, Models
     from slipway.gateway.settings import Settings
 
     queue, backend = SimpleNamespace(waiting=0, refused=0), SimpleNamespace(stats=None)
     model = cast(Model, SimpleNamespace(name="my-model", queue=queue, backend=backend))
-    app = create_app(Models([model]), Settings(), asyncio.Event())
+    app = create_app(Models([model]), Settings(), Shutdown())
     return app.openapi(), TestClient(app).get("/metrics").text
 
 

@@ -1,6 +1,5 @@
 """The application: its endpoints and what surrounds them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from slipway.gateway.http.body_memory import BodyMemory
 from slipway.gateway.http.context import RequestContextMiddleware
 from slipway.gateway.http.documentation import DocumentedApp
 from slipway.gateway.http.error_response import add_error_handlers
+from slipway.gateway.http.shutdown import Shutdown
 from slipway.gateway.keys.access import OPEN_PATHS, guard, open_to_origins
 from slipway.gateway.messages import router as messages
 from slipway.gateway.metrics import RequestMetrics, registry
@@ -34,10 +34,11 @@ _MAX_TEXTS = 256  # of one client
 EXAMPLES = {path: example for api in _APIS for path, example in api.EXAMPLES.items()}
 
 
-def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> FastAPI:
+def create_app(models: Models, settings: Settings, shutdown: Shutdown) -> FastAPI:
     """The application.
 
-    stopping: set when the server shuts down; every running answer then ends with an error.
+    shutdown: once the server drains, new requests are refused, and it is not ready. Once it stops, every
+        running answer ends with an error.
     The backends are closed when the application shuts down.
     """
 
@@ -60,14 +61,14 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     metrics = registry(models)
     threads = FairThreads(_TEXT_THREADS, _MAX_TEXTS, "long bodies")
     memory = BodyMemory(settings.max_bodies_bytes)
-    bodies = BodyReader(settings.max_body_bytes, memory, settings.arrival_timeout, stopping)
-    answering = Answering(models, settings.max_request_tokens, stopping)
+    bodies = BodyReader(settings.max_body_bytes, memory, settings.arrival_timeout, shutdown)
+    answering = Answering(models, settings.max_request_tokens, shutdown.stopping)
     app.include_router(chat.router(bodies, answering))
     app.include_router(completions.router(bodies, answering))
     app.include_router(tokens.router(bodies, models))
     app.include_router(messages.router(bodies, answering))
     app.include_router(responses.router(bodies, answering))
-    app.include_router(_about_the_server(models, metrics))
+    app.include_router(_about_the_server(models, metrics, shutdown))
     app.include_router(model_control.router(bodies, models))
     add_error_handlers(app)
     guard(app, settings.access)
@@ -83,7 +84,7 @@ def create_app(models: Models, settings: Settings, stopping: asyncio.Event) -> F
     return app
 
 
-def _about_the_server(models: Models, metrics: CollectorRegistry) -> APIRouter:
+def _about_the_server(models: Models, metrics: CollectorRegistry, shutdown: Shutdown) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/ping")
@@ -96,6 +97,7 @@ def _about_the_server(models: Models, metrics: CollectorRegistry) -> APIRouter:
     @routes.get("/health/ready")
     async def ready() -> dict[str, str]:
         """A model would answer now."""
+        shutdown.check()
         await models.check()
         return {"status": "ready"}
 

@@ -77,7 +77,8 @@ class GatewayOptions(Settings):
 def gateway(options: GatewayOptions) -> None:
     """Serve engines under OpenAI's API (chat, completions, responses) and Anthropic's (messages).
 
-    It prints the address of the API as soon as it answers; Ctrl-C ends it.
+    It prints the address of the API as soon as it answers. Ctrl-C or SIGTERM ends it: requests that run have
+    the seconds of --drain-timeout to end, and new ones are refused. A second signal ends all at once.
 
     - `slipway gateway --engine engines/smollm2-135m-int4` runs one engine in a process of this machine.
     - `slipway gateway --engine engines/A --engine engines/B --alias gpt-4o=A` runs two, one with two names.
@@ -107,6 +108,7 @@ def gateway(options: GatewayOptions) -> None:
             listeners,
             lambda listener, serving: server.run(start, listener, options, serving),
             greeting,
+            options.drain_timeout,
         )
 
 

@@ -88,7 +88,7 @@ class AdminOnly(SlipwayError):
 
 
 class ServerStopping(SlipwayError):
-    """The server is shutting down while it works on the request."""
+    """The server is shutting down, and takes no request or cannot finish one."""
 
 
 class DeadlineExceeded(SlipwayError):
@@ -117,6 +117,10 @@ class RateLimitExceeded(TooManyRequests):
 
 class TokenLimitExceeded(TooManyRequests):
     """A key has used up its tokens per minute."""
+
+
+# Seconds until another server, or this one started again, may take the request.
+_RESTART_S = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,9 @@ def error_headers(error: SlipwayError) -> dict[str, str]:
             return {"retry-after": str(random.randint(*_SOON_S))}
         case TooManyRequests():
             return {"retry-after": str(error.retry_after)}
+        case ServerStopping():
+            # Another connection may reach another server; this one ends with its server.
+            return {"retry-after": _RESTART_S, "connection": "close"}
         case InvalidApiKey():
             return {"www-authenticate": "Bearer"}
         case DeadlineExceeded():

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import logging
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -27,18 +29,21 @@ from slipway.gateway.engine_folders import EngineFolders
 from slipway.gateway.grammars.check import GrammarCheck
 from slipway.gateway.heap import share_heap
 from slipway.gateway.http.protocol import BoundedProtocol
+from slipway.gateway.http.shutdown import Shutdown
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
 from slipway.gateway.settings import Settings
 
-# Running answers end by themselves when `stopping` is set. A client that does not read gets this long.
+# Answers that still run after the drain end by themselves. A client that does not read gets this long.
 _GRACE_S = 2
 _BACKLOG = 2048
 _SEND_BYTES = 64 * 1024
 # Longer than clients and load balancers keep a connection (httpx 5 s, AWS 60 s), so that they close it, and
 # no request arrives on a connection that the server has just closed.
 _KEEP_ALIVE_S = 75
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +59,17 @@ class CannotListen(SlipwayError):
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which also reports that it serves, and ends the running answers at the first signal."""
+    """uvicorn, which also reports that it serves, and drains at the first signal.
 
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, on_start: Callable[[], None]) -> None:
+    drain_s: seconds that running answers have to end; a second signal ends them at once.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, shutdown: Shutdown, drain_s: float, on_start: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._shutdown = shutdown
+        self._drain_s = drain_s
         self._on_start = on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,9 +77,29 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._on_start()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Count the signal; uvicorn would leave the engines open at a second Ctrl-C."""
+        self._captured_signals.append(sig)
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; whether to stop. Until then the server answers, if only that it ends."""
+        await super().on_tick(counter)
+        if not self.should_exit:
+            return False
+        running = len(self.server_state.tasks)
+        if running and not self._shutdown.draining.is_set():
+            _log.warning(
+                "Stopping: %d requests have %g s to end; a second signal ends them now.",
+                running,
+                self._drain_s,
+            )
+        self._shutdown.begin()
+        return not running or self._shutdown.seconds >= self._drain_s or len(self._captured_signals) > 1
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, at the first signal."""
-        self._stopping.set()
+        """Stop, after the drain."""
+        self._shutdown.stopping.set()
         await super().shutdown(sockets)
 
 
@@ -189,7 +220,7 @@ def greeting(listener: socket.socket, start: Start) -> str:
 
 
 def run(start: Start, listener: socket.socket, settings: Settings, on_start: Callable[[], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; then end the running answers and close the engines.
+    """Serve until Ctrl-C or SIGTERM; then let the running answers end, and close the engines.
 
     on_start: called when the server answers.
     """
@@ -209,9 +240,9 @@ async def _serve(
 ) -> None:
     log.set_up(settings.access_log)
     models = await start.models()
-    stopping = asyncio.Event()
+    shutdown = Shutdown()
     config = uvicorn.Config(
-        create_app(models, settings, stopping),
+        create_app(models, settings, shutdown),
         http=partial(BoundedProtocol, arrival_s=settings.arrival_timeout),  # type: ignore[arg-type]
         ws="none",
         log_config=None,  # `gateway.log` has set it up
@@ -225,7 +256,7 @@ async def _serve(
     # The objects of now stay for good, so the garbage collector need not visit them while answers stream.
     gc.collect()
     gc.freeze()
-    await Server(config, stopping, on_start).serve([listener])
+    await Server(config, shutdown, settings.drain_timeout, on_start).serve([listener])
 
 
 def _allow_open_files() -> None:

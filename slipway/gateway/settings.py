@@ -4,6 +4,7 @@ The reasons for some defaults:
 - max_queue: with 16 slots, the last of 128 waits as long as eight answers take, which is about what people
   and proxies wait. And `n`, which is 128 at most, fits.
 - max_request_tokens: 128 answers of 2,048 tokens, or 32 that fill a context of 8,192.
+- drain_timeout: most answers are over by then; containers get 30 s more (compose.yaml).
 - timeout: a long stream from a slow machine is well and alive after half an hour: 8,192 tokens at 5 per
   second take 27 minutes. A client that leaves ends its answer; the bound is for one that stays and does not
   read, which would hold its slot.
@@ -103,6 +104,14 @@ class Settings:
             help="Tokens that several answers to one request may have together.",
         ),
     ] = 262_144
+    drain_timeout: Annotated[
+        float,
+        Option(
+            envvar="SLIPWAY_DRAIN_TIMEOUT",
+            min=0,
+            help="Seconds that running answers have to end after Ctrl-C or SIGTERM; a second one ends them.",
+        ),
+    ] = 30.0
     workers: Annotated[
         int,
         Option(
