@@ -64,6 +64,7 @@ class Engine:
         self._draft_length = DraftLength()
         self._speculates = speculation and self._executor.capabilities.extends
         self._generated = self._drafted = self._accepted = 0
+        self._pass_began: float | None = None
         self._after_step = after_step
         slots = slots_within_memory(self.manifest, self._executor, cache_bytes)
         scheduler = Scheduler(slots, self._executor.capabilities.appends)
@@ -112,6 +113,12 @@ class Engine:
         return self._executor.session_s
 
     @property
+    def pass_s(self) -> float:
+        """Seconds that the forward pass has taken that runs now; 0 if none does."""
+        began = self._pass_began
+        return 0.0 if began is None else time.monotonic() - began
+
+    @property
     def failure(self) -> str | None:
         """Why the engine failed, in one sentence; None while it works."""
         return self._requests.failure
@@ -126,11 +133,13 @@ class Engine:
         try:
             while self._requests.wait():
                 self._step()
+                self._pass_began = None
         finally:
             # Every client gets the error here, and threading.excepthook gets it afterwards.
             self._end(sys.exception())
 
     def _step(self) -> None:
+        self._pass_began = time.monotonic()
         self._send_ended()
         self._end_cancelled()
         rows = self._requests.rows()
@@ -180,6 +189,7 @@ class Engine:
     def _decode_draft(self, row: Row, length: int) -> None:
         """Decode one row's next token and, in the same pass, a draft of `length` tokens behind it."""
         start = time.perf_counter()
+        self._pass_began = time.monotonic()
         sequence = self._requests[row.request_id]
         draft = sequence.draft(length)
         logits = self._executor.extend(row.slot, [sequence.output[-1], *draft])
@@ -215,6 +225,7 @@ class Engine:
 
     def _read(self, chunk: Chunk) -> None:
         start = time.perf_counter()
+        self._pass_began = time.monotonic()
         sequence = self._requests[chunk.request_id]
         logits = self._logits_after(chunk, sequence)
         self._prefill_budget.add_prefill(chunk.stop - chunk.start, time.perf_counter() - start)

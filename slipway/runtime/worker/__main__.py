@@ -22,6 +22,7 @@ from slipway.contract.errors import EngineRefused, SlipwayError
 from slipway.runtime.engine import Engine
 from slipway.runtime.worker.event_buffer import EventBuffer
 from slipway.runtime.worker.messages import (
+    Alive,
     Broken,
     Cancel,
     Close,
@@ -33,6 +34,7 @@ from slipway.runtime.worker.messages import (
     receive,
     send,
 )
+from slipway.runtime.worker.pulse import LOOK_EVERY_S
 
 
 def main() -> None:
@@ -61,6 +63,7 @@ class Worker:
     def run(self) -> None:
         """Serve the parent's messages until it closes the pipe or asks to end."""
         self._send(Loaded(self._engine.stats))
+        threading.Thread(target=self._show_life, name="pulse", daemon=True).start()
         while (message := receive(self._requests)) is not None:
             match message:
                 case Submit():
@@ -70,6 +73,11 @@ class Worker:
                 case Close():
                     break
         self._engine.close()
+
+    def _show_life(self) -> None:
+        while True:
+            time.sleep(LOOK_EVERY_S)
+            self._send(Alive(self._engine.pass_s))
 
     def _submit(self, message: Submit) -> None:
         request_id = message.request_id

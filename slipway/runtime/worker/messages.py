@@ -53,6 +53,13 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """Worker: a sign of life, and how many seconds the forward pass has taken that runs now."""
+
+    pass_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """Worker: the engine failed and takes no more requests, and why."""
 
@@ -60,7 +67,7 @@ class Broken:
 
 
 FromParent = Submit | Cancel | Close
-FromWorker = Loaded | Refused | Events | Broken
+FromWorker = Loaded | Refused | Events | Alive | Broken
 
 
 def send(pipe: IO[bytes], message: FromParent | FromWorker) -> None:

@@ -5,12 +5,12 @@ import logging
 import queue
 import signal
 import subprocess
-import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from slipway.contract.errors import (
     EngineFailed,
@@ -20,9 +20,11 @@ from slipway.contract.errors import (
     SlipwayError,
 )
 from slipway.contract.generation import Delta, SamplingParams
+from slipway.runtime.restarts import Restarts
 from slipway.runtime.sequence import Event
 from slipway.runtime.stats import EngineStats
 from slipway.runtime.worker.messages import (
+    Alive,
     Broken,
     Cancel,
     Close,
@@ -33,12 +35,14 @@ from slipway.runtime.worker.messages import (
     Refused,
     Submit,
     receive,
-    send,
 )
+from slipway.runtime.worker.program import start_worker, write_messages
+from slipway.runtime.worker.pulse import LOOK_EVERY_S, Pulse
 
 _LOG = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds a worker has to end by itself before it is killed
-_FIRST_PAUSE, _MAX_PAUSE = 1.0, 30.0  # seconds between attempts to start a worker again
+# Loading again may take longer than the first time, but not without end.
+_RELOAD_FACTOR, _RELOAD_EXTRA_S = 10, 60.0
 
 
 class EngineProcess:
@@ -55,6 +59,10 @@ class EngineProcess:
         self._idle = EngineStats(running=0, waiting=0, slots=0)
         self._stats = self._idle
         self._unavailable: str | None = f"Engine {directory.name} is starting; try again in a few seconds."
+        self._pulse = Pulse()
+        self._restarts = Restarts()
+        self._load_s: float | None = None  # the first load has no bound but the patience of its caller
+        self._loaded_at = 0.0
         self._watcher: asyncio.Task[None]
 
     @classmethod
@@ -66,19 +74,26 @@ class EngineProcess:
         while it loads.
         """
         engine = cls(directory, threads)
+        began = time.monotonic()
         await engine._launch()
+        engine._load_s = _RELOAD_FACTOR * (time.monotonic() - began) + _RELOAD_EXTRA_S
         engine._watcher = asyncio.create_task(engine._watch())
         return engine
 
     @property
     def ready(self) -> bool:
         """Whether requests are taken at this moment."""
-        return self._unavailable is None
+        return self._unavailable is None and self._pulse.trouble is None
 
     def check(self) -> None:
         """Raise ModelUnavailable, which says why, unless requests are taken at this moment."""
         if self._unavailable:
             raise ModelUnavailable(self._unavailable)
+        if trouble := self._pulse.trouble:
+            raise ModelUnavailable(
+                f"The process of engine {self._directory.name} {trouble}; if that lasts, it is started "
+                "again. Try again in a few seconds."
+            )
 
     @property
     def stats(self) -> EngineStats:
@@ -132,50 +147,68 @@ class EngineProcess:
     async def _launch(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            self._process = _start_worker(self._directory, self._threads)
+            self._process = start_worker(self._directory, self._threads)
         except OSError as error:
             raise EngineFailed(
                 f"The process of engine {self._directory.name} does not start ({error})."
             ) from None
         self._answered, self._ended = asyncio.Event(), asyncio.Event()
         self._refusal: str | None = None
+        self._pulse = Pulse()
         self._outgoing: queue.SimpleQueue[FromParent | None] = queue.SimpleQueue()
         writer = (self._process.stdin, self._outgoing)
-        threading.Thread(target=_write, args=writer, name="engine requests", daemon=True).start()
+        threading.Thread(target=write_messages, args=writer, name="engine requests", daemon=True).start()
         threading.Thread(target=self._read, args=(loop,), name="engine events", daemon=True).start()
         try:
-            await self._answered.wait()
+            async with asyncio.timeout(self._load_s):
+                await self._answered.wait()
         except asyncio.CancelledError:
             self._process.kill()
             raise
-        if not self.ready:
+        except TimeoutError:
+            self._process.kill()
+            await self._reap()
+            raise EngineFailed(
+                f"Engine {self._directory.name} was not loaded within {self._load_s:.0f} s."
+            ) from None
+        self._loaded_at = time.monotonic()
+        if self._unavailable is not None:
             sentence = await self._reap()
             if self._refusal:
                 raise EngineRefused(self._refusal)
             raise EngineFailed(f"{sentence} before it had loaded; its last output is on standard error.")
 
     async def _watch(self) -> None:
-        """Start the worker again whenever it dies."""
+        """Start the worker again whenever it dies, and end it when it hangs."""
         while True:
-            await self._ended.wait()
+            await self._until_ended()
             sentence = await self._reap()
             _LOG.error("%s; starting it again.", sentence)
             self._fail_streams(f"{sentence} in the middle of an answer; it is being started again, so retry.")
             await self._relaunch()
 
+    async def _until_ended(self) -> None:
+        while not self._ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), LOOK_EVERY_S)
+            self._pulse.look()
+            if self._pulse.hung:
+                _LOG.error("The process of engine %s %s.", self._directory.name, self._pulse.trouble)
+                self._process.kill()
+                await self._ended.wait()
+
     async def _relaunch(self) -> None:
         """Try until it runs, even if refused: memory may become free, or the engine be built again."""
-        pause = _FIRST_PAUSE
+        pause = self._restarts.pause(time.monotonic() - self._loaded_at)
         while True:
+            await asyncio.sleep(pause)
             try:
                 return await self._launch()
-            except EngineFailed as error:
+            except (EngineFailed, EngineRefused) as error:
+                pause = self._restarts.pause(0)
                 _LOG.error("%s Next attempt in %d s.", error, pause)
-            except EngineRefused as error:
-                _LOG.error("%s Next attempt in %d s.", error, pause)
-                self._unavailable = str(error)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _MAX_PAUSE)
+                if isinstance(error, EngineRefused):
+                    self._unavailable = str(error)
 
     async def _reap(self) -> str:
         """Wait for the worker's end, by force if need be, and say how it ended."""
@@ -197,9 +230,11 @@ class EngineProcess:
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         """Pass the worker's messages to the loop, from a thread: pipes of Windows cannot be selected on."""
         assert self._process.stdout
+        pulse = self._pulse
         with self._process.stdout as pipe:
             while True:
                 message: FromWorker | None = receive(pipe)
+                pulse.beat()
                 with suppress(RuntimeError):  # the loop is closed, so no client is left
                     loop.call_soon_threadsafe(self._receive, message)
                 if message is None:
@@ -212,6 +247,8 @@ class EngineProcess:
                 self._stats = stats
                 for request_id, event in events:
                     self._pass_on(request_id, event)
+            case Alive(pass_s):
+                self._pulse.in_pass(pass_s)
             case Loaded(stats):
                 self._idle = self._stats = stats
                 self._unavailable = None
@@ -238,32 +275,3 @@ class EngineProcess:
 
     def _send(self, message: FromParent) -> None:
         self._outgoing.put(message)
-
-
-def _write(pipe: IO[bytes], outgoing: "queue.SimpleQueue[FromParent | None]") -> None:
-    """Send messages to a worker until None, in a thread: a worker that does not read blocks only that."""
-    with suppress(OSError), pipe:  # the worker is dead; the reader sees it too and ends the streams
-        while (message := outgoing.get()) is not None:
-            send(pipe, message)
-
-
-def _start_worker(directory: Path, threads: int | None) -> "subprocess.Popen[bytes]":
-    """Start `slipway.runtime.worker` as a child, which ends when its pipes close.
-
-    Not with multiprocessing: its helper processes do not run in Triton's stub, where Python is embedded.
-    """
-    if sys.platform == "win32":
-        group = subprocess.CREATE_NEW_PROCESS_GROUP
-    else:
-        group = 0
-    command = [sys.executable, "-m", "slipway.runtime.worker", str(directory)]
-    if threads:
-        command.append(str(threads))
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # Ctrl-C reaches every process of the terminal, but the parent decides when the engine ends.
-        start_new_session=True,
-        creationflags=group,
-    )
