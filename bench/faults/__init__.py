@@ -1,1 +1,1 @@
-"""Clients that misbehave on purpose, and what the others notice of it."""
+"""Faults done on purpose, by clients or to parts of a server, and what other clients notice of them."""

@@ -1,4 +1,4 @@
-"""The command `python -m bench.faults`: misbehave on purpose, and measure what other clients notice."""
+"""The command `python -m bench.faults`: do faults on purpose, and measure what other clients notice."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from bench.faults.dying_parts import measure_parts
 from bench.faults.full_queue import fill_queue
 from bench.faults.large_bodies import send_large_bodies
 from bench.faults.slow_grammars import send_slow_grammars
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="""Misbehave on purpose towards a gateway on this machine, and print what its other clients notice.
+    help="""Do faults on purpose to a server on this machine, and print what its other clients notice.
 
     The clients come from several addresses of this machine, so it is for Linux, and for a gateway without
     keys.
@@ -57,6 +58,18 @@ def queue(
 ) -> None:
     """Ask for ANSWERS answers at once from one address, and one at a time from another."""
     _show(fill_queue(_target(url), answers, max_tokens, places))
+
+
+@app.command()
+def parts(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Faults, each by a part of its name, such as `serve: stub`.", show_default="all"),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How often each fault is done.")] = 3,
+) -> None:
+    """Start servers of the sample engine, kill or stop a part of each, and print what its clients see."""
+    measure_parts(names or (), runs)
 
 
 def _target(url: str) -> Target:

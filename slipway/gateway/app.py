@@ -78,7 +78,7 @@ def create_app(models: Models, settings: Settings, shutdown: Shutdown) -> FastAP
         timeout_s=settings.timeout,
         on_end=count,
         threads=threads,
-        stopping=stopping,
+        stopping=shutdown.stopping,
     )
     open_to_origins(app, settings.access)
     return app

@@ -27,7 +27,7 @@ class CompiledBackend(TritonModel):
     def __init__(self, manifest: Manifest, url: str, tokenizer: Tokenizer, grammars: GrammarCheck) -> None:
         """grammars: tells whether an answer is complete."""
         names = compiled_tensors.all_names(manifest)
-        super().__init__(manifest.name, url, names, called=engine_stage(manifest.name))
+        super().__init__(manifest.name, url, names, {}, called=engine_stage(manifest.name))
         self._manifest = manifest
         self._tokenizer = tokenizer
         self._grammars = grammars

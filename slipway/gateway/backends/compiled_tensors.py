@@ -11,9 +11,9 @@ from tritonclient.grpc import InferInput, InferResult
 from slipway.contract.engine_tensors import dense_bias, pack_words
 from slipway.contract.generation import Delta, GenerationRequest, Grammar, SamplingParams
 from slipway.contract.manifest import Manifest
+from slipway.gateway.backends.input_tensor import tensor
 from slipway.gateway.backends.sampling_tensors import sampling_tensors
 from slipway.gateway.backends.tensors import OutputTensors
-from slipway.gateway.backends.triton_model import tensor
 
 
 def inputs(request: GenerationRequest, manifest: Manifest) -> list[InferInput]:

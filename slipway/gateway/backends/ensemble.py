@@ -2,22 +2,20 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from slipway.contract.errors import ModelUnavailable, SlipwayError
+from slipway.contract.errors import SlipwayError
 from slipway.contract.generation import Delta, FinishReason, GenerationRequest
 from slipway.contract.stage_names import engine_stage
 from slipway.gateway.backends import ensemble_tensors
+from slipway.gateway.backends.stage_probes import onnx_probes, stop_inputs
 from slipway.gateway.backends.stop_token import without_stop_token
 from slipway.gateway.backends.triton_model import TritonModel
 from slipway.text.detokenizer import Detokenizer
 from slipway.text.tokenizer import Tokenizer
 
-# A busy engine stage answers a probe between two steps.
-_PROBE_TIMEOUT_S = 2.0
 # A stop request is answered at once. If it is not, the server hangs, and its own timeouts end the answer.
 _STOP_TIMEOUT_S = 5.0
 
@@ -31,7 +29,7 @@ class EnsembleBackend(TritonModel):
     linger_s = _STOP_TIMEOUT_S
 
     def __init__(self, model: str, url: str, tokenizer: Tokenizer) -> None:
-        super().__init__(model, url, ensemble_tensors.all_names())
+        super().__init__(model, url, ensemble_tensors.all_names(), onnx_probes(model))
         self._tokenizer = tokenizer
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
@@ -64,27 +62,9 @@ class EnsembleBackend(TritonModel):
                 await asyncio.shield(self._in_background(self._stop(request.request_id)))
         yield Delta(finish_reason=reason, stop_token_id=stop_token_id)
 
-    async def probe(self) -> None:
-        """Ask Triton and the engine stage; Triton calls a stage ready while its engine restarts.
-
-        Raises ModelUnavailable with the reason.
-        """
-        await super().probe()
-        try:
-            await self._send_stop(secrets.token_hex(8), _PROBE_TIMEOUT_S)
-        except SlipwayError as error:
-            raise ModelUnavailable(f"{self._name} is not ready: {error}") from None
-
     async def _stop(self, request_id: str) -> None:
         """Tell the engine stage to end a generation: an ensemble does not pass a cancellation on."""
         try:
-            await self._send_stop(request_id, _STOP_TIMEOUT_S)
+            await self._ask(engine_stage(self._name), request_id, stop_inputs(), _STOP_TIMEOUT_S)
         except SlipwayError as error:
             _log.warning("Triton did not stop request %s: %s", request_id, error)
-
-    async def _send_stop(self, request_id: str, timeout_s: float) -> None:
-        """Send the engine stage a stop request and wait for its answer. Raises what the stage answers."""
-        stage = engine_stage(self._name)
-        inputs = ensemble_tensors.stop_inputs()
-        async for _ in self._responses(request_id, inputs, model=stage, timeout_s=timeout_s):
-            pass

@@ -20,9 +20,9 @@ from slipway.contract.generation import (
     SamplingParams,
     TopLogProbs,
 )
+from slipway.gateway.backends.input_tensor import tensor
 from slipway.gateway.backends.sampling_tensors import sampling_tensors
 from slipway.gateway.backends.tensors import OutputTensors
-from slipway.gateway.backends.triton_model import tensor
 
 _TOP_LOG_PROBS = ["top_log_prob_ids", "top_log_probs"]
 _PROMPT_LOG_PROBS = ["prompt_log_probs", "prompt_ranks"]
@@ -95,17 +95,6 @@ def all_names() -> frozenset[str]:
     )
     request = GenerationRequest("", "", (0,), everything, stop_tokens={0: ""}, bad_words=("a",))
     return frozenset((*(each.name() for each in inputs(request)), *outputs(request)))
-
-
-def stop_inputs() -> list[InferInput]:
-    """Return the inputs of the engine stage that end the generation with the request's id."""
-    return [
-        tensor("input_ids", [[0]], np.int32),
-        tensor("input_lengths", [[1]], np.int32),
-        tensor("request_output_len", [[1]], np.int32),
-        tensor("stop", [[True]], np.bool_),
-        tensor("streaming", [[True]], np.bool_),
-    ]
 
 
 def delta(request: GenerationRequest, result: InferResult) -> Delta:

@@ -11,7 +11,9 @@ import numpy as np
 from tritonclient.grpc import InferInput
 
 from slipway.contract.generation import Delta, FinishReason, GenerationRequest, SamplingParams
-from slipway.gateway.backends.triton_model import TritonModel, tensor
+from slipway.gateway.backends.input_tensor import tensor
+from slipway.gateway.backends.stage_probes import llmapi_probes
+from slipway.gateway.backends.triton_model import TritonModel
 
 _OUTPUTS = ("text_output", "finish_reason", "num_output_tokens", "stop_reason")
 _NOT_FINISHED = "None"
@@ -24,7 +26,8 @@ class LlmapiBackend(TritonModel):
 
     def __init__(self, model: str, url: str) -> None:
         inputs = _inputs(GenerationRequest("", "", (), SamplingParams(max_tokens=1), stop_tokens={0: ""}))
-        super().__init__(model, url, frozenset((*(each.name() for each in inputs), *_OUTPUTS)))
+        tensors = frozenset((*(each.name() for each in inputs), *_OUTPUTS))
+        super().__init__(model, url, tensors, llmapi_probes(model))
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer in pieces.

@@ -9,7 +9,7 @@ import numpy as np
 from tritonclient.grpc import InferInput
 
 from slipway.contract.generation import SamplingParams
-from slipway.gateway.backends.triton_model import tensor
+from slipway.gateway.backends.input_tensor import tensor
 
 # TensorRT-LLM's value for "no token ends the sequence".
 _NO_END_ID = -1

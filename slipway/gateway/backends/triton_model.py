@@ -3,26 +3,34 @@
 import asyncio
 import logging
 import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from slipway.contract import stage_errors
 from slipway.contract.errors import EngineFailed, InvalidRequest, ModelUnavailable, SlipwayError
+from slipway.contract.stage_names import preprocessing
 from slipway.gateway.backends import triton_repository
+from slipway.gateway.backends.open_calls import Arrived, OpenCalls
+from slipway.gateway.backends.stage_probes import Probes, StageDead, StageSilent
 from slipway.runtime.stats import EngineStats
 
 # In Triton's messages about a model that takes no requests now. Only the text tells: the header
 # triton_grpc_error would add a status, but with it tritonserver 2.51 crashes after some thousand errors.
 _UNAVAILABLE = ("unknown model", "is not found", "is not ready", "maximum queue size")
+# In those about a stage whose process gave no sign of life for a second (stub_launcher.cc and python_be.cc of
+# Triton's Python backend).
+_DEAD = ("is not healthy", "health mutex")
 _READY_TIMEOUT_S = 2.0
+# A stage answers a probe between two steps, or after a long prompt.
+_PROBE_TIMEOUT_S = 4.0
 # Asking before every request would add a round trip to each. If the model goes away, the request says so.
 _READY_CACHED_S = 1.0
 # gRPC's own pause between attempts to connect grows to two minutes, while the gateway waits for Triton to
@@ -50,8 +58,10 @@ class TritonModel:
     stages = False
     linger_s = 0.1
 
-    def __init__(self, name: str, url: str, tensors: frozenset[str], called: str | None = None) -> None:
-        """tensors: every input and output that requests may name.
+    def __init__(
+        self, name: str, url: str, tensors: frozenset[str], probes: Probes, called: str | None = None
+    ) -> None:
+        """tensors: every input and output that requests may name. probes: for its stages, by their names.
 
         called: the stage that gets the requests in place of the model.
         """
@@ -59,6 +69,10 @@ class TritonModel:
         self._called = called or name
         self._url = url
         self._tensors = tensors
+        self._probes = probes
+        # Running answers have passed preprocessing, and do not need it any more.
+        self._open = OpenCalls(lambda: self.ask_stages(without=preprocessing(name)))
+        self._asking: asyncio.Task[dict[str, ModelUnavailable]] | None = None
         self._outdated = False
         self._client = InferenceServerClient(url, channel_args=_CHANNEL)
         self._background: set[asyncio.Task[None]] = set()
@@ -81,13 +95,28 @@ class TritonModel:
         self._ready_until = time.monotonic() + _READY_CACHED_S
 
     async def probe(self) -> None:
-        """Ask Triton now whether the model is ready, and whether it has all tensors that requests may name.
+        """Ask Triton now whether the model is ready and has all tensors that requests may name.
 
-        Raises ModelUnavailable with the reason.
+        Asks its stages too. Raises ModelUnavailable with the reason.
         """
         self._ready_until = 0.0
         await self.check()
         await self._check_tensors()
+        await self.ask_stages()
+
+    async def ask_stages(self, without: str | None = None) -> None:
+        """Ask each stage itself. Triton calls one ready that died, or whose engine starts again.
+
+        without: a stage that does not matter. Raises StageDead when one has died, ModelUnavailable when one
+        does not answer or takes no requests.
+        """
+        if self._asking is None or self._asking.done():
+            # One question for all that want to know: a dead stage takes a second for each.
+            self._asking = asyncio.create_task(self._stage_errors())
+        errors = await asyncio.shield(self._asking)
+        matter = [error for stage, error in errors.items() if stage != without]
+        if matter:
+            raise next((error for error in matter if isinstance(error, StageDead)), matter[0])
 
     async def load(self) -> None:
         """Load the model. Raises the errors of `triton_repository.load` and of `probe`."""
@@ -103,6 +132,7 @@ class TritonModel:
 
     async def close(self) -> None:
         """Wait a moment for the calls that are being ended, and close the connection."""
+        await self._open.close()
         if self._background:
             await asyncio.wait(self._background, timeout=self.linger_s)
         await self._client.close()
@@ -132,13 +162,14 @@ class TritonModel:
             "outputs": [InferRequestedOutput(output) for output in outputs] or None,
         }
         call = self._client.stream_infer(_once(request), stream_timeout=timeout_s)
-        arrived: asyncio.Queue[InferResult | SlipwayError | None] = asyncio.Queue()
+        arrived: Arrived = asyncio.Queue()
         reading = self._in_background(self._read(call, arrived))
         try:
-            while (response := await arrived.get()) is not None:
-                if isinstance(response, SlipwayError):
-                    raise response
-                yield response
+            with self._open.watched(arrived) if model is None else nullcontext():
+                while (response := await arrived.get()) is not None:
+                    if isinstance(response, SlipwayError):
+                        raise response
+                    yield response
         finally:
             # A call that is cancelled at its last response may keep Triton (2.51) from ever unloading the
             # model: the gRPC service does not free the request (stream_infer_handler.cc). And a stop string
@@ -146,7 +177,7 @@ class TritonModel:
             if not reading.done():
                 asyncio.get_running_loop().call_later(self.linger_s, call.cancel)
 
-    async def _read(self, call: Any, arrived: asyncio.Queue[InferResult | SlipwayError | None]) -> None:
+    async def _read(self, call: Any, arrived: Arrived) -> None:
         """Put each response of a call into `arrived`; at its end an error or None.
 
         A task of its own, because a call is cancelled with the task that waits for its next response.
@@ -167,6 +198,25 @@ class TritonModel:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
+
+    async def _ask(self, stage: str, request_id: str, inputs: list[InferInput], timeout_s: float) -> None:
+        """Send a stage a request and wait for its last response. Raises the same errors as `_responses`."""
+        async for _ in self._responses(request_id, inputs, model=stage, timeout_s=timeout_s):
+            pass
+
+    async def _stage_errors(self) -> dict[str, ModelUnavailable]:
+        asked = await asyncio.gather(*map(self._proof, self._probes))
+        return {stage: error for stage, error in zip(self._probes, asked, strict=True) if error is not None}
+
+    async def _proof(self, stage: str) -> ModelUnavailable | None:
+        """Why the stage gives no proof that it takes requests; None if it does."""
+        try:
+            await self._ask(stage, secrets.token_hex(8), self._probes[stage], _PROBE_TIMEOUT_S)
+        except ModelUnavailable as error:
+            return error
+        except SlipwayError as error:
+            return StageSilent(f"{self._name} is not ready, because {stage} does not answer: {error}")
+        return None
 
     async def _check_tensors(self) -> None:
         try:
@@ -198,6 +248,11 @@ class TritonModel:
             return self._other_version(message)
         if kind is InvalidRequest:
             return InvalidRequest(f"Triton refuses the request: {message}.")
+        if any(words in message for words in _DEAD):
+            return StageDead(
+                f"A stage of {self._name} on Triton at {self._url} has died ({message}), and Triton must be "
+                "started again; `slipway serve` and `slipway triton` do so by themselves."
+            )
         unavailable = kind is ModelUnavailable or code == grpc.StatusCode.UNAVAILABLE
         if unavailable or any(words in message for words in _UNAVAILABLE):
             self._ready_until = 0.0
@@ -211,14 +266,6 @@ def _without_details(message: str) -> str:
     TensorRT-LLM appends a line for each function on the stack.
     """
     return _PATH.sub("", message.strip().partition("\n")[0]).strip()
-
-
-def tensor(name: str, values: npt.ArrayLike, dtype: npt.DTypeLike) -> InferInput:
-    """Return an input with the shape of `values`."""
-    array = np.array(values, dtype)
-    made = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    made.set_data_from_numpy(array)
-    return made
 
 
 async def _once(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:

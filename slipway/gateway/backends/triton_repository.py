@@ -18,6 +18,10 @@ _POLL_S = 0.1
 # Triton frees a stage within seconds. TensorRT-LLM's C++ backend never frees one that got a `stop` request:
 # the response factory of that request holds the model (model_instance_state.cc). The gateway sends it none.
 UNLOAD_TIMEOUT_S = 60.0
+# An engine of hundreds of GB from a network's disk takes this long.
+LOAD_TIMEOUT_S = 1800.0
+_INDEX_TIMEOUT_S = 10.0
+_DEADLINE = "StatusCode.DEADLINE_EXCEEDED"
 _UNAVAILABLE = "StatusCode.UNAVAILABLE"
 _UNLOADED = "unloaded"  # Triton's reason for a model that it was told to unload
 # What Triton and Python put before the sentence of a stage that refuses its engine.
@@ -37,7 +41,7 @@ async def load(client: InferenceServerClient, model: str) -> None:
                     f"{model} cannot be loaded, because {part} is still being unloaded; try again in a "
                     "minute, and if that does not help, restart Triton."
                 )
-        await client.load_model(model)
+        await client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
     except InferenceServerException as error:
         raise _typed(model, "load", error) from None
 
@@ -50,7 +54,7 @@ async def unload(client: InferenceServerClient, model: str, stages: bool) -> Non
     answers that run on, EngineRefused when a stage is not freed.
     """
     try:
-        await client.unload_model(model)
+        await client.unload_model(model, client_timeout=UNLOAD_TIMEOUT_S)
         if not await _is_gone(client, model):
             raise ModelUnavailable(
                 f"{model} still has running answers after {UNLOAD_TIMEOUT_S:.0f} s, and takes no new ones; "
@@ -58,7 +62,7 @@ async def unload(client: InferenceServerClient, model: str, stages: bool) -> Non
             )
         held = []
         for part in reversed(all_names(model)[:-1]) if stages else ():
-            await client.unload_model(part)
+            await client.unload_model(part, client_timeout=UNLOAD_TIMEOUT_S)
             if not await _is_gone(client, part):
                 held.append(part)
     except InferenceServerException as error:
@@ -73,7 +77,7 @@ async def unload(client: InferenceServerClient, model: str, stages: bool) -> Non
 async def why_not_ready(client: InferenceServerClient, model: str) -> str:
     """Return the reason in a few words: the model's own, or that of a stage that did not load."""
     try:
-        index = await client.get_model_repository_index()
+        index = await client.get_model_repository_index(client_timeout=_INDEX_TIMEOUT_S)
     except InferenceServerException as error:
         return f"it gives no reason ({error.status()})"
     entries = {entry.name: entry for entry in index.models if entry.name in all_names(model)}
@@ -101,11 +105,15 @@ async def _is_gone(client: InferenceServerClient, part: str) -> bool:
 
 async def _state(client: InferenceServerClient, model: str) -> str:
     """Return READY, LOADING, UNLOADING, UNAVAILABLE, or "" before the first load."""
-    index = await client.get_model_repository_index()
+    index = await client.get_model_repository_index(client_timeout=_INDEX_TIMEOUT_S)
     return next((each.state for each in index.models if each.name == model), "")
 
 
 def _typed(model: str, verb: str, error: InferenceServerException) -> SlipwayError:
+    if error.status() == _DEADLINE:
+        return ModelUnavailable(
+            f"Triton did not {verb} {model} in time; look at its log, and restart it if it does not go on."
+        )
     kind = ModelUnavailable if error.status() == _UNAVAILABLE else EngineRefused
     return kind(f"Triton cannot {verb} {model}: {_first_line(error.message())}.")
 

@@ -19,7 +19,7 @@ ASSERTION = (
 
 
 async def test_an_engines_error_is_its_first_line_without_folders() -> None:
-    model = TritonModel("mine", "127.0.0.1:1", frozenset())
+    model = TritonModel("mine", "127.0.0.1:1", frozenset(), {})
     error = model._typed(ASSERTION)
     await model.close()
     assert isinstance(error, EngineFailed)
@@ -28,7 +28,7 @@ async def test_an_engines_error_is_its_first_line_without_folders() -> None:
 
 
 async def test_the_sentence_of_a_refusal_stays_whole() -> None:
-    model = TritonModel("mine", "127.0.0.1:1", frozenset())
+    model = TritonModel("mine", "127.0.0.1:1", frozenset(), {})
     error = model._typed("[INVALID_ARG] text_input names /a/b/c, 1/2 and/or more.")
     await model.close()
     assert str(error) == "Triton refuses the request: text_input names /a/b/c, 1/2 and/or more."
@@ -42,13 +42,13 @@ class Repository:
         self.states = dict.fromkeys(self.left, "READY")
         self.loaded: list[str] = []
 
-    async def load_model(self, name: str) -> None:
+    async def load_model(self, name: str, client_timeout: float) -> None:
         self.loaded.append(name)
 
-    async def unload_model(self, name: str) -> None:
+    async def unload_model(self, name: str, client_timeout: float) -> None:
         self.states[name] = "UNLOADING"
 
-    async def get_model_repository_index(self) -> Any:
+    async def get_model_repository_index(self, client_timeout: float) -> Any:
         for name, state in self.states.items():
             count = self.left[name]
             if state == "UNLOADING" and count is not None:
@@ -120,7 +120,7 @@ def test_the_reason_of_a_model_is_its_own_or_that_of_a_stage(
     states: dict[str, tuple[str, str]], reason: str
 ) -> None:
     class Index:
-        async def get_model_repository_index(self) -> Any:
+        async def get_model_repository_index(self, client_timeout: float) -> Any:
             entries = [
                 SimpleNamespace(name=name, state=state, reason=why) for name, (state, why) in states.items()
             ]
