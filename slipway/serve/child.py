@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -20,27 +20,32 @@ _MAX_LINES = 15
 # Triton's lines that are no errors: of levels info and warning, and its tables of models.
 _NO_ERROR = re.compile(r"[IW]\d{4} |[+|]|\s*$")
 _POLL_S = 0.05
+# Seconds that a server has to tell its clients, when the user does not want to wait.
+_HURRY_S = 3.0
 # A process that was killed leaves at once, unless it hangs in a driver.
 _KILL_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
 
 
 class Child:
     """One server process in a group of its own, so that the terminal's Ctrl-C reaches only the parent."""
 
-    def __init__(self, name: str, start: CommandLine, directory: Path, log: Path) -> None:
-        """Start it in `directory`; what it prints goes to `log`."""
-        self.name = name
-        self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+    def __init__(self, name: str, start: CommandLine, directory: Path, log: Path | None) -> None:
+        """Start it in `directory`. What it prints is added to `log`; None leaves it on the terminal."""
+        self._name = name
+        self._log = log
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        with nullcontext() if log is None else log.open("ab") as output:
+            self._log_begins = 0 if output is None else output.tell()
             self._process = subprocess.Popen(
                 start.command,
                 cwd=directory,
                 env=start.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=None if output is None else subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
@@ -50,15 +55,19 @@ class Child:
         status = self._process.poll()
         if status is not None:
             how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-            raise self.failure(f"{self.name} ended by itself ({how})")
+            raise self.failure(f"{self._name} ended by itself ({how})")
 
     def failure(self, problem: str) -> ServerFailed:
         """An error that says what happened, and shows the log's last errors, or else its last lines."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if self._log is None:
+            return ServerFailed(f"{problem}; its own messages are above.")
+        with self._log.open("rb") as log:
+            log.seek(self._log_begins)
+            lines = log.read().decode("utf-8", "replace").splitlines()
         shown = [line for line in lines if not _NO_ERROR.match(line)] or lines
         last = [line for line, _ in groupby(shown)][-_MAX_LINES:]
         return ServerFailed(
-            f"{problem}; its log {self.log} says why:\n" + "\n".join(f"  {line}" for line in last)
+            f"{problem}; its log {self._log} says why:\n" + "\n".join(f"  {line}" for line in last)
         )
 
     def dead_stages(self) -> set[int]:
@@ -72,12 +81,16 @@ class Child:
     def end(self, grace: float, interruption: Interruption) -> None:
         """Ask it to stop, wait up to `grace` seconds, and kill what is left of its group.
 
-        A second interruption kills it at once.
+        A second interruption asks it again, and leaves it a moment.
         """
         deadline = time.monotonic() + grace
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        while self._process.poll() is None and time.monotonic() < deadline and not interruption.urgent:
+        hurried = False
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if interruption.urgent and not hurried:
+                self._process.send_signal(signal.SIGINT)
+                hurried, deadline = True, min(deadline, time.monotonic() + _HURRY_S)
             time.sleep(_POLL_S)
         self.kill()
 
@@ -103,4 +116,4 @@ def _is_dead_stage(process: psutil.Process) -> bool:
 
 def _end_with_parent() -> None:
     """Runs in the child: when the parent is killed without a chance to clean up, the child stops too."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,6 +1,5 @@
 """The commands `slipway triton`, `slipway serve` and `slipway doctor`."""
 
-import os
 from pathlib import Path
 
 from typer import Exit
@@ -9,31 +8,33 @@ from slipway.serve.options import ServeOptions, TritonOptions
 
 
 def triton(options: TritonOptions) -> None:
-    """Run Triton alone, in the foreground, with its log as it is.
+    """Run Triton alone, in the foreground, with its log as it is, until Ctrl-C or SIGTERM.
 
-    This process becomes Triton: Ctrl-C, signals and the exit status are Triton's own. Where an engine takes
-    several GPUs it becomes mpirun, with a process for each.
+    Triton is started again when it dies, or when one of its stages dies or hangs. At the end, running answers
+    have --drain-timeout seconds. Where an engine takes several GPUs, Triton runs under mpirun, with a process
+    for each.
 
     - `slipway triton` serves the models of `model_repository` on the ports 8000, 8001 and 8002.
     - `slipway triton --dry-run` prints the line that would start it.
     """
-    from slipway.serve import tritonserver
-    from slipway.triton.engine_folder import root_of
+    from slipway.serve import supervisor, tritonserver
 
     start = tritonserver.start(options.model_repository.resolve(), options.host, options.ports)
     if options.dry_run:
         print(start)
         return
     start.check()
-    os.chdir(root_of(options.model_repository))
-    os.execvpe(start.command[0], start.command, start.environment)
+    supervisor.triton(options, start)
 
 
 def serve(options: ServeOptions) -> None:
-    """Run Triton and the gateway together, until Ctrl-C.
+    """Run Triton and the gateway together, until Ctrl-C or SIGTERM.
 
     Triton listens on this machine's loopback only; the gateway speaks OpenAI's API. When the engines are
     loaded you see a `curl` line that asks one of them. The logs are in `.cache/logs`.
+
+    What dies or hangs is started again; after six failures in a row the command ends with the last error. At
+    the end, running requests have --drain-timeout seconds. A second signal ends all at once.
 
     - `slipway serve` serves every engine of `model_repository` at http://127.0.0.1:9000/v1.
     - `slipway serve --port 9001 --triton-http-port 9002 --triton-grpc-port 9003 --triton-metrics-port 9004`

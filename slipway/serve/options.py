@@ -12,6 +12,11 @@ from slipway.serve.ports import Ports
 _PORTS = Ports()
 _Repository = Annotated[Path, Option(help="Folder with the models, as `make engine` writes it.")]
 
+ReadyTimeout = Annotated[
+    float,
+    Option(envvar="SLIPWAY_READY_TIMEOUT", min=1, help="Seconds until the engines must be loaded."),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TritonOptions:
@@ -26,6 +31,15 @@ class TritonOptions:
     metrics_port: Annotated[int, Option(min=1, max=65535, help="Prometheus metrics, at /metrics.")] = (
         _PORTS.metrics
     )
+    ready_timeout: ReadyTimeout = 600.0
+    drain_timeout: Annotated[
+        float,
+        Option(
+            envvar="SLIPWAY_DRAIN_TIMEOUT",
+            min=0,
+            help="Seconds that running answers have to end after Ctrl-C or SIGTERM; a second one ends them.",
+        ),
+    ] = 30.0
     dry_run: Annotated[bool, Option("--dry-run", help="Print the command; start nothing.")] = False
 
     @property
@@ -44,10 +58,7 @@ class ServeOptions(Settings):
     triton_metrics_port: Annotated[int, Option(min=1, max=65535, help="Triton's metrics port.")] = (
         _PORTS.metrics
     )
-    ready_timeout: Annotated[
-        float,
-        Option(envvar="SLIPWAY_READY_TIMEOUT", min=1, help="Seconds until the engines must be loaded."),
-    ] = 600.0
+    ready_timeout: ReadyTimeout = 600.0
 
     @property
     def triton_ports(self) -> Ports:

@@ -1,30 +1,38 @@
-"""Triton and the gateway together, until Ctrl-C or until one of them ends."""
+"""What `slipway serve` and `slipway triton` run: Triton, and the gateway in front of it."""
 
 import json
 import os
 import shlex
 import sys
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+# Before gRPC is imported: this process forks while it asks Triton, and its children use no gRPC of its own.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from slipway.contract.errors import ServerFailed
 from slipway.contract.exposure import check_exposure
-from slipway.contract.stage_names import all_names
 from slipway.gateway.options import arguments
 from slipway.serve import tritonserver
-from slipway.serve.child import Child
-from slipway.serve.interruption import Interrupted, Interruption
-from slipway.serve.options import ServeOptions
-from slipway.serve.ports import Listener, check_free
-from slipway.serve.startup import Startup, ask, short
+from slipway.serve.engines import Engines
+from slipway.serve.local_http import ask
+from slipway.serve.options import ServeOptions, TritonOptions
+from slipway.serve.part import Program
+from slipway.serve.ports import Listener, Ports, check_free
+from slipway.serve.supervision import short, supervise
+from slipway.serve.triton_health import TritonHealth
 from slipway.serve.tritonserver import CommandLine
 from slipway.triton.engine_folder import root_of
 
 _LOOPBACK = "127.0.0.1"
-_POLL_S = 0.1
-_GATEWAY_GRACE_S = 10.0
+# A stage may read long prompts, one after another. What is dead is known within seconds all the same.
+_TRITON_SILENT_S = 30.0
+# The gateway may check long bodies.
+_GATEWAY_SILENT_S = 60.0
+# Beyond the drain: for the last events, and for closing the engines.
+_GATEWAY_CLOSE_S = 10.0
 # Triton hears a signal only when it has finished loading, then gives running requests their time.
 _TRITON_GRACE_S = tritonserver.EXIT_TIMEOUT_S + 5.0
 
@@ -33,43 +41,42 @@ def serve(options: ServeOptions) -> None:
     """Start both, say how to use them, and stay until interrupted. Triton listens on the loopback alone.
 
     Raises ServerFailed when strangers would get in, the key file or a port cannot be had, no model loads, a
-    server is not ready in time, or one of the two ends by itself. Neither is then left running.
+    server is not ready in time, or one of the two dies again and again. Neither is then left running.
     """
-    interruption = Interruption()
     check_exposure(options.host, options.keys is not None, options.insecure)
     if options.keys is not None and not options.keys.is_file():
         raise ServerFailed(
             f"There is no key file {options.keys}; make it with "
             f"`slipway keys new NAME --file {options.keys}`."
         )
-    repository = options.model_repository.resolve()
-    start = tritonserver.start(repository, _LOOPBACK, options.triton_ports)
+    repository, ports = options.model_repository.resolve(), options.triton_ports
+    start = tritonserver.start(repository, _LOOPBACK, ports)
     start.check()
     check_free(listeners(options))
     logs = tritonserver.cache_of(repository) / "logs"
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    startup = Startup(console, interruption, options.ready_timeout)
-    triton_url = f"http://{_LOOPBACK}:{options.triton_http_port}"
-    try:
-        with ExitStack() as running:
-            triton = Child(
-                "Triton", start, root_of(repository), logs / f"triton-{options.triton_http_port}.log"
-            )
-            running.callback(triton.end, _TRITON_GRACE_S, interruption)
-            startup.wait("Triton loads the models", f"{triton_url}/v2/health/ready", [triton])
-            engines = _ready_engines(console, triton_url, triton)
-            gateway = Child(
-                "The gateway", _gateway(options), Path.cwd(), logs / f"gateway-{options.port}.log"
-            )
-            running.callback(gateway.end, _GATEWAY_GRACE_S, interruption)
-            startup.wait("The gateway starts", f"{_gateway_url(options)}/health/ready", [triton, gateway])
-            _print_usage(console, options, engines)
-            while True:
-                triton.check()
-                gateway.check()
-                interruption.pause(_POLL_S)
-    except Interrupted:
-        console.print("Stopped.")
+    log = logs / f"triton-{ports.http}.log"
+    console, engines = _console(), Engines(f"http://{_LOOPBACK}:{ports.http}")
+    triton = replace(
+        _triton(start, repository, _LOOPBACK, ports, options.ready_timeout),
+        log=log,
+        confirm=lambda: engines.find(console, short(log)),
+    )
+    gateway = _gateway(options, logs / f"gateway-{options.port}.log")
+    supervise([triton, gateway], console, lambda: _print_usage(console, options, engines.ready))
+
+
+def triton(options: TritonOptions, start: CommandLine) -> None:
+    """Run Triton alone, with its output on the terminal, until interrupted.
+
+    Raises ServerFailed when it is not ready in time, or dies again and again.
+    """
+    host = _LOOPBACK if options.host == "0.0.0.0" else options.host
+    engines = Engines(f"http://{host}:{options.http_port}")
+    triton = replace(
+        _triton(start, options.model_repository.resolve(), host, options.ports, options.ready_timeout),
+        drain=lambda interruption: engines.drain(options.drain_timeout, interruption),
+    )
+    supervise([triton], _console(), lambda: None)
 
 
 def listeners(options: ServeOptions) -> list[Listener]:
@@ -82,35 +89,49 @@ def listeners(options: ServeOptions) -> list[Listener]:
     ]
 
 
+def _triton(start: CommandLine, repository: Path, host: str, ports: Ports, ready_s: float) -> Program:
+    url = f"http://{host}:{ports.http}"
+    return Program(
+        name="Triton",
+        start=start,
+        directory=root_of(repository),
+        ready_url=f"{url}/v2/health/ready",
+        ready_s=ready_s,
+        ask=TritonHealth(repository, url, f"{host}:{ports.grpc}").ask,
+        silent_s=_TRITON_SILENT_S,
+        grace_s=_TRITON_GRACE_S,
+    )
+
+
+def _gateway(options: ServeOptions, log: Path) -> Program:
+    command = [sys.executable, "-m", "slipway", "gateway", "--backend", "triton"]
+    command += ["--triton-url", f"{_LOOPBACK}:{options.triton_grpc_port}", *arguments(options)]
+    url = _gateway_url(options)
+    return Program(
+        name="The gateway",
+        start=CommandLine(command, dict(os.environ)),
+        directory=Path.cwd(),
+        log=log,
+        ready_url=f"{url}/health/ready",
+        ready_s=options.ready_timeout,
+        ask=lambda: _check_live(url),
+        silent_s=_GATEWAY_SILENT_S,
+        grace_s=options.drain_timeout + _GATEWAY_CLOSE_S,
+    )
+
+
+def _check_live(url: str) -> None:
+    """Any answer is a sign of life."""
+    ask("GET", f"{url}/health/live")
+
+
 def _gateway_url(options: ServeOptions) -> str:
     """The gateway, as this machine reaches it."""
     return f"http://{_LOOPBACK if options.host == '0.0.0.0' else options.host}:{options.port}"
 
 
-def _gateway(options: ServeOptions) -> CommandLine:
-    command = [sys.executable, "-m", "slipway", "gateway", "--backend", "triton"]
-    command += ["--triton-url", f"{_LOOPBACK}:{options.triton_grpc_port}", *arguments(options)]
-    return CommandLine(command, dict(os.environ))
-
-
-def _ready_engines(console: Console, triton_url: str, triton: Child) -> list[str]:
-    """The engines that are ready; says why for the models that are not.
-
-    Raises ServerFailed when there is none.
-    """
-    index = ask("POST", f"{triton_url}/v2/repository/index").json()
-    states = {model["name"]: model.get("state") for model in index}
-    for model in index:
-        if model.get("state") != "READY":
-            console.print(f"Not served: {model['name']}: {model.get('reason', 'no reason given').strip()}")
-    stages = {stage for name in states for stage in all_names(name) if stage != name}
-    engines = [name for name, state in states.items() if state == "READY" and name not in stages]
-    if not engines:
-        raise ServerFailed(
-            f"Triton loaded no engine (its log: {short(triton.log)}); "
-            "correct what is named above, or build again with `make engine`."
-        )
-    return engines
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def _print_usage(console: Console, options: ServeOptions, engines: list[str]) -> None:

@@ -8,7 +8,7 @@ from google.protobuf.text_format import ParseError
 
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
-from slipway.contract.stage_names import all_names, preprocessing
+from slipway.contract.stage_names import all_names
 from slipway.triton import config, engine_folder, models
 
 
@@ -38,17 +38,23 @@ def write_repository(engine_dir: Path, repository: Path) -> None:
     shutil.rmtree(staging)
 
 
+def engines(repository: Path) -> list[Manifest]:
+    """The manifests of the engines in a repository, by name.
+
+    One that cannot be read is left out; Triton gives the reason when it loads it.
+    """
+    found: dict[str, Manifest] = {}
+    for path in sorted(repository.glob("*/config.pbtxt")):
+        with suppress(EngineRefused, ParseError, OSError):
+            directory = config.read(path).parameters[engine_folder.PARAMETER].string_value
+            if directory and directory not in found:
+                found[directory] = Manifest.read(engine_folder.root_of(repository) / directory)
+    return sorted(found.values(), key=lambda manifest: manifest.name)
+
+
 def compiled_engines(repository: Path) -> list[Manifest]:
     """The manifests of the TensorRT-LLM engines in a repository, by name."""
-    found = []
-    for path in sorted(repository.glob(f"{preprocessing('*')}/config.pbtxt")):
-        # A refused engine or an unreadable file needs no processes; Triton gives the reason when it loads it.
-        with suppress(EngineRefused, ParseError):
-            directory = config.read(path).parameters[engine_folder.PARAMETER].string_value
-            manifest = Manifest.read(engine_folder.root_of(repository) / directory)
-            if manifest.target.compiled:
-                found.append(manifest)
-    return found
+    return [manifest for manifest in engines(repository) if manifest.target.compiled]
 
 
 def _write(model: config.TritonModel, directory: Path) -> None:

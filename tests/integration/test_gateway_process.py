@@ -19,6 +19,7 @@ import pytest
 from openai import OpenAI
 from support.command import run
 from support.servers import free_port, gateway_server, running
+from support.waiting import wait_until
 
 ENDLESS = {
     "prompt": "1, 2, 3, 4,",
@@ -183,26 +184,45 @@ def local(engine_dir: Path) -> Iterator[Local]:
         yield Local(server.process, server.url, client, engine_dir.name)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_server_quickly_and_tells_the_open_streams(
-    local: Local, how: signal.Signals
-) -> None:
+def test_sigterm_refuses_new_requests_and_lets_the_running_ones_end(local: Local) -> None:
+    asked = {**ENDLESS, "model": local.model, "max_tokens": 40}
+    streams = [local.client.completions.create(stream=True, **asked) for _ in range(16)]
+    for stream in streams:
+        next(iter(stream))
+    unfinished = socket.create_connection(("127.0.0.1", int(local.url.rsplit(":", 1)[1])))
+    unfinished.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+    engines = local.engine_processes()
+    local.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: httpx.get(f"{local.url}/health/ready").status_code == 503)
+    assert httpx.get(f"{local.url}/health/live").status_code == 200
+    refused = httpx.post(f"{local.url}/v1/completions", json={"model": local.model, "prompt": "Hi"})
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "server_stopping"
+    assert int(refused.headers["retry-after"]) > 0
+    for stream in streams:
+        *_, last = stream
+        assert last.choices[0].finish_reason == "length"
+    assert local.process.wait(20) == 0, "the unfinished request would have had half a minute to arrive"
+    assert unfinished.recv(100).startswith((b"HTTP/1.1 415", b"HTTP/1.1 503"))
+    unfinished.close()
+    assert not psutil.wait_procs(engines, timeout=60)[1]
+
+
+def test_a_second_signal_ends_the_running_answers_at_once(local: Local) -> None:
     stream = local.client.completions.create(model=local.model, stream=True, **ENDLESS)
     next(iter(stream))
-    unfinished = socket.create_connection(("127.0.0.1", int(local.url.rsplit(":", 1)[1])))
-    unfinished.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n")
     engines = local.engine_processes()
-    assert engines
+    local.process.send_signal(signal.SIGINT)
+    wait_until(lambda: httpx.get(f"{local.url}/health/ready").status_code == 503)
+    next(iter(stream))
     asked = time.monotonic()
-    local.process.send_signal(how)
+    local.process.send_signal(signal.SIGINT)
     with pytest.raises(openai.APIError, match="stopping"):
         for _ in stream:
             pass
     assert local.process.wait(20) == 0
-    assert time.monotonic() - asked < 10, "the unfinished request would have had half a minute to arrive"
-    unfinished.close()
-    _, left = psutil.wait_procs(engines, timeout=60)
-    assert not left
+    assert time.monotonic() - asked < 10
+    assert not psutil.wait_procs(engines, timeout=60)[1]
 
 
 def test_a_long_prompt_does_not_hold_up_the_streams_of_others(local: Local) -> None:

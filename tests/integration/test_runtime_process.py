@@ -137,6 +137,25 @@ async def test_a_worker_that_stands_still_holds_up_only_its_own_streams(engine: 
     assert len(await answer(engine, "after")) == 12
 
 
+async def test_a_worker_that_stands_still_for_seconds_takes_no_requests_and_then_goes_on(
+    engine: EngineProcess,
+) -> None:
+    process = worker()
+    async with aclosing(engine.generate("long", PROMPT, ENDLESS)) as stream:
+        await anext(stream)
+        process.suspend()
+        try:
+            await wait_until_async(lambda: "has been silent for" in reason(engine))
+            assert not engine.ready
+            with pytest.raises(ModelUnavailable, match="Try again"):
+                await answer(engine, "meanwhile")
+        finally:
+            process.resume()
+        await wait_until_async(lambda: engine.ready)
+        assert (await anext(stream)).token_ids, "its answers go on"
+    assert worker() == process
+
+
 async def test_a_worker_that_cannot_be_started_again_yet_is_tried_again(engine: EngineProcess) -> None:
     process = worker().pid
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -137,26 +137,6 @@ def test_a_port_given_twice_is_one_sentence(repository: Path) -> None:
     assert f"Port {chosen['--port']} is given to both" in done.stderr
 
 
-@pytest.mark.parametrize(("dies", "named"), [("tritonserver", "Triton"), ("gateway", "The gateway")])
-def test_a_server_that_dies_takes_the_other_along_and_is_named(
-    repository: Path, dies: str, named: str
-) -> None:
-    with serving(repository) as process:
-        curl_line(process)
-        children = family(process, at_least=5)
-        [victim] = [
-            child
-            for child in psutil.Process(process.pid).children()
-            if any(part.endswith(dies) for part in child.cmdline())
-        ]
-        victim.kill()
-        _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert f"error: {named} ended by itself (SIGKILL)" in stderr
-        assert ".log says why:\n  " in stderr
-        assert gone(children)
-
-
 def test_a_triton_that_cannot_start_ends_the_command_with_the_end_of_its_log(
     repository: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,9 @@ from support.waiting import wait_until
 from slipway.triton.repository import write_repository
 
 
-def test_an_interrupt_unloads_cleanly_also_when_many_clients_left(engine_dir: Path, tmp_path: Path) -> None:
+def test_an_interrupt_lets_answers_end_and_unloads_cleanly_also_when_many_left(
+    engine_dir: Path, tmp_path: Path
+) -> None:
     write_repository(engine_dir, tmp_path / "repository")
     log = tmp_path / "log"
     with serving(engine_dir.name, tmp_path / "repository", log) as server:
@@ -23,7 +25,10 @@ def test_an_interrupt_unloads_cleanly_also_when_many_clients_left(engine_dir: Pa
         for stream in streams:
             stream.leave()
         wait_until(lambda: (server.running(), server.waiting()) == (0, 0))
+        running = iter(Stream(server.grpc, server.model, **{**ENDLESS, "max_tokens": 60}))
+        next(running)
         server.process.send_signal(signal.SIGINT)
+        assert list(running)[-1].as_numpy("finish_reason").item() == b"length", "it ends by itself"
         assert server.process.wait(20) == 0, tail(log)
         assert f"successfully unloaded '{engine_dir.name}.engine'" in log.read_text()
         with pytest.raises(ProcessLookupError):

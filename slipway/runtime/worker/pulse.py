@@ -2,8 +2,8 @@
 
 # The parent looks once in this many seconds, and the worker sends as often, whether it has work or not.
 LOOK_EVERY_S = 1.0
-# Looks without a sign of life. The worker's thread that sends needs no engine, only a moment of a core. On a
-# machine with ten busy processes for each core it was never more than two looks late.
+# Looks without a sign of life. The thread of the worker that sends needs no engine, only a moment of a core,
+# so a worker that is merely slow is never silent for long.
 QUIET_LOOKS = 3
 HUNG_LOOKS = 15
 # Seconds of one forward pass. A chunk of a prompt has at most 512 tokens; where an executor reads prompts
