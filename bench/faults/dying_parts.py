@@ -15,7 +15,6 @@ import psutil
 from bench.faults import processes
 from bench.faults.clients import Clients, Seen
 from slipway.contract import stage_names
-from slipway.contract.manifest import Manifest
 from slipway.triton.repository import write_repository
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +35,7 @@ class Fault:
     patience_s: float = 60.0
 
 
-_MODEL = Manifest.read(ENGINE).name
+_MODEL = ENGINE.name
 _STAGES = {
     "preprocessing": stage_names.preprocessing(_MODEL),
     "engine": stage_names.engine_stage(_MODEL),

@@ -10,7 +10,7 @@ import httpx
 from rich.console import Console
 
 from slipway.contract.errors import ServerFailed
-from slipway.contract.stage_names import all_names
+from slipway.contract.stage_names import all_names, engine_stage
 from slipway.serve.interruption import Interruption
 from slipway.serve.local_http import ask
 
@@ -46,19 +46,25 @@ class Engines:
         """Take no more requests, and wait until the running ones have ended.
 
         Triton 2.51 cannot drain an ensemble: at its end it refuses the next step of every running answer, and
-        then waits for them in vain. An ensemble that is unloaded stays until its answers have ended.
+        then waits for them in vain. A model that is unloaded stays until its answers have ended. The gateway
+        calls the engine stage itself where TensorRT-LLM is in it, so those are unloaded after the ensembles.
         """
         deadline = time.monotonic() + seconds
         with suppress(ServerFailed):  # It does not answer, so nothing runs.
-            engines = [engine for engine in _served(self._index()) if self._unload(engine)]
-            while time.monotonic() < deadline and not interruption.urgent:
-                if not any(each["name"] in engines and each.get("state") in _BUSY for each in self._index()):
-                    return
-                time.sleep(_POLL_S)
+            engines = _served(self._index())
+            for models in (engines, map(engine_stage, engines)):
+                unloading = [model for model in models if self._unload(model)]
+                while self._any_left(unloading):
+                    if time.monotonic() >= deadline or interruption.urgent:
+                        return
+                    time.sleep(_POLL_S)
 
-    def _unload(self, engine: str) -> bool:
+    def _any_left(self, models: Sequence[str]) -> bool:
+        return any(each["name"] in models and each.get("state") in _BUSY for each in self._index())
+
+    def _unload(self, model: str) -> bool:
         """Whether Triton does so: one of several ranks does not."""
-        reply = ask("POST", f"{self._url}/v2/repository/models/{engine}/unload")
+        reply = ask("POST", f"{self._url}/v2/repository/models/{model}/unload")
         return reply.status_code == httpx.codes.OK
 
     def _index(self) -> list[dict[str, Any]]:
