@@ -1,10 +1,15 @@
 """A connection that ends when its client reads nothing for a while."""
 
 import asyncio
+import socket
+import struct
+import sys
 from typing import Any
 
 # How often progress is looked at, in parts of the time that a client has.
 _LOOKS = 4
+# struct linger: on, for 0 seconds.
+_AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class WatchedTransport:
@@ -49,4 +54,7 @@ class WatchedTransport:
         elif now - since < self._stall_s:
             self._look_later(read, since)
         else:
+            # The kernel too forgets what is unread; else it would offer it for minutes.
+            connection = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self._transport.abort()
