@@ -70,6 +70,7 @@ class FairQueue:
     """A free place goes to the client that holds the fewest; among equals, to the one served longest ago.
 
     So each client gets its share, however many tickets another one has. Within a client, rank decides.
+    held: tickets that run or wait.
     """
 
     def __init__(self, places: int, reserve: int) -> None:
@@ -78,6 +79,9 @@ class FairQueue:
         self._reserve = reserve
         self._clients: dict[str, _Client] = {}
         self._grants = 0
+        self._taken = 0
+        self._forgot = 0.0
+        self.held = 0
 
     @property
     def running(self) -> list[Ticket]:
@@ -96,11 +100,13 @@ class FairQueue:
 
     def join(self, tickets: Sequence[Ticket]) -> None:
         """Add tickets. Each waits until it is granted."""
-        self._forget_absent()
+        now = time.monotonic()
+        self._forget_absent(now)
+        self.held += len(tickets)
         for ticket in tickets:
             # A new client comes behind those that wait already.
             client = self._clients.setdefault(ticket.client, _Client(self._grants))
-            client.seen = time.monotonic()
+            client.seen = now
             insort(client.waiting, ticket, key=lambda each: each.rank)
         self._advance()
 
@@ -110,22 +116,24 @@ class FairQueue:
         if client is None:
             return False
         client.seen = time.monotonic()
+        if ticket in client.running:
+            client.running.discard(ticket)
+            self.held -= 1
+            self._taken -= 1
+            self._advance()
+            return True
         if ticket in client.waiting:
             client.waiting.remove(ticket)
-        if ticket not in client.running:
-            return False
-        client.running.discard(ticket)
-        self._advance()
-        return True
+            self.held -= 1
+        return False
 
     def _advance(self) -> None:
-        taken = sum(len(each.running) for each in self._clients.values())
-        while taken < self.places and (client := self._next()) is not None:
+        while self._taken < self.places and (client := self._next()) is not None:
             ticket = client.waiting.pop(0)
             client.running.add(ticket)
             self._grants += 1
             client.served = self._grants
-            taken += 1
+            self._taken += 1
             ticket.grant()
 
     def _next(self) -> _Client | None:
@@ -142,8 +150,10 @@ class FairQueue:
         since = time.monotonic() - _PRESENT_S
         return sum(1 for each in self._clients.values() if _is_here(each, since))
 
-    def _forget_absent(self) -> None:
-        since = time.monotonic() - _PRESENT_S
+    def _forget_absent(self, now: float) -> None:
+        if now - self._forgot < _PRESENT_S:
+            return
+        self._forgot, since = now, now - _PRESENT_S
         for name in [name for name, each in self._clients.items() if not _is_here(each, since)]:
             del self._clients[name]
 

@@ -110,8 +110,8 @@ class EngineQueue:
                 "that wait; ask for fewer, or start the server with a larger --max-queue.",
                 field,
             )
-        held, everyone = self._turns.held_by(client), self.waiting + len(self._turns.running)
-        if held + count <= room and everyone + count <= places + _FULL_CLIENTS * self._bound:
+        everyone = self._turns.held + count
+        if self._turns.held_by(client) + count <= room and everyone <= places + _FULL_CLIENTS * self._bound:
             return
         self.refused += 1
         seconds = self._promised_wait(count, client)
