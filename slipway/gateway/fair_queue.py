@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 # A client counts as present for this long after its last ticket.
-_PRESENT_S = 60.0
+_PRESENT_S = 600.0
 
 
 class Ticket:
@@ -73,10 +73,14 @@ class FairQueue:
     held: tickets that run or wait.
     """
 
-    def __init__(self, places: int, reserve: int) -> None:
-        """reserve: places that one client cannot have while another is present."""
+    def __init__(self, places: int, reserve: int, always: bool = False) -> None:
+        """reserve: places that one client cannot have while another is present.
+
+        always: nor at any other time.
+        """
         self.places = places
         self._reserve = reserve
+        self._always = always
         self._clients: dict[str, _Client] = {}
         self._grants = 0
         self._taken = 0
@@ -139,7 +143,7 @@ class FairQueue:
     def _next(self) -> _Client | None:
         """The client that gets the next place."""
         share = self.places
-        if self._reserve and self._present() > 1:
+        if self._reserve and (self._always or self._present() > 1):
             share -= self._reserve
         able = [each for each in self._clients.values() if each.waiting and len(each.running) < share]
         return min(

@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class FairThreads:
-    """Runs work in `threads` threads. Clients take turns, and one alone never has all of them for long."""
+    """Runs work in `threads` threads. Clients take turns, and one alone has half of them at most."""
 
     def __init__(self, threads: int, bound: int, what: str) -> None:
         """bound: pieces of work of one client at once, with those that wait.
 
         what: such as "long bodies"; an error says that there are too many.
         """
-        self._queue = FairQueue(threads, reserve=threads // 2)
+        self._queue = FairQueue(threads, reserve=threads // 2, always=True)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=what)
         self._bound = bound
         self._what = what

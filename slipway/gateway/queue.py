@@ -57,12 +57,15 @@ class Turn(Ticket):
 class EngineQueue:
     """As many answers run as the engine has slots. Clients share them; a client's own go by priority."""
 
-    def __init__(self, model: str, slots: int, bound: int) -> None:
-        """bound: how many answers of one client may wait."""
+    def __init__(self, model: str, slots: int, bound: int, several_clients: bool = False) -> None:
+        """bound: how many answers of one client may wait.
+
+        several_clients: whether there are more than one for certain. One slot is then always kept from each.
+        """
         self._model = model
         ahead = _ahead(slots)
         reserve = ahead + 1 if slots >= _SLOTS_TO_RESERVE else 0
-        self._turns = FairQueue(slots + ahead, reserve)
+        self._turns = FairQueue(slots + ahead, reserve, several_clients)
         self._bound = bound
         self._arrivals = 0
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)

@@ -118,7 +118,7 @@ def local(directories: Sequence[Path], threads: int | None, settings: Settings) 
             for directory, prompter in zip(directories, prompters, strict=True):
                 words, name = prompter.tokenizer, prompter.manifest.name
                 backend = await LocalBackend.start(directory, words, name, threads)
-                queue = _queue(prompter, settings.max_queue)
+                queue = _queue(prompter, settings)
                 models.append(Model(prompter, backend, queue, GrammarCheck(directory, prompter.manifest)))
         except BaseException:
             await Models(models).close()
@@ -149,7 +149,7 @@ def triton(engines: Path, url: str, settings: Settings) -> Start:
 
     def model(folder: Path, prompter: Prompter) -> Model:
         manifest, words = prompter.manifest, prompter.tokenizer
-        queue = _queue(prompter, settings.max_queue)
+        queue = _queue(prompter, settings)
         if manifest.target.runtime == "llmapi":
             return Model(prompter, LlmapiBackend(manifest.name, url), queue)
         grammars = GrammarCheck(folder, manifest)
@@ -171,8 +171,9 @@ def triton(engines: Path, url: str, settings: Settings) -> Start:
     return Start(tuple(prompter.manifest.name for _, prompter in found), start)
 
 
-def _queue(prompter: Prompter, max_queue: int) -> EngineQueue:
-    return EngineQueue(prompter.manifest.name, prompter.manifest.limits.max_batch_size, max_queue)
+def _queue(prompter: Prompter, settings: Settings) -> EngineQueue:
+    manifest, has_keys = prompter.manifest, settings.keys is not None
+    return EngineQueue(manifest.name, manifest.limits.max_batch_size, settings.max_queue, has_keys)
 
 
 def listen(host: str, port: int, workers: int = 1) -> list[socket.socket]:

@@ -21,8 +21,8 @@ class Line:
     starving: for each client that waits and has no place, the places that others got meanwhile.
     """
 
-    def __init__(self, reserve: int = 0) -> None:
-        self.queue = FairQueue(PLACES, reserve)
+    def __init__(self, reserve: int = 0, always: bool = False) -> None:
+        self.queue = FairQueue(PLACES, reserve, always)
         self.running: list[Ticket] = []
         self.waiting: list[Ticket] = []
         self.starving: dict[str, Counter[str]] = {}
@@ -76,6 +76,14 @@ def test_a_modest_client_gets_every_second_place_beside_a_greedy_one(modest: int
     both = order[: 2 * min(modest, greedy)]
     # It has none at first, so it is ahead until both have the same.
     assert both.count("modest") >= len(both) // 2
+
+
+def test_a_place_can_be_kept_at_any_time() -> None:
+    line = Line(reserve=1, always=True)
+    line.ask("greedy", 9)
+    assert len(line.running) == PLACES - 1
+    line.ask("modest", 2)
+    assert [ticket.client for ticket in line.running] == ["greedy"] * (PLACES - 1) + ["modest"]
 
 
 def test_one_client_alone_has_all_places_and_leaves_some_while_another_is_here() -> None:

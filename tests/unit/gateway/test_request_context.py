@@ -24,6 +24,7 @@ async def run_request(
     given_id: str = "",
     path: str = "/v1/completions",
     on_end: Callable[[RequestContext, int], None] = lambda context, status: None,
+    address: str = "127.0.0.1",
 ) -> dict[str, str]:
     """Return the headers of the response."""
     answered: dict[str, str] = {}
@@ -35,7 +36,7 @@ async def run_request(
             answered.update({name.decode(): value.decode() for name, value in message["headers"]})
 
     headers = [(b"x-request-id", given_id.encode("latin-1", "replace"))] if given_id else []
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "client": (address, 1)}
     threads = FairThreads(1, 1, "bodies")
     middleware = RequestContextMiddleware(app, 60, on_end, threads, asyncio.Event())
     await middleware(scope, receive, send)
@@ -103,6 +104,31 @@ async def test_fields_without_an_effect_are_named_in_a_header_and_in_the_access_
     assert json.loads(caplog.messages[-1])["ignored"] == ["include", "reasoning.effort"]
     assert "x-slipway-ignored" not in await run_request(answers)
     assert "ignored" not in json.loads(caplog.messages[-1])
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("a-unix-socket", "a-unix-socket"),
+    ],
+)
+async def test_a_client_is_an_address_or_a_network_of_one_and_with_a_key_its_owner(
+    address: str, client: str
+) -> None:
+    seen = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        context: RequestContext = scope["state"]["context"]
+        seen.append(context.client)
+        context.key = "ada"
+        seen.append(context.client)
+
+    await run_request(app, address=address)
+    assert seen == [client, "key ada"]
 
 
 async def test_requests_are_counted_by_model_and_status() -> None:
