@@ -164,6 +164,7 @@ def _keys(schema: Schema, parts: Schema, prefix: str) -> Iterator[str]:
 
 def _commands() -> Iterator[str]:
     from bench.__main__ import app as bench
+    from bench.faults.__main__ import app as faults
     from build.__main__ import app as build
     from client.__main__ import app as client
     from slipway.__main__ import app as slipway
@@ -176,6 +177,7 @@ def _commands() -> Iterator[str]:
         "python -m build": build,
         "python -m client": client,
         "python -m bench": bench,
+        "python -m bench.faults": faults,
     }.items():
         yield from _command(name, typer.main.get_command(app), depth=2)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from bench.answer import RequestFailed
 from bench.faults.dying_parts import measure_parts
 from bench.faults.full_queue import fill_queue
 from bench.faults.large_bodies import send_large_bodies
@@ -21,42 +22,71 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="""Do faults on purpose to a server on this machine, and print what its other clients notice.
-
-    The clients come from several addresses of this machine, so it is for Linux, and for a gateway without
-    keys.
-    """,
 )
 Url = Annotated[str, typer.Option(help="The gateway.")]
 _URL = "http://127.0.0.1:9000"
 
 
+@app.callback()
+def describe() -> None:
+    """Do faults on purpose to a server on this machine, and print what its other clients notice.
+
+    The clients come from several addresses of this machine. So it is for Linux, and a gateway without keys.
+
+    - `python -m bench.faults bodies` sends large bodies while another client asks small questions.
+    - `python -m bench.faults queue --answers 1280` asks for ten times as many answers as a queue takes.
+    """
+
+
 @app.command()
-def bodies(url: Url = _URL, count: int = 8, size: int = 4_000_000) -> None:
-    """Send COUNT bodies of SIZE bytes of special tokens at once."""
+def bodies(
+    url: Url = _URL,
+    count: Annotated[int, typer.Option(min=1, help="How many at once.")] = 8,
+    size: Annotated[int, typer.Option(min=1, help="Bytes of each.")] = 4_000_000,
+) -> None:
+    """Send large bodies of special tokens.
+
+    - `python -m bench.faults bodies` sends 8 of 4 MB at once.
+    """
     _show(send_large_bodies(_target(url), count, size))
 
 
 @app.command()
-def readers(url: Url = _URL, clients: int = 24, max_tokens: int = 400, patience: float = 120) -> None:
-    """Let CLIENTS ask for streams that they never read."""
+def readers(
+    url: Url = _URL,
+    clients: Annotated[int, typer.Option(min=1, help="How many at once.")] = 24,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of each answer; a token takes 2 kB.")] = 150,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for what never comes.")] = 300,
+) -> None:
+    """Ask for streams, and never read them.
+
+    - `python -m bench.faults readers` has 24 such clients.
+    """
     _show(leave_answers_unread(_target(url), clients, max_tokens, patience))
 
 
 @app.command()
-def grammars(url: Url = _URL, slow: int = 6) -> None:
-    """Send SLOW grammars at once, each of which takes five seconds to be refused."""
+def grammars(
+    url: Url = _URL, slow: Annotated[int, typer.Option(min=1, help="How many at once.")] = 6
+) -> None:
+    """Send grammars that take five seconds to be refused.
+
+    - `python -m bench.faults grammars` sends 6 at once.
+    """
     _show(send_slow_grammars(_target(url), slow))
 
 
 @app.command()
 def queue(
     url: Url = _URL,
-    answers: Annotated[int, typer.Option(help="Ten times the queue, for example.")] = 1280,
-    max_tokens: int = 16,
-    places: Annotated[int, typer.Option(help="Answers that the gateway runs at once.")] = 19,
+    answers: Annotated[int, typer.Option(min=1, help="How many at once.")] = 1280,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of each answer.")] = 16,
+    places: Annotated[int, typer.Option(min=1, help="Answers that the gateway runs at once.")] = 19,
 ) -> None:
-    """Ask for ANSWERS answers at once from one address, and one at a time from another."""
+    """Ask for many answers at once from one address, and for one at a time from another.
+
+    - `python -m bench.faults queue` asks for ten times as many as the queue of a gateway takes.
+    """
     _show(fill_queue(_target(url), answers, max_tokens, places))
 
 
@@ -68,17 +98,30 @@ def parts(
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often each fault is done.")] = 3,
 ) -> None:
-    """Start servers of the sample engine, kill or stop a part of each, and print what its clients see."""
+    """Start servers of the sample engine, kill or stop a part of each, and print what its clients see.
+
+    - `python -m bench.faults parts` does every fault three times.
+    """
     measure_parts(names or (), runs)
 
 
 def _target(url: str) -> Target:
-    models = httpx.get(f"{url}/v1/models", trust_env=False).raise_for_status().json()["data"]
+    try:
+        models = httpx.get(f"{url}/v1/models", trust_env=False).raise_for_status().json()["data"]
+    except httpx.HTTPError as error:
+        raise RequestFailed(
+            f"No gateway answers at {url} ({error}); start one, or name it with --url"
+        ) from None
+    if not models:
+        raise RequestFailed(f"The gateway at {url} serves no model now; /health/ready says why")
     return Target(url, models[0]["id"])
 
 
 def _show(measuring: Coroutine[Any, Any, Any]) -> None:
-    print(json.dumps(asdict(asyncio.run(measuring)), indent=1))
+    try:
+        print(json.dumps(asdict(asyncio.run(measuring)), indent=1))
+    except httpx.HTTPError as error:
+        raise RequestFailed(f"A small question failed: {error!r}") from None
 
 
 if __name__ == "__main__":

@@ -84,7 +84,13 @@ class Trial:
             self.close()
             try:
                 self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    encoding="utf-8",
+                    # Ctrl-C reaches every process of the terminal, but the parent decides when this one ends.
+                    start_new_session=True,
                 )
             except OSError as error:
                 raise EngineFailed(f"{_NO_START} ({error}).") from None

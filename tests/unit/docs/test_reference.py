@@ -88,7 +88,7 @@ def test_a_page_shows_commands_and_options_that_exist(page: Path, reference: dic
         words = shlex.split(line, posix="\\" not in line)
         if words[0] == "make":
             assert words[1] in MAKE, line
-        match = re.match(r"(slipway|python -m (?:build|client|bench))((?: [a-z-]+)*)", line)
+        match = re.match(r"(slipway|python -m (?:build|client|bench(?:\.faults)?))((?: [a-z-]+)*)", line)
         if not match:
             continue
         name = match[1] + match[2]
