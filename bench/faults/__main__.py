@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from bench.answer import RequestFailed
 from bench.faults.dying_parts import measure_parts
 from bench.faults.full_queue import fill_queue
 from bench.faults.large_bodies import send_large_bodies
@@ -17,6 +16,7 @@ from bench.faults.slow_grammars import send_slow_grammars
 from bench.faults.target import Target
 from bench.faults.unread_answers import leave_answers_unread
 from slipway.contract.command import run_command
+from slipway.contract.errors import SlipwayError
 
 app = typer.Typer(
     add_completion=False,
@@ -109,11 +109,11 @@ def _target(url: str) -> Target:
     try:
         models = httpx.get(f"{url}/v1/models", trust_env=False).raise_for_status().json()["data"]
     except httpx.HTTPError as error:
-        raise RequestFailed(
+        raise SlipwayError(
             f"No gateway answers at {url} ({error}); start one, or name it with --url"
         ) from None
     if not models:
-        raise RequestFailed(f"The gateway at {url} serves no model now; /health/ready says why")
+        raise SlipwayError(f"The gateway at {url} serves no model now; /health/ready says why")
     return Target(url, models[0]["id"])
 
 
@@ -121,7 +121,7 @@ def _show(measuring: Coroutine[Any, Any, Any]) -> None:
     try:
         print(json.dumps(asdict(asyncio.run(measuring)), indent=1))
     except httpx.HTTPError as error:
-        raise RequestFailed(f"A small question failed: {error!r}") from None
+        raise SlipwayError(f"A small question failed: {error!r}") from None
 
 
 if __name__ == "__main__":
