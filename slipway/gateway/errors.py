@@ -119,10 +119,6 @@ class TokenLimitExceeded(TooManyRequests):
     """A key has used up its tokens per minute."""
 
 
-# Seconds until another server, or this one started again, may take the request.
-_RESTART_S = "5"
-
-
 @dataclass(frozen=True, slots=True)
 class HttpError:
     """How one kind of error looks from outside: status, and OpenAI's `type` and `code`."""
@@ -178,12 +174,12 @@ def error_headers(error: SlipwayError) -> dict[str, str]:
     """Headers that say whether, when and how to send the request again."""
     match error:
         case ServerBusy():
-            return {"retry-after": str(random.randint(*_SOON_S))}
+            return _soon()
         case TooManyRequests():
             return {"retry-after": str(error.retry_after)}
         case ServerStopping():
             # Another connection may reach another server; this one ends with its server.
-            return {"retry-after": _RESTART_S, "connection": "close"}
+            return {**_soon(), "connection": "close"}
         case InvalidApiKey():
             return {"www-authenticate": "Bearer"}
         case DeadlineExceeded():
@@ -191,5 +187,9 @@ def error_headers(error: SlipwayError) -> dict[str, str]:
             # same request would take as long again.
             return {"x-should-retry": "false"}
     if http_error(error).status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return {"retry-after": str(random.randint(*_SOON_S))}
+        return _soon()
     return {}
+
+
+def _soon() -> dict[str, str]:
+    return {"retry-after": str(random.randint(*_SOON_S))}
