@@ -12,6 +12,7 @@ import typer
 from bench.faults.dying_parts import measure_parts
 from bench.faults.full_queue import fill_queue
 from bench.faults.large_bodies import send_large_bodies
+from bench.faults.long_answers import ask_for_long_answers
 from bench.faults.slow_grammars import send_slow_grammars
 from bench.faults.target import Target
 from bench.faults.unread_answers import leave_answers_unread
@@ -88,6 +89,20 @@ def queue(
     - `python -m bench.faults queue` asks for ten times as many as the queue of a gateway takes.
     """
     _show(fill_queue(_target(url), answers, max_tokens, places))
+
+
+@app.command("long")
+def long_answers(
+    url: Url = _URL,
+    answers: Annotated[int, typer.Option(min=1, help="How many at once.")] = 60,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of each answer.")] = 2000,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for a small question.")] = 60,
+) -> None:
+    """Ask for more long answers from one address than the engine has slots.
+
+    - `python -m bench.faults long` asks for 60 of 2,000 tokens.
+    """
+    _show(ask_for_long_answers(_target(url), answers, max_tokens, patience))
 
 
 @app.command()

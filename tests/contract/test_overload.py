@@ -4,6 +4,7 @@ import pytest
 from support.gateways import Gateway, of_the_runtime
 
 from bench.faults.large_bodies import send_large_bodies
+from bench.faults.long_answers import ask_for_long_answers
 from bench.faults.slow_grammars import send_slow_grammars
 from bench.faults.target import Target
 
@@ -18,6 +19,12 @@ async def test_large_bodies_of_special_tokens_take_no_memory_and_hold_up_no_smal
     assert sent.statuses == {400: 8}
     assert sent.memory_after - sent.memory_before < 100 * MB
     assert sent.disturbed_s < 5 * (2 * sent.undisturbed_s + 1)
+
+
+@pytest.mark.parametrize("gateway", ["local"], indirect=True)
+async def test_long_answers_of_one_client_leave_a_slot_to_another_one(gateway: Gateway) -> None:
+    asked = await ask_for_long_answers(Target(gateway.url, gateway.model), 20, 2000, patience_s=20)
+    assert asked.disturbed_s < 5 * (2 * asked.undisturbed_s + 1)
 
 
 @pytest.mark.parametrize("gateway", ["local"], indirect=True)

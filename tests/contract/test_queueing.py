@@ -201,7 +201,7 @@ def test_an_answer_of_no_given_length_ends_at_the_models_default(client: OpenAI,
     assert chat.choices[0].finish_reason == "length"
     assert chat.usage.completion_tokens == DEFAULT_MAX_TOKENS
     assert client.completions.create(prompt="1, 2,", **endless).usage.completion_tokens == DEFAULT_MAX_TOKENS
-    response = client.responses.create(input="Count to a hundred.", model=gateway.model)
+    response = client.responses.create(input="Count to a hundred.", model=gateway.model, temperature=0)
     assert response.incomplete_details.reason == "max_output_tokens"
     assert response.usage.output_tokens == DEFAULT_MAX_TOKENS
     longer = client.completions.create(prompt="1, 2,", max_tokens=DEFAULT_MAX_TOKENS + 9, **endless)
