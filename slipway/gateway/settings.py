@@ -1,8 +1,8 @@
 """The options of a gateway: each with its type, environment variable, help and default.
 
 The reasons for some defaults:
-- max_queue: of one client. With 16 slots, the last of 128 waits as long as eight answers take, which is about what people
-  and proxies wait. And `n`, which is 128 at most, fits.
+- max_queue: of one client. With 16 slots, the last of 128 waits as long as eight answers take, which is about
+  what people and proxies wait. And `n`, which is 128 at most, fits.
 - max_request_tokens: 128 answers of 2,048 tokens, or 32 that fill a context of 8,192.
 - drain_timeout: most answers are over by then. Containers get more time to end (compose.yaml).
 - timeout: a long stream from a slow machine is well and alive after half an hour: 8,192 tokens at 5 per
