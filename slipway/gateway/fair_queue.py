@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-# A client counts as present for this long after its last ticket.
+# A client counts as present for this long after its last ticket, and up to twice as long.
 _PRESENT_S = 600.0
 
 
@@ -82,6 +82,7 @@ class FairQueue:
         self._reserve = reserve
         self._always = always
         self._clients: dict[str, _Client] = {}
+        self._queued: dict[str, _Client] = {}  # those with a waiting ticket
         self._grants = 0
         self._taken = 0
         self._forgot = 0.0
@@ -95,7 +96,7 @@ class FairQueue:
     @property
     def waiting(self) -> dict[str, int]:
         """How many tickets wait, by client; no client without one."""
-        return {name: len(each.waiting) for name, each in self._clients.items() if each.waiting}
+        return {name: len(each.waiting) for name, each in self._queued.items()}
 
     def held_by(self, client: str) -> int:
         """How many tickets of a client are here, running or waiting."""
@@ -111,6 +112,7 @@ class FairQueue:
             # A new client comes behind those that wait already.
             client = self._clients.setdefault(ticket.client, _Client(self._grants))
             client.seen = now
+            self._queued[ticket.client] = client
             insort(client.waiting, ticket, key=lambda each: each.rank)
         self._advance()
 
@@ -127,13 +129,13 @@ class FairQueue:
             self._advance()
             return True
         if ticket in client.waiting:
-            client.waiting.remove(ticket)
+            self._take_from(client, client.waiting.index(ticket))
             self.held -= 1
         return False
 
     def _advance(self) -> None:
         while self._taken < self.places and (client := self._next()) is not None:
-            ticket = client.waiting.pop(0)
+            ticket = self._take_from(client, 0)
             client.running.add(ticket)
             self._grants += 1
             client.served = self._grants
@@ -143,24 +145,22 @@ class FairQueue:
     def _next(self) -> _Client | None:
         """The client that gets the next place."""
         share = self.places
-        if self._reserve and (self._always or self._present() > 1):
+        if self._always or len(self._clients) > 1:
             share -= self._reserve
-        able = [each for each in self._clients.values() if each.waiting and len(each.running) < share]
-        return min(
-            able, key=lambda each: (len(each.running), each.served, each.waiting[0].rank), default=None
-        )
+        able = (each for each in self._queued.values() if len(each.running) < share)
+        return min(able, key=_Client.precedence, default=None)
 
-    def _present(self) -> int:
-        since = time.monotonic() - _PRESENT_S
-        return sum(1 for each in self._clients.values() if _is_here(each, since))
+    def _take_from(self, client: _Client, index: int) -> Ticket:
+        """Take out a waiting ticket of `client`."""
+        ticket = client.waiting.pop(index)
+        if not client.waiting:
+            del self._queued[ticket.client]
+        return ticket
 
     def _forget_absent(self, now: float) -> None:
         if now - self._forgot < _PRESENT_S:
             return
-        self._forgot, since = now, now - _PRESENT_S
-        for name in [name for name, each in self._clients.items() if not _is_here(each, since)]:
-            del self._clients[name]
-
-
-def _is_here(client: _Client, since: float) -> bool:
-    return bool(client.waiting or client.running) or client.seen > since
+        self._forgot = now
+        for name, client in list(self._clients.items()):
+            if not client.waiting and not client.running and now - client.seen > _PRESENT_S:
+                del self._clients[name]
