@@ -126,3 +126,10 @@ def test_a_bias_of_no_token_is_refused(tokenizer: Tokenizer, ids: list[int], val
             LOGIT_BIAS_IDS=np.array([ids], np.int32),
             LOGIT_BIAS_VALUES=np.array([values], np.float32),
         )
+
+
+def test_a_text_that_is_far_too_long_is_refused_before_all_of_it_is_tokenized(tokenizer: Tokenizer) -> None:
+    long = np.array([[b"<|im_end|>" * 1_000_000]], object)
+    with pytest.raises(InvalidRequest, match="text_input has more than 63 tokens") as caught:
+        prepared(tokenizer, "onnx-cpu", QUERY=long)
+    assert caught.value.param == "text_input"
