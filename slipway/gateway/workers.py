@@ -21,7 +21,7 @@ from slipway.contract.errors import SlipwayError
 from slipway.runtime.restarts import Restarts
 
 # Beyond the drain: for the last events of the answers, and for closing the engines.
-_CLOSE_S = 10.0
+CLOSE_S = 10.0
 
 Serve = Callable[[socket.socket, Callable[[], None]], None]
 
@@ -63,7 +63,7 @@ def run_workers(listeners: Sequence[socket.socket], serve: Serve, greeting: str,
     except KeyboardInterrupt:
         return
     finally:
-        workers.end(drain_s + _CLOSE_S)
+        workers.end(drain_s + CLOSE_S)
 
 
 class Workers:
@@ -104,7 +104,7 @@ class Workers:
         except KeyboardInterrupt:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
-            self._ask_to_end(_CLOSE_S)
+            self._ask_to_end(CLOSE_S)
         for process in self._running():
             process.kill()
             process.join()

@@ -29,6 +29,7 @@ class Program:
     log: where its output goes; None leaves it on the terminal.
     confirm: called when it serves; raises ServerFailed if that is not enough.
     drain: called before it is asked to end; lets its running requests end.
+    clean: called when its processes are gone.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Program:
     log: Path | None = None
     confirm: Callable[[], None] = lambda: None
     drain: Callable[[Interruption], None] = lambda _: None
+    clean: Callable[[], None] = lambda: None
 
 
 class Part:
@@ -119,6 +121,7 @@ class Part:
         if self._child is not None:
             self._child.kill()
             self._child = None
+            self.program.clean()
 
     def end(self, interruption: Interruption) -> None:
         """Drain it, ask it to stop, and wait."""
@@ -129,6 +132,7 @@ class Part:
                 self.program.drain(interruption)
             self._child.end(self.program.grace_s, interruption)
             self._child = None
+            self.program.clean()
 
     def _forget_watch(self) -> None:
         if self._watch is not None:

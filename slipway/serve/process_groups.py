@@ -34,9 +34,9 @@ class OneProcess:
 
     environment: dict[str, str] = field(default_factory=dict)
 
-    def launch(self, command: list[str]) -> list[str]:
-        """The command, with models that can be loaded and unloaded."""
-        return [*command, *_CONTROLLED]
+    def launch(self, command: list[str], memory: str) -> list[str]:
+        """The command, with models that can be loaded and unloaded. memory: prefix of its shared memory."""
+        return [*command, *_CONTROLLED, _python_shared_memory(memory, 0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class Leader:
     engine: Manifest
     environment: dict[str, str] = field(default_factory=dict)
 
-    def launch(self, command: list[str]) -> list[str]:
-        """One line of mpirun with all ranks."""
+    def launch(self, command: list[str], memory: str) -> list[str]:
+        """One line of mpirun with all ranks. memory: prefix of their shared memory."""
         others = ["--model-control-mode=explicit", f"--load-model={engine_stage(self.engine.name)}"]
         ranks = (
-            ["-n", "1", *command, *(others if rank else []), _python_shared_memory(rank)]
+            ["-n", "1", *command, *(others if rank else []), _python_shared_memory(memory, rank)]
             for rank in range(self.engine.parallel.world_size)
         )
         line = [*_MPIRUN, *next(ranks)]
@@ -74,14 +74,17 @@ class Orchestrator:
         default_factory=lambda: {"TRTLLM_ORCHESTRATOR": "1", "TRTLLM_ORCHESTRATOR_SPAWN_PROCESSES": "1"}
     )
 
-    def launch(self, command: list[str]) -> list[str]:
-        """One line of mpirun with one rank, which keeps its own memory off the engines' GPUs."""
+    def launch(self, command: list[str], memory: str) -> list[str]:
+        """One line of mpirun with one rank, which keeps its own memory off the engines' GPUs.
+
+        memory: prefix of its shared memory.
+        """
         gpus = sorted(gpu for engine in self.engines for gpu in engine.parallel.gpus or ())
         return [
             *(*_MPIRUN, "-n", "1", *command, *_CONTROLLED),
             *("--pinned-memory-pool-byte-size=0", "--enable-peer-access=false"),
             *(f"--cuda-memory-pool-byte-size={gpu}:0" for gpu in gpus),
-            _python_shared_memory(0),
+            _python_shared_memory(memory, 0),
         ]
 
 
@@ -119,6 +122,6 @@ def _division(engines: Sequence[Manifest]) -> str:
     return ", ".join(parts)
 
 
-def _python_shared_memory(rank: int) -> str:
+def _python_shared_memory(prefix: str, rank: int) -> str:
     """Triton processes of one machine need different names for their shared memory."""
-    return f"--backend-config=python,shm-region-prefix-name=prefix{rank}_"
+    return f"--backend-config=python,shm-region-prefix-name={prefix}{rank}_"

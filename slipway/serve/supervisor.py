@@ -100,6 +100,7 @@ def _triton(start: CommandLine, repository: Path, host: str, ports: Ports, ready
         ask=TritonHealth(repository, url, f"{host}:{ports.grpc}").ask,
         silent_s=_TRITON_SILENT_S,
         grace_s=_TRITON_GRACE_S,
+        clean=lambda: tritonserver.free_memory(ports),
     )
 
 

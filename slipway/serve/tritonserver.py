@@ -22,6 +22,7 @@ SETTING = "SLIPWAY_TRITONSERVER"
 _CONTAINER = Path("/opt/tritonserver/bin/tritonserver")
 # Triton starts Python through a shell without quotes; with a blank in the path it waits for ever.
 _SAFE_PATH = re.compile(r"[A-Za-z0-9/._+@,:=~-]+")
+_SHARED_MEMORY = Path("/dev/shm")
 # Seconds that running requests may take to end at shutdown, before Triton leaves without them.
 EXIT_TIMEOUT_S = 10
 
@@ -80,12 +81,23 @@ def start(repository: Path, host: str, ports: Ports) -> CommandLine:
     engines = compiled_engines(repository)
     group = process_groups.process_group(engines)
     environment |= process_groups.environment(engines) | group.environment
-    return CommandLine(group.launch(command), environment)
+    return CommandLine(group.launch(command, _memory(ports)), environment)
+
+
+def free_memory(ports: Ports) -> None:
+    """Remove the shared memory of a Triton that was killed: 1 MiB or more for each stage."""
+    for region in _SHARED_MEMORY.glob(f"{_memory(ports)}*"):
+        region.unlink(missing_ok=True)
 
 
 def cache_of(repository: Path) -> Path:
     """Where logs and the Python backend are kept: beside the model repository."""
     return root_of(repository) / ".cache"
+
+
+def _memory(ports: Ports) -> str:
+    """The prefix of the names of its shared memory."""
+    return f"slipway_{ports.http}_"
 
 
 def _program(cache: Path) -> tuple[Path, list[str], dict[str, str]]:

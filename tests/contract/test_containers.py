@@ -14,6 +14,9 @@ import pytest
 import yaml
 from support.paths import ROOT
 
+from slipway.gateway.settings import Settings
+from slipway.gateway.workers import CLOSE_S
+
 BIN = Path(sys.executable).parent
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
@@ -77,6 +80,12 @@ def test_triton_brings_the_gateway():
 @each_server
 def test_ports_are_published_on_loopback_only(service: dict[str, Any]):
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+@each_server
+def test_a_container_that_ends_is_started_again_and_has_time_to_drain(service: dict[str, Any]):
+    assert service["restart"] == "unless-stopped"
+    assert int(service["stop_grace_period"].removesuffix("s")) >= Settings().drain_timeout + CLOSE_S
 
 
 @each_server

@@ -22,12 +22,17 @@ from slipway.triton.repository import write_repository
 # Generous for a machine that does other work too.
 PATIENCE_S = 90.0
 DRAIN_S = 1.0
+STAGES = (preprocessing, engine_stage, postprocessing)
 
 
 @dataclass(frozen=True)
 class Serving:
     process: subprocess.Popen[bytes]
     clients: Clients
+    triton_port: int
+
+    def shared_memory(self) -> list[Path]:
+        return list(Path("/dev/shm").glob(f"slipway_{self.triton_port}_*"))
 
     def children(self) -> psutil.Process:
         return psutil.Process(self.process.pid)
@@ -50,7 +55,7 @@ def serving(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}/health/ready", 120, log)
-        yield Serving(process, Clients(f"http://127.0.0.1:{port}", engine_dir.name))
+        yield Serving(process, Clients(f"http://127.0.0.1:{port}", engine_dir.name), others[0])
     finally:
         stop(process)
     print(log.read_text(errors="replace"))
@@ -86,9 +91,11 @@ def test_sigterm_ends_what_runs_after_the_drain_and_the_engine_after_the_gateway
     reader = threading.Thread(target=serving.clients.stream, args=(end, started))
     reader.start()
     assert started.wait(60)
+    assert len(serving.shared_memory()) == len(STAGES), "that of those which were killed is free"
     family = serving.children().children(recursive=True)
     os.kill(serving.process.pid, signal.SIGTERM)
     reader.join(60)
     assert end.how == "server_stopping", "an engine that ended first would say so"
     assert serving.process.wait(60) == 0
     assert not psutil.wait_procs(family, timeout=60)[1]
+    assert not serving.shared_memory()

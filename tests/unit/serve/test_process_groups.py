@@ -111,7 +111,7 @@ def test_rank_0_serves_everything_and_the_others_the_engine_alone() -> None:
         assert len(ranks) == engines[0].parallel.world_size
         assert "--load-model" not in ranks[0]
         for number, rank in enumerate(ranks):
-            assert f"shm-region-prefix-name=prefix{number}_" in rank
+            assert f"shm-region-prefix-name=slipway_8000_{number}_" in rank
             assert rank.count("-n 1 ") == 1
         for rank in ranks[1:]:
             assert f"--model-control-mode=explicit --load-model={engines[0].name}.engine " in rank
