@@ -47,7 +47,7 @@ class Child:
                 stdout=output,
                 stderr=None if output is None else subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def check(self) -> None:
@@ -114,6 +114,6 @@ def _is_dead_stage(process: psutil.Process) -> bool:
         return False
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Runs in the child: when the parent is killed without a chance to clean up, the child stops too."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 from support.paths import ROOT
 
+from slipway.serve.child import end_with_parent
+
 TAIL_BYTES = 5000
 
 _given: set[int] = set()
@@ -59,6 +61,8 @@ def running(
             start_new_session=True,
             stdout=output,
             stderr=output,
+            # Also where the tests are killed, as a process of `pytest -n` is by Ctrl-C.
+            preexec_fn=end_with_parent,
         )
     try:
         wait_until_ready(process, ready_url, timeout, log)
