@@ -21,7 +21,7 @@ class LongAnswers:
 async def ask_for_long_answers(
     target: Target, answers: int, max_tokens: int, patience_s: float
 ) -> LongAnswers:
-    """Ask for so many long answers at once, and end them when the small questions are answered.
+    """Ask for several long answers at once, and end them when the small questions are answered.
 
     patience_s: for each small question.
     """

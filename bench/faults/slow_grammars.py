@@ -55,7 +55,7 @@ async def ask_by_schema(
 
 
 async def send_slow_grammars(target: Target, slow: int) -> SlowGrammars:
-    """Send so many slow grammars at once."""
+    """Send several slow grammars at once."""
     async with target.client(GREEDY) as greedy, target.client(MODEST) as modest:
         await ask_by_schema(target, modest, small_schema())
         sending = asyncio.gather(*(ask_by_schema(target, greedy, slow_schema(at)) for at in range(slow)))

@@ -40,7 +40,7 @@ class Target:
             yield client
 
     def body(self, max_tokens: int, **fields: Any) -> Mapping[str, Any]:
-        """A completion of exactly so many tokens."""
+        """A completion of exactly `max_tokens` tokens."""
         asked = {"model": self.model, "prompt": "1, 2, 3, 4,", "temperature": 0, "ignore_eos": True}
         return {**asked, "max_tokens": max_tokens, **fields}
 

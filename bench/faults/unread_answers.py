@@ -31,7 +31,7 @@ class UnreadAnswers:
 
 @contextmanager
 def unread(target: Target, clients: int, max_tokens: int) -> Iterator[list[socket.socket]]:
-    """So many connections, each with the request for a stream and a small buffer, none of them read.
+    """Connections, each with the request for a stream and a small buffer, none of them read.
 
     A token takes 2 kB with its log-probabilities.
     """
@@ -53,7 +53,7 @@ def unread(target: Target, clients: int, max_tokens: int) -> Iterator[list[socke
 async def leave_answers_unread(
     target: Target, clients: int, max_tokens: int, patience_s: float
 ) -> UnreadAnswers:
-    """Let so many clients ask for answers of `max_tokens` tokens and never read."""
+    """Let several clients ask for answers of `max_tokens` tokens and never read."""
     process = target.process()
     async with target.client(MODEST) as modest:
         await first_token_s(target, modest)

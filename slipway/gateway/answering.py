@@ -70,7 +70,7 @@ class Answering:
         if query.prompt_logprobs is None:
             content = as_json(reply.body(shown, usage))
         else:
-            # A long prompt has so many tokens to report that other streams would stop meanwhile.
+            # Reporting the tokens of a long prompt takes long, and other streams would stop meanwhile.
             content = await asyncio.to_thread(lambda: as_json(reply.body(shown, usage)))
         return Response(content, media_type="application/json")
 

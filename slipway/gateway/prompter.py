@@ -35,7 +35,7 @@ from slipway.text.tool_calls.description import with_calls_in_words, with_tools_
 from slipway.text.tool_calls.enforced import EnforcedParser
 from slipway.text.turns import fit_turns
 
-# A prompt that is only counted, or of which only the end is read, may be so many times too long.
+# A prompt that is only counted, or read from its end alone, may be longer than the limit by this factor.
 _READ_TIMES = 4
 
 
@@ -97,7 +97,7 @@ class Prompter:
         return self.manifest.limits.max_input_len if whole else self._most_read
 
     def _render(self, query: Query, limit: int) -> tuple[str, list[int]]:
-        """The prompt of a conversation and its tokens, of which there may be more than `limit`.
+        """The prompt of a conversation and its tokens, which may be more than `limit`.
 
         The prompt is empty where its text would give other tokens. Raises InvalidRequest, or
         ContextLengthExceeded for a long prompt with more tokens than `limit`.

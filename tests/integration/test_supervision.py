@@ -40,7 +40,7 @@ def signals() -> Iterator[None]:
 
 
 def program(log: Path, path: str, silent_s: float = 30.0, script: str = SERVER) -> Program:
-    """A server of which `path` is asked as a sign of life."""
+    """A server that is asked for `path` as a sign of life."""
     url = f"http://127.0.0.1:{(port := free_port())}"
 
     def asked() -> None:

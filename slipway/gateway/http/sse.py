@@ -33,7 +33,7 @@ async def stream_events(
             tokens += piece.tokens
             if piece.index % n == 0 and piece.finish_reason is not None:
                 cached_tokens.append(piece.cached_tokens)
-            # A long prompt has so many tokens to report that other streams would stop meanwhile.
+            # Reporting the tokens of a long prompt takes long, and other streams would stop meanwhile.
             long = piece.prompt is not None
             data = await asyncio.to_thread(reply.piece, piece) if long else reply.piece(piece)
             if data:
