@@ -105,12 +105,9 @@ async def stream_answer(
                 cut = matched is not None
                 if not cut and (matched := _stop_token(request, delta)) is not None:
                     text += stop.flush() + (matched if request.show_stop else "")
-                finish: Finish | None = "stop"
-                if matched is None:
-                    if delta.finish_reason == "cancelled":
-                        raise EngineFailed("The engine was told to end this answer; send it again.")
-                    finish = delta.finish_reason
-                    text += stop.flush() if finish else ""
+                finish = _finish_reason(delta, matched)
+                if matched is None and finish is not None:
+                    text += stop.flush()
                 ended = finish is not None and (not cut or request.sampling.report_end)
                 parts, finish = listener.interpretation.read(text, finish)
                 if log_probs is not None:
@@ -131,6 +128,15 @@ async def stream_answer(
             raise
         raise InvalidRequest(str(error), listener.grammar_source) from None
     raise EngineFailed("The engine ended this answer without a reason; send it again.")
+
+
+def _finish_reason(delta: Delta, matched: str | None) -> Finish | None:
+    """Why the answer ends here, if it does. Raises EngineFailed where the engine was told to end it."""
+    if matched is not None:
+        return "stop"
+    if delta.finish_reason == "cancelled":
+        raise EngineFailed("The engine was told to end this answer; send it again.")
+    return delta.finish_reason
 
 
 def _stop_token(request: GenerationRequest, delta: Delta) -> str | None:
