@@ -32,9 +32,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Pytest's own report is as wide as the real terminal. The processes of `pytest -n` have none."""
+    """Pytest's own report is as wide as the real terminal. The processes of `pytest -n` have none.
+
+    Each of these has cores of its own.
+    """
+    if hasattr(config, "workerinput"):
+        _take_a_share_of_the_cores(config.workerinput["workerid"], config.workerinput["workercount"])
     if config.pluginmanager.has_plugin("terminalreporter"):
         config.get_terminal_writer().fullwidth = _TERMINAL_COLUMNS
+
+
+def _take_a_share_of_the_cores(worker: str, workers: int) -> None:
+    """An engine's threads spin while they wait, so engines on the same cores take half as long again."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cores) >= workers:
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers])
 
 
 @pytest.hookimpl(wrapper=True)
