@@ -79,6 +79,7 @@ class _Answers(running_answers.RunningAnswers):
 engine.TokenAnswer = _Answer  # type: ignore[attr-defined]
 engine.RunningAnswers = _Answers  # type: ignore[attr-defined]
 stage.refuse = _refuse
+engine_folder.PARAMETER = "stand_in_dir"
 
 
 class TritonPythonModel(engine.TritonPythonModel):

@@ -65,6 +65,7 @@ def stand_in(engine: Path, onnx: Path, repository: Path) -> None:
     config = read_config(model)
     config.backend = "python"
     config.ClearField("parameters")
-    config.parameters["engine_dir"].string_value = str(onnx)
+    # Under a name of its own: for Slipway the models are those of a compiled engine.
+    config.parameters["stand_in_dir"].string_value = str(onnx)
     (model / "config.pbtxt").write_text(text_format.MessageToString(config, as_utf8=True))
     shutil.copy(Path(__file__).parent / "trtllm_backend.py", model / "1" / "model.py")

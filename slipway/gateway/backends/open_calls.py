@@ -22,7 +22,7 @@ Arrived = asyncio.Queue[InferResult | SlipwayError | None]
 
 
 class OpenCalls:
-    """Asks the stages once a second while there are calls. Lives in one event loop."""
+    """Asks the stages twice a second while there are calls. Lives in one event loop."""
 
     def __init__(self, ask_stages: Callable[[], Awaitable[None]]) -> None:
         """ask_stages: raises StageDead when one has died, ModelUnavailable when one does not answer now."""
