@@ -20,6 +20,15 @@ from typer import Option
 if TYPE_CHECKING:
     from slipway.gateway.keys.access import Access
 
+DrainTimeout = Annotated[
+    float,
+    Option(
+        envvar="SLIPWAY_DRAIN_TIMEOUT",
+        min=0,
+        help="Seconds that running answers have to end after Ctrl-C or SIGTERM; a second one ends them.",
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -104,14 +113,7 @@ class Settings:
             help="Tokens that several answers to one request may have together.",
         ),
     ] = 262_144
-    drain_timeout: Annotated[
-        float,
-        Option(
-            envvar="SLIPWAY_DRAIN_TIMEOUT",
-            min=0,
-            help="Seconds that running answers have to end after Ctrl-C or SIGTERM; a second one ends them.",
-        ),
-    ] = 30.0
+    drain_timeout: DrainTimeout = 30.0
     workers: Annotated[
         int,
         Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
-from slipway.gateway.settings import Settings
+from slipway.gateway.settings import DrainTimeout, Settings
 from slipway.serve.ports import Ports
 
 _PORTS = Ports()
@@ -32,14 +32,7 @@ class TritonOptions:
         _PORTS.metrics
     )
     ready_timeout: ReadyTimeout = 600.0
-    drain_timeout: Annotated[
-        float,
-        Option(
-            envvar="SLIPWAY_DRAIN_TIMEOUT",
-            min=0,
-            help="Seconds that running answers have to end after Ctrl-C or SIGTERM; a second one ends them.",
-        ),
-    ] = 30.0
+    drain_timeout: DrainTimeout = 30.0
     dry_run: Annotated[bool, Option("--dry-run", help="Print the command; start nothing.")] = False
 
     @property
