@@ -10,7 +10,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from build import progress
+from slipway.contract.disk_errors import writing
 from slipway.contract.errors import BuildError
+from slipway.contract.whole_files import rename_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +28,28 @@ class Destination:
     def locked(self) -> Iterator[None]:
         """Lock out other builds of this folder, and remove what a killed build left.
 
-        Raises BuildError at once when another process holds the lock, or the folder cannot be replaced.
+        Raises BuildError at once when another process holds the lock, or the folder cannot be replaced, and
+        NotWritten when the disk or memory is full meanwhile.
         """
         if self._place.is_mount():
             raise BuildError(
                 f"{self.directory} is where a disk is mounted, and a mount point cannot be replaced; "
                 "name a folder inside it."
             )
-        self._place.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._beside("lock"), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise BuildError(
-                f"{self.directory} is being built by another process; wait until it is done."
-            ) from None
-        try:
-            self._recover()
-            yield
-        finally:
-            lock.release()
+        with writing(self.directory):
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._beside("lock"), timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise BuildError(
+                    f"{self.directory} is being built by another process; wait until it is done."
+                ) from None
+            try:
+                self._recover()
+                yield
+            finally:
+                lock.release()
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
@@ -63,10 +67,9 @@ class Destination:
     def put(self, built: Path) -> None:
         """Rename `built` to its place; the folder that was there is removed last."""
         old = self._beside("old")
-        if self._place.exists():
-            self._place.rename(old)
-        built.rename(self._place)
-        if old.exists():
+        moved = [(self._place, old)] if self._place.exists() else []
+        rename_all([*moved, (built, self._place)])
+        if moved:
             shutil.rmtree(old)
 
     @property

@@ -20,6 +20,7 @@ from slipway.contract.manifest import FileDigest, Manifest
 from slipway.contract.recipe import Chat, Recipe
 from slipway.contract.recipe_file import read_recipe
 from slipway.contract.version import version
+from slipway.contract.whole_files import replacing
 from slipway.text.file import read_text
 from slipway.text.template import ChatTemplate
 from slipway.text.tokenizer import Tokenizer
@@ -126,9 +127,8 @@ def _update_serving(directory: Path, planned: Manifest) -> None:
 
 def _write(directory: Path, finished: Manifest) -> None:
     """Write the manifest, whole or not at all."""
-    new = directory / f".{manifest.FILE_NAME}"
-    new.write_text(finished.model_dump_json(indent=2), encoding="utf-8")
-    new.replace(directory / manifest.FILE_NAME)
+    with replacing(directory / manifest.FILE_NAME) as file:
+        file.write(finished.model_dump_json(indent=2).encode())
 
 
 def _build(recipe: Recipe, opened: Checkpoint | Merge, planned: Manifest, destination: Destination) -> int:

@@ -30,6 +30,20 @@ class Cause:
     sentence: str
 
 
+# Those of any program, for which a caller knows none that is more exact.
+_CAUSES = (
+    Cause(
+        r"No space left on device|Disk quota exceeded|File too large",
+        "The disk is full ({line}); make room there, or take a folder on another disk.",
+    ),
+    Cause(r"Input/output error", "The disk may be failing ({line}); take a folder on another disk."),
+    Cause(
+        r"MemoryError|std::bad_alloc|Cannot allocate memory",
+        "Memory ran out ({line}); end other programs, add swap, or give the container more.",
+    ),
+)
+
+
 def run(
     name: str,
     command: Sequence[str],
@@ -40,7 +54,8 @@ def run(
 ) -> None:
     """Run `command` without network access to a model hub, and write its output to `log`.
 
-    on_line: called with every line. causes: the first one found in the log explains a failure.
+    on_line: called with every line. causes: the first one found in the log explains a failure; a full disk
+    and a lack of memory are known for any program.
     Raises BuildError when it fails. Its whole process group is killed at the end, also after Ctrl-C.
     """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
@@ -75,7 +90,7 @@ def run(
 def _explain(name: str, status: int, log: Path, causes: Sequence[Cause]) -> str:
     """One sentence for a known cause, else the exit status and the end of the log."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    for cause in causes:
+    for cause in (*causes, *_CAUSES):
         for line in lines:
             if re.search(cause.pattern, line):
                 quoted = _PREFIX.sub("", line.strip()).rstrip(".")

@@ -2,12 +2,16 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
 
 from build import progress
 from build.checkpoint.checkpoint import Checkpoint
@@ -102,8 +106,18 @@ def _convert(gguf: Path, directory: Path, advance: Callable[[float], None]) -> N
     model.tie_weights()
     model.generation_config = read.generation_config
     advance(1)
-    model.to(torch.bfloat16).save_pretrained(directory)
+    _save(model.to(torch.bfloat16), directory)
     for shard in directory.glob("*.safetensors"):
         shard.chmod(0o644)  # safetensors writes 0600, which a server of another user cannot read
     transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(directory)
     advance(1)
+
+
+def _save(model: Any, directory: Path) -> None:
+    """Raises OSError when the disk is full, which safetensors hides in an error of its own."""
+    try:
+        model.save_pretrained(directory)
+    except SafetensorError as error:
+        if (found := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from None

@@ -67,11 +67,6 @@ CAUSES = (
         "about twice: free memory, add swap, or give the container more.",
     ),
     Cause(
-        r"No space left on device",
-        "The disk is full ({line}); make room for the converted checkpoint and the engine, each as large as "
-        "the weights.",
-    ),
-    Cause(
         # cpp/tensorrt_llm/plugins, TensorRT
         r"Assertion failed: |is not supported by MMHA|Unsupported data ?type|"
         r"could not find any implementation|[Pp]lugin .*(?:not found|failed|unsupported)",

@@ -6,13 +6,15 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from slipway.contract.disk_errors import explain
 from slipway.contract.errors import SlipwayError
 
 
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app`, which help and usage call `name`, and exit.
 
-    A wrong option is one line, whatever the terminal's width, with exit status 2; a SlipwayError has 1.
+    A wrong option is one line, whatever the terminal's width, with exit status 2. A SlipwayError, a full disk
+    and a lack of memory have 1.
     """
     try:
         sys.exit(app(prog_name=name, standalone_mode=False))
@@ -23,5 +25,9 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
         sys.exit(error.exit_code)
     except SlipwayError as error:
         sys.exit(f"error: {error}")
+    except (OSError, MemoryError) as error:
+        if (said := explain(error)) is None:
+            raise
+        sys.exit(f"error: {said}")
     except typer.Abort:
         sys.exit("Aborted.")

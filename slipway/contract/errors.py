@@ -17,6 +17,10 @@ class BuildError(SlipwayError):
     """A build stopped; nothing was put in place."""
 
 
+class NotWritten(SlipwayError):
+    """The disk, or memory, did not allow to write a file or a folder; what was there is unchanged."""
+
+
 class EngineRefused(SlipwayError):
     """A built engine must not be served: damaged, of another version, or for another device."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from slipway.contract.disk_errors import writing
 from slipway.contract.errors import ServerFailed
 
 WHEEL = "nvidia-pytriton"
@@ -38,7 +39,7 @@ def install(package: Path, cache: Path) -> Path:
     if not stub.is_file():
         raise ServerFailed(f"{WHEEL} has no stub for Python {_VERSION}; use Python 3.11 or 3.12.")
     cache.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as parent:
+    with writing(directory), tempfile.TemporaryDirectory(dir=cache) as parent:
         made = Path(parent) / "new"
         shutil.copytree(package / "tritonserver" / "backends" / "python", made / "python")
         shutil.copy(stub, made / "python")

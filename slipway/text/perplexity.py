@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slipway.contract.errors import InvalidRequest
+from slipway.contract.whole_files import replacing
 
 WINDOW = 512
 
@@ -63,8 +64,8 @@ class Score:
         return float(np.exp(-self.log_probs.mean()))
 
     def save(self, path: Path) -> None:
-        """Write a NumPy archive."""
-        with path.open("wb") as stream:
+        """Write a NumPy archive. Raises NotWritten when the disk is full."""
+        with replacing(path) as stream:
             np.savez(stream, log_probs=self.log_probs, likeliest=self.likeliest)
 
     @classmethod

@@ -1,14 +1,16 @@
 """The model repository: the folder of models that Triton serves."""
 
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from google.protobuf.text_format import ParseError
 
+from slipway.contract.disk_errors import writing
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
 from slipway.contract.stage_names import all_names
+from slipway.contract.whole_files import rename_all
 from slipway.triton import config, engine_folder, models
 
 
@@ -18,24 +20,27 @@ def write_repository(engine_dir: Path, repository: Path) -> None:
     Other engines' models stay as they are. The models are written beside the repository (Triton takes every
     folder inside it for a model) and renamed into place, the ensemble last. So an ensemble that is in the
     repository is complete, also after an interruption. Raises EngineRefused when `engine_dir` has no readable
-    manifest.
+    manifest, and NotWritten when the disk is full; the models that were there are then back.
     """
     manifest = Manifest.read(engine_dir)
-    repository = repository.resolve()  # behind a link may be another disk, to which nothing can be renamed
-    repository.mkdir(parents=True, exist_ok=True)
-    staging = repository.parent / f".{repository.name}.{manifest.name}"
+    place = repository.resolve()  # behind a link may be another disk, to which nothing can be renamed
+    staging = place.parent / f".{place.name}.{manifest.name}"
     shutil.rmtree(staging, ignore_errors=True)
-    made = models.of_engine(manifest, engine_folder.written(engine_dir, repository))
-    for model in made:
-        _write(model, staging / "new" / model.name)
-    (staging / "old").mkdir()
-    # Also the models of an engine that had this name and another target.
-    for name in reversed(all_names(manifest.name)):
-        if (repository / name).exists():
-            (repository / name).rename(staging / "old" / name)
-    for model in made:
-        (staging / "new" / model.name).rename(repository / model.name)
-    shutil.rmtree(staging)
+    made = models.of_engine(manifest, engine_folder.written(engine_dir, place))
+    with writing(repository), ExitStack() as left:
+        left.callback(shutil.rmtree, staging, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+        for model in made:
+            _write(model, staging / "new" / model.name)
+        (staging / "old").mkdir()
+        # Also the models of an engine that had this name and another target.
+        there = [name for name in reversed(all_names(manifest.name)) if (place / name).exists()]
+        rename_all(
+            [
+                *((place / name, staging / "old" / name) for name in there),
+                *((staging / "new" / model.name, place / model.name) for model in made),
+            ]
+        )
 
 
 def engines(repository: Path) -> list[Manifest]:

@@ -5,7 +5,6 @@ for passwords that people choose; here they would slow down each request.
 """
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from slipway.contract.errors import SlipwayError
+from slipway.contract.whole_files import replacing
 
 _PREFIX = "sk-slipway-"
 _RANDOM_BYTES = 32
@@ -110,12 +110,10 @@ def revoke(path: Path, name: str) -> None:
 def _write(path: Path, entries: dict[str, KeyEntry]) -> None:
     """Replace the file in one step, so that a gateway never reads half of it."""
     values = {name: entry.model_dump(exclude_defaults=True) for name, entry in entries.items()}
-    new = path.with_name(f"{path.name}.new")
+    content = _HEADER + (yaml.safe_dump(values, sort_keys=False) if values else "")
     try:
-        new.write_text(
-            _HEADER + (yaml.safe_dump(values, sort_keys=False) if values else ""), encoding="utf-8"
-        )
-        os.replace(new, path)  # noqa: PTH105
+        with replacing(path) as file:
+            file.write(content.encode())
     except OSError as error:
         raise KeyFileError(f"The key file {path} cannot be written: {error.strerror}.") from None
 
