@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ import pytest
 from support.altered import altered
 from support.paths import ROOT
 from support.servers import free_port
+from support.waiting import wait_until
 
 from slipway.serve.python_backend import STUB
 from slipway.triton.repository import write_repository
@@ -69,6 +70,12 @@ def family(process: subprocess.Popen[str], at_least: int) -> list[psutil.Process
     raise AssertionError(f"fewer than {at_least} children: {children}")
 
 
+def runs_triton(process: subprocess.Popen[str]) -> bool:
+    with suppress(psutil.NoSuchProcess):  # A child that ended just now.
+        return any("tritonserver" in child.name() for child in family(process, at_least=1))
+    return False
+
+
 def curl_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
@@ -96,6 +103,8 @@ def test_the_printed_curl_line_answers_and_ctrl_c_leaves_no_process(engine_dir: 
 
 def test_sigterm_ends_it_while_the_models_are_still_loading(repository: Path) -> None:
     with serving(repository) as process:
+        # Before Triton it has other children for a moment, and SIGTERM just ends it.
+        wait_until(lambda: runs_triton(process))
         children = family(process, at_least=1)
         process.terminate()
         process.communicate(timeout=60)
