@@ -9,11 +9,12 @@ RUN := .venv/bin/python
 SAMPLE := checkpoints/smollm2-135m-instruct
 PEERS := .cache/peers
 MODELOPT := .cache/modelopt
+SAMPLE_ENGINES := test-engine-smollm2-135m-int8 test-engine-smollm2-135m-int4
 GENAI_OF_DIRECTML := .cache/genai-0.13.1
 # One line of progress for the command that follows; its output is in .cache/logs.
 quietly = requirements/quietly "Installing the packages of $(2)" .cache/logs/$(1).log
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench clients docs lint unit check test clean
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench clients docs lint unit check test test-served test-directml test-docs clean $(SAMPLE_ENGINES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,15 +88,21 @@ unit: sample ## the unit tests
 check: sample ## lint and the unit tests, beside each other: about a minute; no engine needed
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 
-test: check ## check, then every test, on the real Triton and the real sample model
-	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int8.yaml
-	@$(MAKE) --no-print-directory engine RECIPE=engines/smollm2-135m-int4.yaml
-	@# Two processes, each with whole files: few tests keep both cores busy.
+test: sample ## check, then every test, on the real Triton and the real sample model
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit $(SAMPLE_ENGINES)
+	@$(MAKE) --no-print-directory --jobs=2 test-served test-directml test-docs
+
+$(SAMPLE_ENGINES): test-engine-%: sample
+	@$(RUN) -m build engine engines/$*.yaml
+
+test-served: # two processes, each with whole files: few tests keep both cores busy
 	.venv/bin/pytest -n 2 --dist loadfile tests/contract tests/integration
-	@$(MAKE) --no-print-directory setup-dml
-	@# Without the plugins that pyproject.toml names: hypothesis is not installed there.
-	$(GENAI_OF_DIRECTML)/bin/python -m pytest -o addopts=-q tests/integration/test_generator_executor.py
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+test-directml: setup-dml # without the plugins that pyproject.toml names: hypothesis is not installed there
+	@$(GENAI_OF_DIRECTML)/bin/python -m pytest -o addopts=-q tests/integration/test_generator_executor.py
+
+test-docs:
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 clean: ## remove built engines, the model repository, results and caches; keeps .venv and checkpoints
 	rm -rf engines/*/ engines/.[!.]* model_repository/*/ results .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
