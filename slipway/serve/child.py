@@ -10,10 +10,9 @@ from contextlib import nullcontext, suppress
 from itertools import groupby
 from pathlib import Path
 
-import psutil
-
 from slipway.contract.errors import ServerFailed
 from slipway.serve.interruption import Interruption
+from slipway.serve.stage_processes import StageProcesses
 from slipway.serve.tritonserver import CommandLine
 
 _MAX_LINES = 15
@@ -49,6 +48,7 @@ class Child:
                 start_new_session=True,
                 preexec_fn=end_with_parent,
             )
+        self._stages = StageProcesses(self._process.pid)
 
     def check(self) -> None:
         """Raise ServerFailed, with the last errors of the log, when it has ended."""
@@ -70,13 +70,12 @@ class Child:
             f"{problem}; its log {self._log} says why:\n" + "\n".join(f"  {line}" for line in last)
         )
 
-    def dead_stages(self) -> set[int]:
-        """The ids of Triton's Python stages that ended, where Triton has not noticed it."""
-        try:
-            below = psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return set()
-        return {process.pid for process in below if _is_dead_stage(process)}
+    def dead_stages(self, may_have_changed: bool) -> set[int]:
+        """The ids of Triton's Python stages that ended, where Triton has not noticed it.
+
+        may_have_changed: whether stages may have begun since the last call.
+        """
+        return self._stages.dead(may_have_changed)
 
     def end(self, grace: float, interruption: Interruption) -> None:
         """Ask it to stop, wait up to `grace` seconds, and kill what is left of its group.
@@ -100,18 +99,6 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_KILL_TIMEOUT_S)
-
-
-def _is_dead_stage(process: psutil.Process) -> bool:
-    try:
-        parent = process.parent()
-        return (
-            process.status() == psutil.STATUS_ZOMBIE
-            and parent is not None
-            and parent.name() == "tritonserver"
-        )
-    except psutil.NoSuchProcess:
-        return False
 
 
 def end_with_parent() -> None:

@@ -145,7 +145,8 @@ class Part:
         if now - self._looked_at < _LOOK_EVERY_S:
             return
         self._looked_at = now
-        self._dead_since = {pid: self._dead_since.get(pid, now) for pid in child.dead_stages()}
+        dead = child.dead_stages(may_have_changed=self._watch is None)
+        self._dead_since = {pid: self._dead_since.get(pid, now) for pid in dead}
         if any(now - since >= _DEAD_FOR_S for since in self._dead_since.values()):
             if self._watch is None:
                 raise child.failure(

@@ -1,4 +1,4 @@
-"""Whether a server that runs shows signs of life: asked once a second, in a thread."""
+"""Whether a server that runs shows signs of life: a thread asks every two seconds, sooner when in doubt."""
 
 import threading
 import time
@@ -8,7 +8,8 @@ from slipway.contract.errors import SlipwayError
 from slipway.gateway.backends.open_calls import DEAD_ANSWERS
 from slipway.gateway.backends.stage_probes import StageDead
 
-_ASK_EVERY_S = 1.0
+_ASK_EVERY_S = 2.0
+_ASK_AGAIN_S = 0.5  # after an answer that is none
 
 
 class Watch:
@@ -42,7 +43,7 @@ class Watch:
         return None
 
     def _run(self) -> None:
-        while not self._stopped.wait(_ASK_EVERY_S):
+        while not self._stopped.wait(_ASK_AGAIN_S if self._last_error else _ASK_EVERY_S):
             try:
                 self._ask()
             except StageDead as error:
