@@ -21,8 +21,9 @@ from slipway.contract.recipe import Chat, Recipe
 from slipway.contract.recipe_file import read_recipe
 from slipway.contract.version import version
 from slipway.contract.whole_files import replacing
+from slipway.runtime.isolated.template import read_features
 from slipway.text.file import read_text
-from slipway.text.template import ChatTemplate
+from slipway.text.template import TemplateSource
 from slipway.text.tokenizer import Tokenizer
 from slipway.triton.repository import write_repository
 
@@ -145,7 +146,7 @@ def _build(recipe: Recipe, opened: Checkpoint | Merge, planned: Manifest, destin
         engine = work / "engine"
         engine.mkdir()
         checkpoint.tokenizer.write(engine, *_chat_templates(recipe, checkpoint))
-        _check_template(engine)
+        _check_template(engine, recipe)
         maker.make(recipe, checkpoint, planned, work, engine, destination.log)
         files = {path.name: FileDigest.of(path) for path in sorted(engine.iterdir())}
         _write(engine, planned.model_copy(update={"files": files}))
@@ -185,9 +186,10 @@ def _ends(recipe: Recipe, checkpoint: Checkpoint | Merge) -> tuple[End, ...]:
         raise RecipeError(str(error)) from None
 
 
-def _check_template(engine: Path) -> None:
+def _check_template(engine: Path, recipe: Recipe) -> None:
     try:
-        ChatTemplate.load(engine, Tokenizer.load(engine))
+        source = TemplateSource.read(engine, Tokenizer.load(engine).special_tokens)
+        read_features(source, recipe.chat.tool_calls)
     except EngineRefused as error:
         raise BuildError(
             f"{error} Correct it in the checkpoint, or give chat.template in the recipe."

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Coroutine
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -11,6 +12,7 @@ import typer
 
 from bench.faults.dying_parts import measure_parts
 from bench.faults.full_queue import fill_queue
+from bench.faults.hostile_templates import ATTACKS, hostile_engine, send_attacks
 from bench.faults.large_bodies import send_large_bodies
 from bench.faults.long_answers import ask_for_long_answers
 from bench.faults.slow_grammars import send_slow_grammars
@@ -75,6 +77,26 @@ def grammars(
     - `python -m bench.faults grammars` sends 6 at once.
     """
     _show(send_slow_grammars(_target(url), slow))
+
+
+@app.command()
+def templates(
+    url: Url = _URL,
+    engine: Annotated[
+        Path | None, typer.Option(help="Write a copy of this engine with the hostile template, and end.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The folder for the copy.")] = Path("hostile"),
+) -> None:
+    """Send messages at which the chat template does harm. The server must serve the copy of an engine.
+
+    - `python -m bench.faults templates --engine engines/smollm2-135m-int8` writes the copy.
+    - `slipway gateway --engine hostile/smollm2-135m-int8` serves it.
+    - `python -m bench.faults templates` sends every attack at once.
+    """
+    if engine is not None:
+        print(hostile_engine(engine, output))
+        return
+    _show(send_attacks(_target(url), tuple(ATTACKS)))
 
 
 @app.command()

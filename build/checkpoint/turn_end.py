@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from slipway.contract.errors import EngineRefused, InvalidRequest
 from slipway.text.special_tokens import turn_marks
-from slipway.text.template import ChatTemplate
+from slipway.text.template import ChatTemplate, TemplateSource
 from slipway.text.tokenizer import Tokenizer
 
 # Words that no template has.
@@ -34,7 +34,7 @@ def turn_end(template: str, tokenizer: Tokenizer) -> TurnEnd | None:
     puts no such token there, is no valid template, or refuses a plain conversation.
     """
     try:
-        chats = ChatTemplate.of(template, None, tokenizer.special_tokens)
+        chats = ChatTemplate.of(TemplateSource(template, None, tokenizer.special_tokens))
     except EngineRefused:
         return None
     found = [_behind(chats, count, tokenizer) for count in (2, 3)]

@@ -32,7 +32,7 @@ from slipway.contract.errors import BuildError, NoGpu, RecipeError
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import Recipe
 from slipway.contract.recipe_file import read_recipe
-from slipway.text.template import ChatTemplate
+from slipway.text.template import ChatTemplate, TemplateSource
 from slipway.text.tokenizer import Tokenizer
 
 RECIPES = tuple(Path(f"engines/smollm2-135m-trtllm-{name}.yaml") for name in ("bf16", "int8", "int4"))
@@ -196,7 +196,7 @@ def _engine(recipe: Recipe) -> Path:
 
 def _prompts(recipe: Recipe) -> tuple[str, ...]:
     engine = _engine(recipe)
-    template = ChatTemplate.load(engine, Tokenizer.load(engine))
+    template = ChatTemplate.of(TemplateSource.read(engine, Tokenizer.load(engine).special_tokens))
     return tuple(template.render([{"role": "user", "content": question}]) for question in QUESTIONS)
 
 

@@ -48,6 +48,10 @@ class ContextLengthExceeded(InvalidRequest):
     """The prompt, or the prompt and the tokens asked for, do not fit the engine's context."""
 
 
+class TemplateStopped(InvalidRequest):
+    """The model's chat template takes too much time or memory at these messages, or ends its process."""
+
+
 class ModelNotFound(SlipwayError):
     """The request names a model that this server does not have."""
 

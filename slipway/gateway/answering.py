@@ -1,9 +1,8 @@
 """A query's way to its reply: find the model, render the prompt, wait in the queue, generate, shape."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +13,6 @@ from slipway.gateway.answers.answer import Answer, Listener, Piece, stream_answe
 from slipway.gateway.answers.choices import best, candidates, collect, merge
 from slipway.gateway.grammars.check import GrammarCheck
 from slipway.gateway.grammars.structure import grammar_source
-from slipway.gateway.http.connection import run_until_disconnect, wait_for_disconnect
 from slipway.gateway.http.context import context_of
 from slipway.gateway.http.sse import EventStream, stream_events
 from slipway.gateway.keys.access import caller_of
@@ -24,7 +22,6 @@ from slipway.gateway.shapes.reply import Reply, as_json
 from slipway.gateway.shapes.usage import Usage
 from slipway.gateway.validation import check_prompt_logprobs, check_query, check_tokens
 
-T = TypeVar("T")
 # Makes the reply of an API, given the model and a request for each prompt.
 ReplyMaker = Callable[[Model, Sequence[GenerationRequest]], Reply]
 
@@ -44,17 +41,20 @@ class Answering:
     async def count(self, request: Request, query: Query) -> int:
         """How many tokens the prompt of a conversation has, also where they do not fit."""
         model = await self._find(request, query)
-        return len(await context_of(request).run(model.prompter.count, query))
+        context = context_of(request)
+        rendered = await model.rendering.render(query, context)
+        return len(await context.run(model.prompter.count, query, rendered))
 
     async def answer(self, request: Request, query: Query, make_reply: ReplyMaker) -> Response:
         """The response to `request`, which asks for `query`."""
         model = await self._find(request, query)
         context = context_of(request)
-        prompts = await context.run(model.prompter.requests, query, request.state.id)
+        rendered = await model.rendering.render(query, context)
+        prompts = await context.run(model.prompter.requests, query, request.state.id, rendered)
         grammar = prompts[0].sampling.grammar
         if model.grammars is not None and grammar is not None:
             checking = _checked(grammar, model.grammars, query, context.client)
-            grammar = await self._until_disconnect(request, checking)
+            grammar = await context.run_until_disconnect(checking)
             prompts = [replace(each, sampling=replace(each.sampling, grammar=grammar)) for each in prompts]
         reply = make_reply(model, prompts)
         pieces = self._generate(request, query, model, prompts)
@@ -62,7 +62,7 @@ class Answering:
             sent = stream_events(reply, pieces, len(prompts), query.n, context.prompt_tokens)
             return EventStream(reply, sent, self._stopping, context.deadline)
         collecting = collect(pieces, len(prompts) * query.candidates)
-        answers = await self._until_disconnect(request, collecting)
+        answers = await context.run_until_disconnect(collecting)
         tokens = sum(each.tokens for each in answers)
         cached = [each.cached_tokens for each in answers[:: query.candidates]]
         usage = Usage.of(context.prompt_tokens, tokens, cached)
@@ -111,10 +111,6 @@ class Answering:
             )
             answers.append(stream_answer(model.backend, each, turn, listener, index))
         return merge(answers)
-
-    async def _until_disconnect(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        deadline = context_of(request).deadline
-        return await run_until_disconnect(work, self._stopping, deadline, wait_for_disconnect(request))
 
 
 async def _checked(grammar: Grammar, grammars: GrammarCheck, query: Query, client: str) -> Grammar:

@@ -12,6 +12,7 @@ from slipway.contract.errors import (
     ModelNotFound,
     ModelUnavailable,
     SlipwayError,
+    TemplateStopped,
 )
 
 # Seconds in which an engine starts again, or a server is replaced. Clients come back within all of them, and
@@ -136,6 +137,8 @@ TABLE: dict[type[SlipwayError], HttpError] = {
     NotOffered: HttpError(400, "invalid_request_error", "unsupported_value"),
     MalformedBody: HttpError(400, "invalid_request_error", "invalid_json"),
     ContextLengthExceeded: HttpError(400, "invalid_request_error", "context_length_exceeded"),
+    # Not 500, which clients try again. The same messages would be stopped again.
+    TemplateStopped: HttpError(400, "invalid_request_error", "chat_template_stopped"),
     InvalidApiKey: HttpError(401, "invalid_request_error", "invalid_api_key"),
     # OpenAI's code for it, with its status; 404 is for models that do not exist.
     ModelForbidden: HttpError(403, "invalid_request_error", "model_not_found"),

@@ -14,6 +14,7 @@ from slipway.gateway.grammars.check import GrammarCheck
 from slipway.gateway.keys.keys import UNRESTRICTED, Caller
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
+from slipway.gateway.rendering import Rendering
 from slipway.gateway.shapes.model_list import ModelCard
 
 # The alias that stands for every name that is no model's.
@@ -25,12 +26,14 @@ _REFRESH_S = 1.0
 class Model:
     """One model: how its prompts are made, what answers them, and the queue before it.
 
+    rendering: makes prompts of conversations.
     grammars: tries the grammars of its answers; None where an engine takes none.
     """
 
     prompter: Prompter
     backend: Backend
     queue: EngineQueue
+    rendering: Rendering
     grammars: GrammarCheck | None = None
 
     @property
@@ -39,8 +42,9 @@ class Model:
         return self.prompter.manifest.name
 
     async def close(self) -> None:
-        """Close what it holds: the backend, and the processes that try grammars."""
+        """Close what it holds: the backend, and the processes that render and that try grammars."""
         await self.backend.close()
+        await asyncio.to_thread(self.rendering.close)
         if self.grammars is not None:
             await self.grammars.close()
 

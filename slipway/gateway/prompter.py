@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import GenerationRequest
 from slipway.contract.manifest import Manifest
 from slipway.contract.recipe import ToolCallFormat
@@ -21,12 +20,13 @@ from slipway.gateway.query import Conversation, Prompts, Query
 from slipway.gateway.stop_tokens import stop_tokens
 from slipway.gateway.thinking import ThinkingPlan
 from slipway.gateway.validation import check_ids, check_length, sampling, stop_strings
+from slipway.runtime.isolated.template import read_features
 from slipway.text import template, tokenizer
 from slipway.text.answer_parser import AnswerParser
 from slipway.text.padding import Unpadder
 from slipway.text.reasoning import ReasoningSplitter
 from slipway.text.special_tokens import SpecialTokenEscaper
-from slipway.text.template import ChatTemplate
+from slipway.text.template import RenderArguments, TemplateSource
 from slipway.text.template_features import TemplateFeatures
 from slipway.text.tokenizer import Tokenizer
 from slipway.text.tool_calls.base import ToolCallParser
@@ -45,7 +45,7 @@ class Prompter:
 
     manifest: Manifest
     tokenizer: Tokenizer
-    template: ChatTemplate
+    template: TemplateSource
     features: TemplateFeatures
     escaper: SpecialTokenEscaper
 
@@ -60,27 +60,49 @@ class Prompter:
         templates = {template.FILE_NAME, template.TOOL_USE_FILE_NAME} & manifest.files.keys()
         manifest.verify(directory, [*tokenizer.FILES, *templates])
         words = Tokenizer.load(directory)
-        chats = ChatTemplate.load(directory, words)
-        features = TemplateFeatures.read(chats, manifest.chat.tool_calls)
-        return cls(manifest, words, chats, features, SpecialTokenEscaper.of(words))
+        source = TemplateSource.read(directory, words.special_tokens)
+        features = read_features(source, manifest.chat.tool_calls)
+        return cls(manifest, words, source, features, SpecialTokenEscaper.of(words))
 
-    def requests(self, query: Query, request_id: str) -> list[GenerationRequest]:
-        """One for each prompt. Raises InvalidRequest, or ContextLengthExceeded with both lengths."""
+    def conversation(self, query: Query) -> RenderArguments:
+        """What the chat template makes the prompt of, where the query is a conversation."""
+        conversation = query.prompt
+        assert isinstance(conversation, Conversation)
+        tools = tool_objects(conversation.offered)
+        bound = bool(tools) and answer_grammar(query) is not None
+        if tools and not bound:
+            self._call_format()
+        return {
+            "messages": self._messages(conversation, tools, bound),
+            "tools": tools if tools and self.features.knows_tools else None,
+            "add_generation_prompt": conversation.open_turn,
+            "continue_final_message": conversation.continue_last,
+            "kwargs": {**self.thinking(query).variables, **conversation.template_variables},
+        }
+
+    def requests(self, query: Query, request_id: str, rendered: str) -> list[GenerationRequest]:
+        """One for each prompt.
+
+        rendered: the prompt by the chat template, where the query is a conversation.
+        Raises InvalidRequest, or ContextLengthExceeded with both lengths.
+        """
         if isinstance(query.prompt, Prompts):
             return [
                 self._request(query, request_id, index, *self._read(query, query.prompt, index))
                 for index in range(len(query.prompt.texts))
             ]
-        prompt, ids = self._render(query, self._limit(query))
+        prompt, ids = self._encode(query, rendered, self._limit(query))
         query = replace(query, prompt=replace(query.prompt, parallel_calls=not self._one_call(query.prompt)))
         return [self._request(query, request_id, 0, prompt, ids, query.named("messages"))]
 
-    def count(self, query: Query) -> list[int]:
+    def count(self, query: Query, rendered: str) -> list[int]:
         """The tokens of a conversation's prompt, also where they do not fit.
+
+        rendered: the prompt by the chat template.
 
         Raises InvalidRequest, or ContextLengthExceeded when they are several times too many.
         """
-        return self._render(query, self._most_read)[1]
+        return self._encode(query, rendered, self._most_read)[1]
 
     def tokens(self, text: str, special_tokens: bool, field: str) -> list[int]:
         """The tokens of a plain prompt, also where they do not fit. Errors as for `count`."""
@@ -96,32 +118,15 @@ class Prompter:
         whole = query.truncate_prompt_tokens is None
         return self.manifest.limits.max_input_len if whole else self._most_read
 
-    def _render(self, query: Query, limit: int) -> tuple[str, list[int]]:
+    def _encode(self, query: Query, rendered: str, limit: int) -> tuple[str, list[int]]:
         """The prompt of a conversation and its tokens, which may be more than `limit`.
 
-        The prompt is empty where its text would give other tokens. Raises InvalidRequest, or
-        ContextLengthExceeded for a long prompt with more tokens than `limit`.
+        The prompt is empty where its text would give other tokens. Raises ContextLengthExceeded for a long
+        prompt with more tokens than `limit`.
         """
-        conversation = query.prompt
-        assert isinstance(conversation, Conversation)
-        tools = tool_objects(conversation.offered)
-        bound = bool(tools) and answer_grammar(query) is not None
-        if tools and not bound:
-            self._call_format()
-        try:
-            prompt = self.template.render(
-                self._messages(conversation, tools, bound),
-                tools=tools if tools and self.features.knows_tools else None,
-                add_generation_prompt=conversation.open_turn,
-                continue_final_message=conversation.continue_last,
-                kwargs={**self.thinking(query).variables, **conversation.template_variables},
-            )
-        except InvalidRequest as error:
-            # The template names its own arguments.
-            raise InvalidRequest(str(error), query.named(error.param or "messages")) from None
         encode = self.escaper.encode
-        check_length(prompt, limit, self.manifest, query.named("messages"), lambda text: encode(text)[1])
-        return encode(prompt)
+        check_length(rendered, limit, self.manifest, query.named("messages"), lambda text: encode(text)[1])
+        return encode(rendered)
 
     def interpretation(self, query: Query, request: GenerationRequest) -> Interpretation:
         """How one answer to `request`, which came of `query`, is read."""

@@ -33,6 +33,7 @@ from slipway.gateway.http.shutdown import Shutdown
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
+from slipway.gateway.rendering import Rendering
 from slipway.gateway.settings import Settings
 
 # Answers that still run after the drain end by themselves. A client that does not read gets this long.
@@ -119,7 +120,8 @@ def local(directories: Sequence[Path], threads: int | None, settings: Settings) 
                 words, name = prompter.tokenizer, prompter.manifest.name
                 backend = await LocalBackend.start(directory, words, name, threads)
                 queue = _queue(prompter, settings)
-                models.append(Model(prompter, backend, queue, GrammarCheck(directory, prompter.manifest)))
+                grammars = GrammarCheck(directory, prompter.manifest)
+                models.append(Model(prompter, backend, queue, Rendering(prompter), grammars))
         except BaseException:
             await Models(models).close()
             raise
@@ -149,16 +151,16 @@ def triton(engines: Path, url: str, settings: Settings) -> Start:
 
     def model(folder: Path, prompter: Prompter) -> Model:
         manifest, words = prompter.manifest, prompter.tokenizer
-        queue = _queue(prompter, settings)
+        queue, rendering = _queue(prompter, settings), Rendering(prompter)
         if manifest.target.runtime == "llmapi":
-            return Model(prompter, LlmapiBackend(manifest.name, url), queue)
+            return Model(prompter, LlmapiBackend(manifest.name, url), queue, rendering)
         grammars = GrammarCheck(folder, manifest)
         backend: Backend
         if manifest.target.compiled:
             backend = CompiledBackend(manifest, url, words, grammars)
         else:
             backend = EnsembleBackend(manifest.name, url, words)
-        return Model(prompter, backend, queue, grammars)
+        return Model(prompter, backend, queue, rendering, grammars)
 
     folders = EngineFolders(engines, model)
     found = folders.new_engines()  # before the fork, so that workers share the memory

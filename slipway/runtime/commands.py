@@ -107,9 +107,10 @@ def generate(
     """
     from slipway.contract.manifest import Manifest
     from slipway.runtime.engine import Engine
+    from slipway.runtime.isolated.template import IsolatedTemplate
     from slipway.text.detokenizer import Detokenizer
     from slipway.text.padding import Unpadder
-    from slipway.text.template import ChatTemplate
+    from slipway.text.template import TemplateSource
     from slipway.text.tokenizer import Tokenizer
 
     chosen = _grammar(json_schema, regex, grammar)
@@ -117,7 +118,9 @@ def generate(
     tokenizer = Tokenizer.load(directory)
     text = sys.stdin.read() if prompt == "-" else prompt
     if not raw:
-        text = ChatTemplate.load(directory, tokenizer).render([{"role": "user", "content": text}])
+        source = TemplateSource.read(directory, tokenizer.special_tokens)
+        with closing(IsolatedTemplate(source)) as template:
+            text = template.render([{"role": "user", "content": text}])
     token_ids = tokenizer.encode(text)
     with closing(Engine(directory, threads, on_cpu=on_cpu, speculation=speculation)) as engine:
         room = engine.manifest.limits.max_seq_len - len(token_ids)

@@ -4,8 +4,8 @@ Templates come with checkpoints, from unknown authors. Jinja's own sandbox keeps
 internals, but lets it loop for hours and fill the memory. Here every loop and call checks the time, text and
 lists are counted, and operators, filters and methods that can make large values check the size first.
 
-One hole is known: Python compares nested lists without any check. So `==` between two lists that contain
-themselves many times (`[x, x]` in a loop) is not interrupted.
+A step that Python does without any check is not interrupted: the comparison or the hash of values that
+contain themselves many times (`[x, x]` in a loop), or a regular expression of a filter on a long text.
 """
 
 import json

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypedDict
 
 import jinja2
 from jinja2.meta import find_undeclared_variables
 
-from slipway.contract.errors import EngineRefused, InvalidRequest
+from slipway.contract.errors import EngineRefused, InvalidRequest, TemplateStopped
 from slipway.text.budget import OverLimit, bounded
 from slipway.text.sandbox import Sandbox
-from slipway.text.tokenizer import Tokenizer
 
 FILE_NAME = "chat_template.jinja"
 # Some checkpoints have a second template for conversations with tools.
@@ -26,7 +25,6 @@ _FAILURES = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    MemoryError,
     RecursionError,
     TypeError,
     ValueError,
@@ -34,52 +32,92 @@ _FAILURES = (
 
 
 @dataclass(frozen=True, slots=True)
-class ChatTemplate:
-    """template: None for a base model, which has none. with_tools: used in its place when there are tools.
+class TemplateSource:
+    """The Jinja of a model's chat template.
 
-    source: the Jinja of both. variables: that it reads, beside those that it sets.
+    plain: None for a base model, which has none. with_tools: used in its place when there are tools.
+    directory: where an error says that they are.
     """
 
-    template: jinja2.Template | None
-    with_tools: jinja2.Template | None
-    source: str
-    variables: frozenset[str]
+    plain: str | None
+    with_tools: str | None
     special_tokens: Mapping[str, str]
+    directory: str = ""
 
     @classmethod
-    def load(cls, directory: Path, tokenizer: Tokenizer) -> Self:
-        """Read the templates of a built engine.
-
-        Raises EngineRefused when one is not valid Jinja.
-        """
+    def read(cls, directory: Path, special_tokens: Mapping[str, str]) -> Self:
+        """That of a built engine. special_tokens: those of its tokenizer. Raises EngineRefused."""
         paths = [directory / name for name in (FILE_NAME, TOOL_USE_FILE_NAME)]
-        sources = [path.read_text(encoding="utf-8") if path.is_file() else None for path in paths]
-        return cls.of(sources[0], sources[1], tokenizer.special_tokens, directory)
+        plain, with_tools = (_read(path) if path.is_file() else None for path in paths)
+        return cls(plain, with_tools, special_tokens, str(directory))
+
+    @property
+    def text(self) -> str:
+        """Of both."""
+        return "\n".join(filter(None, (self.plain, self.with_tools)))
+
+
+class Template(Protocol):
+    """What renders conversations."""
+
+    @property
+    def source(self) -> TemplateSource:
+        """The Jinja."""
+        ...
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Those that the template reads, beside those that it sets."""
+        ...
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """As `ChatTemplate.render`."""
+        ...
+
+
+class RenderArguments(TypedDict):
+    """Those of `Template.render`."""
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] | None
+    add_generation_prompt: bool
+    continue_final_message: bool
+    kwargs: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """A template that renders in this process, where Python may work for ever on one step of it.
+
+    plain, with_tools: as in `source`, compiled.
+    """
+
+    source: TemplateSource
+    variables: frozenset[str]
+    plain: jinja2.Template | None
+    with_tools: jinja2.Template | None
 
     @classmethod
-    def of(
-        cls,
-        template: str | None,
-        with_tools: str | None,
-        special_tokens: Mapping[str, str],
-        directory: Path = Path(),
-    ) -> Self:
-        """From the sources. directory: where an error says that they are.
-
-        Raises EngineRefused when one is not valid Jinja.
-        """
-        sandbox, sources = Sandbox(), {FILE_NAME: template, TOOL_USE_FILE_NAME: with_tools}
-        plain, tool_use = (
-            None if source is None else _compiled(sandbox, directory / name, source)
-            for name, source in sources.items()
+    def of(cls, source: TemplateSource) -> Self:
+        """Compile the Jinja. Raises EngineRefused when it is not valid."""
+        sandbox, directory = Sandbox(), Path(source.directory)
+        plain, with_tools = (
+            None if text is None else _compiled(sandbox, directory / name, text)
+            for name, text in ((FILE_NAME, source.plain), (TOOL_USE_FILE_NAME, source.with_tools))
         )
         variables = {
             name
-            for source in filter(None, sources.values())
-            for name in find_undeclared_variables(sandbox.parse(source))
+            for text in filter(None, (source.plain, source.with_tools))
+            for name in find_undeclared_variables(sandbox.parse(text))
         }
-        text = "\n".join(filter(None, sources.values()))
-        return cls(plain, tool_use, text, frozenset(variables), special_tokens)
+        return cls(source, frozenset(variables), plain, with_tools)
 
     def render(
         self,
@@ -93,10 +131,10 @@ class ChatTemplate:
 
         continue_final_message: the prompt ends within the last message, so that the model continues it.
         kwargs: further variables for the template.
-        Raises InvalidRequest when the model has no template, or the template refuses the messages or takes
-        too much time or memory.
+        Raises InvalidRequest when the model has no template, or the template refuses the messages;
+        TemplateStopped when it takes too much time or memory.
         """
-        template = self.with_tools if tools and self.with_tools is not None else self.template
+        template = self.with_tools if tools and self.with_tools is not None else self.plain
         if template is None:
             raise InvalidRequest(
                 "This model has no chat template (a base model): use /v1/completions, "
@@ -118,7 +156,7 @@ class ChatTemplate:
                 )
             turns[-1]["content"] = last + _HERE
         variables = {
-            **self.special_tokens,
+            **self.source.special_tokens,
             **(kwargs or {}),
             "messages": turns,
             "tools": tools,
@@ -129,17 +167,31 @@ class ChatTemplate:
             with bounded():
                 prompt = template.render(variables)
         except OverLimit as error:
-            raise InvalidRequest(
-                f"The model's chat template was stopped at these messages: {error.message}. Send less; if "
-                "the messages are short, the template is at fault: set chat.template in the recipe.",
-                param="messages",
-            ) from None
+            raise stopped(str(error.message)) from None
+        except MemoryError:
+            raise stopped("it takes more memory than it may have") from None
         except _FAILURES as error:
             raise InvalidRequest(
                 f"The model's chat template refuses these messages: {str(error)[:_MAX_REASON]}",
                 param="messages",
             ) from None
         return _cut(prompt, str(last)) if continue_final_message else prompt
+
+
+def stopped(reason: str) -> TemplateStopped:
+    """The error for a template that is stopped, because of `reason`."""
+    return TemplateStopped(
+        f"The model's chat template ({FILE_NAME}) was stopped at these messages: {reason}. Send less; if the "
+        "messages are short, the template is at fault: set chat.template in the recipe.",
+        param="messages",
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise EngineRefused(f"{path} cannot be read ({error}); build the engine again.") from None
 
 
 def _compiled(sandbox: Sandbox, path: Path, source: str) -> jinja2.Template:

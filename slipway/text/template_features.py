@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Self
 
-from slipway.contract.errors import InvalidRequest
+from slipway.contract.errors import InvalidRequest, TemplateStopped
 from slipway.contract.recipe import ToolCallFormat
 from slipway.text.reasoning import thinks
-from slipway.text.template import ChatTemplate
+from slipway.text.template import Template
 from slipway.text.tool_calls.choice import choose
 from slipway.text.turns import CallContent, Turn, TurnRules, fit_turns
 
@@ -38,14 +38,15 @@ class TemplateFeatures:
     with_tools: TurnRules
 
     @classmethod
-    def read(cls, template: ChatTemplate, calls: ToolCallFormat | None) -> Self:
+    def read(cls, template: Template, calls: ToolCallFormat | None) -> Self:
         """Render small conversations to see what the template takes. calls: the recipe's choice, which wins.
 
         A template without tools gets them in words, with calls in the format of Hermes.
+        Raises TemplateStopped.
         """
         with_tools = _Probe(template, [_TOOL])
         knows_tools = with_tools.shows([_USER], _TOOL["function"]["name"])
-        source = template.source
+        source = template.source.text
         return cls(
             knows_tools,
             calls or (choose(source) if knows_tools else "hermes"),
@@ -66,20 +67,26 @@ class TemplateFeatures:
         return self.knows_tools and self.with_tools.calls and not self.with_tools.several_calls
 
 
-def _efforts(template: ChatTemplate) -> frozenset[str]:
+def _efforts(template: Template) -> frozenset[str]:
     """Every template with efforts has low, medium and high; others count where the source has them quoted."""
     if "reasoning_effort" not in template.variables:
         return frozenset()
-    quoted = {word for word in _RARE_EFFORTS if re.search(rf"""(['"]){word}\1""", template.source)}
+    quoted = {word for word in _RARE_EFFORTS if re.search(rf"""(['"]){word}\1""", template.source.text)}
     return frozenset(effort for effort in {*_EFFORTS, *quoted} if _takes_effort(template, effort))
 
 
-def _takes_effort(template: ChatTemplate, effort: str) -> bool:
+def _takes_effort(template: Template, effort: str) -> bool:
+    return _rendered(template, [_USER], kwargs={"reasoning_effort": effort}) is not None
+
+
+def _rendered(template: Template, turns: Sequence[Turn], **given: Any) -> str | None:
+    """The prompt; None where the template refuses the turns."""
     try:
-        template.render([_USER], kwargs={"reasoning_effort": effort})
+        return template.render(turns, **given)
+    except TemplateStopped:
+        raise
     except InvalidRequest:
-        return False
-    return True
+        return None
 
 
 # Words that no template has.
@@ -128,17 +135,14 @@ _SEVERAL_SYSTEMS = [
 class _Probe:
     """Renders small conversations. tools: given to the template with each."""
 
-    template: ChatTemplate
+    template: Template
     tools: Sequence[Mapping[str, Any]] | None
 
     def shows(self, turns: Sequence[Turn], *words: str) -> bool:
         """Whether the template takes these turns and shows all of them, or else these words."""
-        try:
-            prompt = self.template.render(turns, self.tools)
-        except InvalidRequest:
-            return False
+        prompt = _rendered(self.template, turns, tools=self.tools)
         contents = [turn["content"] for turn in turns if turn.get("content")]
-        return all(word in prompt for word in words or contents)
+        return prompt is not None and all(word in prompt for word in words or contents)
 
     def rules(self) -> TurnRules:
         """A template that takes no turn of the user's alone is given everything as it comes."""

@@ -16,7 +16,7 @@ from support.waiting import wait_until
 from slipway.contract.errors import EngineFailed, InvalidRequest
 from slipway.contract.generation import Delta, Grammar, SamplingParams
 from slipway.runtime.engine import Engine
-from slipway.runtime.grammar.trial import PATIENCE_S
+from slipway.runtime.isolated.process import PATIENCE_S
 from slipway.text.tokenizer import Tokenizer
 
 SHORT = {"type": "string", "maxLength": 12}

@@ -1,18 +1,10 @@
-"""Chat templates from their source, with a tokenizer that knows nothing."""
+"""Chat templates from their source."""
 
 from pathlib import Path
 
-import tokenizers
-from tokenizers.models import BPE
-
-from slipway.text.template import ChatTemplate
-from slipway.text.tokenizer import Tokenizer
-from slipway.text.vocabulary import Vocabulary
+from slipway.text.template import ChatTemplate, TemplateSource
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
-
-
-TOKENIZER = Tokenizer(tokenizers.Tokenizer(BPE()), Vocabulary(), SPECIAL)
 
 
 USER = {"role": "user", "content": '날씨가 어때요? <b>"&"</b> {{ 1 }} 🇰🇷'}
@@ -20,4 +12,4 @@ USER = {"role": "user", "content": '날씨가 어때요? <b>"&"</b> {{ 1 }} 🇰
 
 def template_of(directory: Path, source: str) -> ChatTemplate:
     (directory / "chat_template.jinja").write_text(source)
-    return ChatTemplate.load(directory, TOKENIZER)
+    return ChatTemplate.of(TemplateSource.read(directory, SPECIAL))

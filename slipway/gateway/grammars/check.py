@@ -20,7 +20,8 @@ from slipway.gateway.grammars.ranges import split_ranges
 from slipway.gateway.grammars.xgrammar import objection
 from slipway.runtime.grammar.matcher import refused
 from slipway.runtime.grammar.schema import held_to
-from slipway.runtime.grammar.trials import TRIALS, Trials
+from slipway.runtime.grammar.trials import Trials
+from slipway.runtime.isolated.pool import PROCESSES
 
 _MAX_PASSED = 256
 _MAX_OF_CLIENT = 32
@@ -31,7 +32,7 @@ class GrammarCheck:
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self._trials = Trials(directory, manifest.vocab_size, manifest.eos_token_ids)
-        self._threads = FairThreads(TRIALS, _MAX_OF_CLIENT, "grammars")
+        self._threads = FairThreads(PROCESSES, _MAX_OF_CLIENT, "grammars")
         self._for_xgrammar = manifest.target.compiled
         self._passed: OrderedDict[Grammar, Grammar] = OrderedDict()
         self._running: dict[Grammar, asyncio.Task[Grammar]] = {}

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,14 +48,16 @@ class RequestContext:
     ignored: fields of the body that have no effect, for the header `x-slipway-ignored`.
     turns: its answers in the queue of the engine.
     long_body: whether work on the body takes long enough to delay streams.
-    work: does work in a thread, when it is the turn of this client, until the client leaves.
+    attend: waits for work until the client leaves, the server stops or the time is up.
+    threads: for work on long bodies.
     cleanup: runs when the response is over, also after an error.
     """
 
     id: str
     deadline: Deadline
     address: str
-    work: Callable[["RequestContext", Callable[[], Any]], Awaitable[Any]]
+    attend: Callable[["RequestContext", Coroutine[Any, Any, Any]], Awaitable[Any]]
+    threads: FairThreads
     key: str | None = None
     model: str | None = None
     served: str | None = None
@@ -79,7 +81,13 @@ class RequestContext:
         """Return what `work` returns. With a long body, run it in a thread, so that streams go on."""
         if not self.long_body:
             return work(*arguments, **named)
-        done: T = await self.work(self, partial(work, *arguments, **named))
+        return await self.run_until_disconnect(
+            self.threads.run(self.client, partial(work, *arguments, **named))
+        )
+
+    async def run_until_disconnect(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what `work` returns. Errors as for `connection.run_until_disconnect`."""
+        done: T = await self.attend(self, work)
         return done
 
     def take_turns(self, queue: EngineQueue, count: int, priority: int | None, field: str) -> list[Turn]:
@@ -124,13 +132,12 @@ class RequestContextMiddleware:
             scope = {**scope, "method": "GET"}
         request_id = client_id if _CLIENT_ID.fullmatch(client_id) else unique
 
-        async def work(context: RequestContext, call: Callable[[], Any]) -> Any:
+        async def attend(context: RequestContext, work: Coroutine[Any, Any, Any]) -> Any:
             left = wait_for_disconnect(Request(scope, receive))
-            working = self._threads.run(context.client, call)
-            return await run_until_disconnect(working, self._stopping, context.deadline, left)
+            return await run_until_disconnect(work, self._stopping, context.deadline, left)
 
         deadline = Deadline(arrived, self._timeout_s)
-        context = RequestContext(request_id, deadline, _address(scope), work)
+        context = RequestContext(request_id, deadline, _address(scope), attend, self._threads)
         scope.setdefault("state", {}).update(id=unique, context=context)
         log.request_id.set(context.id)
         status = 500  # the server's answer when the application raises

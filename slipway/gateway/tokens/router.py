@@ -35,7 +35,12 @@ def router(bodies: BodyReader, models: Models) -> APIRouter:
         """The tokens of a prompt or a conversation, as the model reads them."""
         body = await bodies.read(request, TokenizeRequest)
         model = await models.find(body.model, caller_of(request))
-        return await context_of(request).run(_tokens, body, model.prompter)
+        conversation, context = body.conversation(), context_of(request)
+        if conversation is None:
+            return await context.run(_tokens_of_prompt, body, model.prompter)
+        query = Query(model=model.name, prompt=conversation)
+        rendered = await model.rendering.render(query, context)
+        return await context.run(_tokens_of_conversation, body, model.prompter, query, rendered)
 
     @routes.post("/detokenize", response_model=Detokenized)
     async def detokenize(request: Request) -> Detokenized:
@@ -47,12 +52,16 @@ def router(bodies: BodyReader, models: Models) -> APIRouter:
     return routes
 
 
-def _tokens(body: TokenizeRequest, prompter: Prompter) -> Tokens:
-    conversation = body.conversation()
-    if conversation is None:
-        ids = prompter.tokens(body.prompt or "", body.add_special_tokens is not False, "prompt")
-    else:
-        ids = prompter.count(Query(model=prompter.manifest.name, prompt=conversation))
+def _tokens_of_prompt(body: TokenizeRequest, prompter: Prompter) -> Tokens:
+    ids = prompter.tokens(body.prompt or "", body.add_special_tokens is not False, "prompt")
+    return _tokens(body, prompter, ids)
+
+
+def _tokens_of_conversation(body: TokenizeRequest, prompter: Prompter, query: Query, rendered: str) -> Tokens:
+    return _tokens(body, prompter, prompter.count(query, rendered))
+
+
+def _tokens(body: TokenizeRequest, prompter: Prompter, ids: list[int]) -> Tokens:
     return Tokens(
         count=len(ids),
         max_model_len=prompter.manifest.limits.max_seq_len,

@@ -13,7 +13,8 @@ from slipway.contract.generation import Grammar
 from slipway.contract.manifest import Manifest
 from slipway.runtime.grammar.matcher import Masks, Matcher, compiled, load_tokenizer
 from slipway.runtime.grammar.trial import STACK_BYTES
-from slipway.runtime.grammar.trials import TRIALS, Trials
+from slipway.runtime.grammar.trials import Trials
+from slipway.runtime.isolated.pool import PROCESSES
 
 # At most a few megabytes each; an application uses a handful.
 _KEPT = 32
@@ -89,9 +90,9 @@ def _deep_threads() -> ThreadPoolExecutor:
     """Threads with a stack large enough for every grammar that passed the trial."""
     before = threading.stack_size(2 * STACK_BYTES)
     try:
-        executor = ThreadPoolExecutor(TRIALS, thread_name_prefix="grammar compiler")
-        started = threading.Barrier(TRIALS)
-        for waiting in [executor.submit(started.wait) for _ in range(TRIALS)]:
+        executor = ThreadPoolExecutor(PROCESSES, thread_name_prefix="grammar compiler")
+        started = threading.Barrier(PROCESSES)
+        for waiting in [executor.submit(started.wait) for _ in range(PROCESSES)]:
             waiting.result()
     finally:
         threading.stack_size(before)

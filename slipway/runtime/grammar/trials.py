@@ -1,34 +1,34 @@
-"""Several processes that try grammars at the same time, and what they refused."""
+"""Grammars are tried in processes of their own, and what was refused is remembered."""
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from queue import LifoQueue
+from typing import Any
 
 from slipway.contract.errors import InvalidRequest
 from slipway.contract.generation import Grammar
-from slipway.runtime.grammar.trial import Trial
+from slipway.runtime.grammar.matcher import refused
+from slipway.runtime.isolated.pool import ProcessPool
+from slipway.runtime.isolated.process import PATIENCE_S, Stopped
 
-# Each is a process of about 100 MB, started when the others are busy.
-TRIALS = 2
 _MAX_REFUSED = 1024
 # A busy machine may refuse what it compiles later.
 _REFUSED_S = 600.0
 
 
 class Trials:
-    """Tries grammars in up to TRIALS processes. Call from as many threads as there are processes."""
+    """Tries grammars. Call from as many threads as the pool has processes."""
 
     def __init__(self, directory: Path, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
-        self._all = [Trial(directory, vocab_size, eos_token_ids) for _ in range(TRIALS)]
-        # The one used last comes first, because it runs already.
-        self._free: LifoQueue[Trial] = LifoQueue()
-        for trial in reversed(self._all):
-            self._free.put(trial)
+        opening = {
+            "directory": str(directory),
+            "vocab_size": vocab_size,
+            "eos_token_ids": list(eos_token_ids),
+        }
+        self._pool = ProcessPool("slipway.runtime.grammar.trial", opening)
         self._lock = threading.Lock()
         # By digest, because a grammar may be long: the reason, and until when it counts.
         self._refused: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
@@ -42,8 +42,7 @@ class Trials:
         if refusal is not None:
             raise refusal
         try:
-            with self._trial() as trial:
-                trial.check(grammar)
+            self._ask(grammar)
         except InvalidRequest as error:
             self._remember(grammar, str(error))
             raise
@@ -56,21 +55,18 @@ class Trials:
 
     def ends(self, grammar: Grammar, answer: str) -> bool:
         """Whether `answer` matches the grammar and nothing can follow it. Errors as for `check`."""
-        with self._trial() as trial:
-            return trial.ends(grammar, answer)
+        return bool(self._ask(grammar, answer))
 
     def close(self) -> None:
         """End the processes."""
-        for trial in self._all:
-            trial.close()
+        self._pool.close()
 
-    @contextmanager
-    def _trial(self) -> Iterator[Trial]:
-        trial = self._free.get()
+    def _ask(self, grammar: Grammar, answer: str | None = None) -> Any:
         try:
-            yield trial
-        finally:
-            self._free.put(trial)
+            return self._pool.ask({"kind": grammar.kind, "text": grammar.text, "answer": answer})
+        except Stopped:
+            reason = f"it is too complex to compile within {PATIENCE_S:g} s"
+            raise refused(grammar, reason) from None
 
     def _remember(self, grammar: Grammar, reason: str) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 from support import manifests, sentencepiece_tokenizer
+from support.prompters import requests
 from support.queries import chat, completion
 from support.turns import turn
 
@@ -50,7 +51,7 @@ class Speaks:
 
 
 async def answered(prompter: Prompter, query: Query, tokens: list[str]) -> tuple[GenerationRequest, Answer]:
-    [request] = prompter.requests(query, "id")
+    [request] = requests(prompter, query)
     listener = Listener(
         prompter.interpretation(query, request),
         prompter.unpadder(query, request),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from support.answer_parts import ARGUMENTS, whole
-from support.prompters import FAMILIES, prompter, prompter_of
+from support.prompters import FAMILIES, prompter, prompter_of, requests
 
 from slipway.gateway.answers.answer import Piece
 from slipway.gateway.chat.reply import ChatReply
@@ -160,7 +160,7 @@ def test_a_reply_sent_back_with_results_is_answered(
 ) -> None:
     query = api(rounds, tools)
     check_query(query)
-    [request] = prompter(folder, family).requests(query, "id")
+    [request] = requests(prompter(folder, family), query)
     assert isinstance(query.prompt, Conversation)
     for message in query.prompt.messages:
         assert (message.content or "") in request.prompt or message.role == "assistant"
@@ -171,13 +171,13 @@ def test_a_reply_sent_back_with_results_is_answered(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_template_shows_the_system_prompt_and_the_tools(folder: Path, family: str, tools: bool) -> None:
     asked = chat([], tools)
-    [by_recipe] = prompter(folder, family, "You are brief.").requests(asked, "id")
+    [by_recipe] = requests(prompter(folder, family, "You are brief."), asked)
     said = [{"role": "system", "content": "Be"}, {"role": "developer", "content": "brief."}]
     said += [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     said += [{"role": "system", "content": "Now be long."}, {"role": "user", "content": "question"}]
     functions = [{"type": "function", "function": {"name": name}} for name in NAMES] if tools else None
     several = _query(ChatCompletionRequest, messages=said, tools=functions)
-    [by_client] = prompter(folder, family).requests(several, "id")
+    [by_client] = requests(prompter(folder, family), several)
     assert "You are brief." in by_recipe.prompt
     assert all(text in by_client.prompt for text in ("Be", "brief.", "Hello", "Now be long.", "question"))
     for request in (by_recipe, by_client):
@@ -210,7 +210,7 @@ def test_templates_of_other_kinds_show_calls_and_results_too(tmp_path: Path, tur
     by = prompter_of(tmp_path, "{% for m in messages %}" + turn + "{% endfor %}")
     parts = (CallStart(0, "clock"), CallArguments(0, '{"city": "Seoul"}'))
     called = Turns([Piece(parts, 5), Piece((), 0, "tool_calls")], False, True)
-    [request] = by.requests(chat([called], True), "id")
+    [request] = requests(by, chat([called], True))
     places = [request.prompt.rindex(word) for word in ("question", call, "result 0.0", "text 0")]
     assert places == sorted(places)
 
@@ -221,7 +221,7 @@ def test_the_system_prompt_stays_when_the_result_of_a_call_comes_last(
     folder: Path, family: str, tools: bool
 ) -> None:
     called = Turns([Piece((CallStart(0, "clock"),), 5), Piece((), 0, "tool_calls")], False, False)
-    [request] = prompter(folder, family, "You are brief.").requests(chat([called], tools), "id")
+    [request] = requests(prompter(folder, family, "You are brief."), chat([called], tools))
     assert "result 0.0" in request.prompt
     assert request.prompt.count("You are brief.") == 1
 
@@ -237,7 +237,7 @@ def test_an_answer_has_one_call_at_most_where_the_template_takes_one_in_a_turn(
         tools=functions,
         tool_choice="required",
     )
-    [request] = prompter(folder, family).requests(asked, "id")
+    [request] = requests(prompter(folder, family), asked)
     assert request.sampling.grammar is not None
     assert json.loads(request.sampling.grammar.text).get("maxItems") == most
     assert prompter(folder, family).interpretation(asked, request).one_call == (most == 1)
@@ -255,10 +255,10 @@ def test_results_follow_their_calls_and_ids_have_the_form_that_the_template_want
         {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
     ]
     asked = _query(ChatCompletionRequest, messages=said)
-    [request] = prompter(folder, "llama-3.2").requests(asked, "id")
+    [request] = requests(prompter(folder, "llama-3.2"), asked)
     places = [request.prompt.index(word) for word in ('"weather"', "sunny", '"clock"', "noon")]
     assert places == sorted(places)
-    [request] = prompter(folder, "mistral-nemo").requests(asked, "id")
+    [request] = requests(prompter(folder, "mistral-nemo"), asked)
     ids = re.findall(r'"(?:call_)?id": "([^"]*)"', request.prompt)
     assert ids == [ids[0], ids[1], ids[1], ids[0]]
     assert all(len(name) == 9 and name.isalnum() for name in ids)

@@ -18,8 +18,9 @@ from slipway.gateway.keys.keys import UNRESTRICTED, Caller
 from slipway.gateway.models import Model, Models
 from slipway.gateway.prompter import Prompter
 from slipway.gateway.queue import EngineQueue
+from slipway.gateway.rendering import Rendering
 from slipway.text.special_tokens import SpecialTokenEscaper
-from slipway.text.template import ChatTemplate
+from slipway.text.template import TemplateSource
 from slipway.text.template_features import TemplateFeatures
 from slipway.text.tokenizer import Tokenizer
 from slipway.text.turns import TurnRules
@@ -38,11 +39,11 @@ def model(name: str, backend: object = None) -> Model:
     prompter = Prompter(
         named,
         cast(Tokenizer, None),
-        cast(ChatTemplate, None),
+        cast(TemplateSource, None),
         TemplateFeatures(False, None, False, frozenset(), frozenset(), TurnRules(), TurnRules()),
         cast(SpecialTokenEscaper, None),
     )
-    return Model(prompter, cast(Backend, backend), EngineQueue(name, 1, 0))
+    return Model(prompter, cast(Backend, backend), EngineQueue(name, 1, 0), cast(Rendering, None))
 
 
 class Probed:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from support.prompters import prompter, prompter_of
+from support.prompters import prompter, prompter_of, requests
 from support.turns import turn
 
 from slipway.contract.generation import Delta, GenerationRequest, SamplingParams
@@ -63,11 +63,11 @@ def test_thinking_is_switched_off_as_the_template_knows_it_or_ended_before_it_be
     tmp_path: Path, asked: Query
 ) -> None:
     switched = prompter(tmp_path, "qwen3")
-    [request] = switched.requests(asked, "id")
+    [request] = requests(switched, asked)
     assert request.prompt.endswith("<think>\n\n</think>\n\n")
     assert switched.thought_limit(asked, request) is None
     ended = prompter(tmp_path, "qwq")
-    [request] = ended.requests(asked, "id")
+    [request] = requests(ended, asked)
     limit = ended.thought_limit(asked, request)
     assert limit is not None
     assert limit.tokens == 0
@@ -88,7 +88,7 @@ def test_an_effort_that_the_template_does_not_know_is_named_and_passed_over(
 ) -> None:
     for family in ("qwq", "qwen3", "llama-3"):
         by = prompter(tmp_path, family)
-        by.requests(asked, "id")
+        requests(by, asked)
         assert ignored(asked, by) == [field]
 
 
@@ -100,7 +100,7 @@ def test_an_effort_becomes_the_nearest_that_the_template_takes(
 ) -> None:
     by = prompter_of(tmp_path, EFFORTS)
     asked = chat(reasoning_effort=effort)
-    [request] = by.requests(asked, "id")
+    [request] = requests(by, asked)
     assert request.prompt == f"Hi[{shown}]"
     assert not ignored(asked, by)
     low = chat(reasoning_effort="low")
@@ -109,19 +109,19 @@ def test_an_effort_becomes_the_nearest_that_the_template_takes(
 
 def test_what_the_client_says_to_the_template_itself_wins(tmp_path: Path) -> None:
     asked = chat(reasoning_effort="none", chat_template_kwargs={"enable_thinking": True})
-    [request] = prompter(tmp_path, "qwen3").requests(asked, "id")
+    [request] = requests(prompter(tmp_path, "qwen3"), asked)
     assert not request.prompt.endswith("</think>\n\n")
 
 
 def test_a_budget_limits_the_thought_of_models_that_think(tmp_path: Path) -> None:
     asked = messages(thinking={"type": "enabled", "budget_tokens": 64})
     by = prompter(tmp_path, "qwq")
-    [request] = by.requests(asked, "id")
+    [request] = requests(by, asked)
     limit = by.thought_limit(asked, request)
     assert limit is not None
     assert (limit.tokens, ignored(asked, by)) == (64, [])
     assert ignored(asked, prompter(tmp_path, "llama-3")) == ["thinking.budget_tokens"]
-    [request] = prompter_of(tmp_path, BUDGETS).requests(asked, "id")
+    [request] = requests(prompter_of(tmp_path, BUDGETS), asked)
     assert request.prompt.startswith("Hi[64]")
     adaptive = messages(thinking={"type": "adaptive"})
     assert by.thinking(adaptive).limit is None
@@ -159,7 +159,7 @@ class Counting:
 
 
 async def answer(backend: Counting, by: Prompter, asked: Query) -> tuple[Answer, list[Piece]]:
-    [request] = by.requests(asked, "id")
+    [request] = requests(by, asked)
     listener = Listener(by.interpretation(asked, request), thought_limit=by.thought_limit(asked, request))
     pieces = [piece async for piece in stream_answer(cast(Backend, backend), request, turn(), listener)]
     whole = Answer()
@@ -195,7 +195,7 @@ async def test_no_thought_at_all_costs_no_first_request(tmp_path: Path) -> None:
     asked = chat(reasoning_effort="none")
     backend = Counting(by.tokenizer, cached_tokens=1000)
     whole, _ = await answer(backend, by, asked)
-    [request] = by.requests(asked, "id")
+    [request] = requests(by, asked)
     assert whole.cached_tokens == len(request.prompt_token_ids), "the closing tag was not the client's"
     assert not whole.reasoning.strip()
     assert whole.text.startswith("0123456789")
@@ -244,7 +244,7 @@ class Scripted:
 async def test_log_probabilities_and_times_are_those_of_the_answer_alone(tmp_path: Path) -> None:
     by = prompter(tmp_path, "qwen3")
     asked = chat(logprobs=True)
-    [request] = by.requests(asked, "id")
+    [request] = requests(by, asked)
     listener = Listener(by.interpretation(asked, request), log_probs=by.log_probs(asked, request))
     taken = turn()
     pieces = [
@@ -274,7 +274,7 @@ async def test_a_chat_has_the_thought_under_both_names_in_use() -> None:
 def test_a_thought_is_never_limited_where_the_answer_is_bound_or_shorter(tmp_path: Path) -> None:
     by = prompter(tmp_path, "qwq")
     asked = messages(thinking={"type": "enabled", "budget_tokens": 8})
-    [request] = by.requests(asked, "id")
+    [request] = requests(by, asked)
     short = GenerationRequest("id", "", (1,), SamplingParams(max_tokens=8))
     assert by.thought_limit(asked, request) is not None
     assert by.thought_limit(asked, short) is None

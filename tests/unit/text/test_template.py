@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import tokenizers
 from jinja2 import TemplateError
+from support.conversations import ANSWER, CONVERSATIONS, SILENT, SYSTEM, TOOLS
 from support.paths import GOLDEN
-from support.templates import SPECIAL, TOKENIZER, USER, template_of
+from support.templates import SPECIAL, USER, template_of
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from slipway.contract.errors import InvalidRequest
 from slipway.text.reasoning import thinks
-from slipway.text.template import ChatTemplate
+from slipway.text.template import ChatTemplate, TemplateSource
 from slipway.text.tokenizer import Tokenizer
 from slipway.text.tool_calls.choice import choose
 from slipway.text.vocabulary import Vocabulary
@@ -26,71 +27,6 @@ FAMILIES = sorted(path.stem for path in PUBLISHED.glob("*.jinja"))
 
 
 CHATML = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ eos_token }}\n{% endfor %}"
-
-
-SYSTEM = {"role": "system", "content": " You are brief.\n"}
-
-
-ANSWER = {"role": "assistant", "content": "  It rains. "}
-
-
-CALLING = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [
-        {
-            "id": "abcdefghi",
-            "type": "function",
-            "function": {"name": "get_weather", "arguments": {"city": "서울", "days": 2, "exact": True}},
-        }
-    ],
-}
-
-
-SILENT = {**CALLING, "content": None}
-
-
-RESULT = {"role": "tool", "tool_call_id": "abcdefghi", "name": "get_weather", "content": '{"rain": "많이"}'}
-
-
-THOUGHT = {"role": "assistant", "content": "Rain.", "reasoning_content": "hm\n"}
-
-
-INLINE = {"role": "assistant", "content": "<think>\nhm\n</think>\n\nRain."}
-
-
-CONVERSATIONS: list[list[dict[str, Any]]] = [
-    [USER],
-    [SYSTEM, USER],
-    [USER, ANSWER, USER],
-    [SYSTEM, USER, ANSWER, USER, ANSWER],
-    [{"role": "user", "content": ""}],
-    [{"role": "system", "content": ""}, USER],
-    [USER, CALLING, RESULT],
-    [SYSTEM, USER, CALLING, RESULT, ANSWER, USER],
-    [USER, SILENT, RESULT, RESULT, ANSWER],
-    [USER, THOUGHT, USER],
-    [USER, INLINE, USER],
-    [USER, USER],
-    [ANSWER],
-]
-
-
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "The weather of a city <now> & then, 날씨.",
-            "parameters": {
-                "type": "object",
-                "properties": {"city": {"type": "string"}, "days": {"type": "integer", "default": 1}},
-                "required": ["city"],
-            },
-        },
-    },
-    {"type": "function", "function": {"name": "ping", "description": "", "parameters": {}}},
-]
 
 
 @cache
@@ -219,7 +155,7 @@ def test_the_template_for_tools_is_used_when_there_are_tools(tmp_path: Path) -> 
     template = template_of(tmp_path, CHATML)
     assert template.render([USER], tools=TOOLS) == "get_weather"
     assert template.render([USER], tools=[]) == template.render([USER])
-    assert "tools[0]" in template.source
+    assert "tools[0]" in template.source.text
 
 
 def test_what_training_marks_stays_in_the_prompt(tmp_path: Path) -> None:
@@ -244,7 +180,7 @@ def test_a_template_that_refuses_says_so_at_the_messages_field(tmp_path: Path) -
 
 def test_a_base_model_without_template_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="/v1/completions"):
-        ChatTemplate.load(tmp_path, TOKENIZER).render([])
+        ChatTemplate.of(TemplateSource.read(tmp_path, SPECIAL)).render([])
 
 
 def test_a_long_conversation_is_within_the_bounds(folder: Path) -> None:
