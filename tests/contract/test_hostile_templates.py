@@ -47,11 +47,11 @@ def test_a_process_that_renders_and_dies_is_started_again(gateway: InstantGatewa
     for _ in range(2):
         response = httpx.post(f"{gateway.url}/v1/chat/completions", json=chat, timeout=60)
         assert response.status_code == 200
-        victims = gateway.server.children()
-        for process in victims:
-            process.kill()
-        wait_until(lambda: _are_dead(victims))
+        _kill(gateway.server.children())
 
 
-def _are_dead(processes: list[psutil.Process]) -> bool:
-    return all(process.status() == psutil.STATUS_ZOMBIE for process in processes)
+def _kill(processes: list[psutil.Process]) -> None:
+    assert processes
+    for process in processes:
+        process.kill()
+    wait_until(lambda: all(process.status() == psutil.STATUS_ZOMBIE for process in processes))
