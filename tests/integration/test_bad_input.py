@@ -131,6 +131,9 @@ def test_what_is_not_one_document_in_utf_8_is_refused(
     "data",
     [
         POST + b"Content-Length: -1\r\n\r\nabc",
+        b"GET /health/live HTTP/1.1\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+        GET + b"Host: y\r\n\r\n",
         POST + b"Content-Length: abc\r\n\r\nabc",
         POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
@@ -171,6 +174,21 @@ def test_a_flood_of_headers_is_refused(gateway: InstantGateway, data: bytes) -> 
     # 0: the client was still sending when the server had closed, and so lost what it said.
     assert status == 0 or (status, refused(status, content)) == (431, "headers_too_large")
     assert gateway.server.memory_info().rss - before < 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [(64 * 1024, 200), (64 * 1024 + 1, 431)], ids=["at the limit", "one byte over"]
+)
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_a_head_counts_as_it_was_sent(gateway: InstantGateway, length: int, status: int, pieces: int) -> None:
+    count, rest = divmod(length - len(GET + CLOSE + b"\r\n") - len("y: \r\n"), len("x: 1\r\n"))
+    head = GET + CLOSE + b"x: 1\r\n" * count + b"y: " + b"1" * rest + b"\r\n\r\n"
+    assert len(head) == length
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+        for at in range(0, length, -(-length // pieces)):
+            client.sendall(head[at : at - (-length // pieces)])
+            time.sleep(0.02)
+        assert client.recv(65536).startswith(b"HTTP/1.1 %d " % status)
 
 
 @pytest.mark.parametrize(

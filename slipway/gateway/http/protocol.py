@@ -15,8 +15,11 @@ from slipway.gateway.errors import HeadTooLarge, MalformedRequest, RequestTooSlo
 from slipway.gateway.http.watched_transport import WatchedTransport
 from slipway.gateway.shapes.error import error_body
 
-# Request line and headers together; proxies allow 8 to 64 KiB.
+# Request line and headers together, as they were sent; proxies allow 8 to 64 KiB.
 MAX_HEAD_BYTES = 64 * 1024
+# What the parser leaves out: of the request line, with a short method and the empty line at the end, and of a
+# header.
+_LINE_EXTRA, _HEADER_EXTRA = len(b"GET  HTTP/1.1\r\n\r\n"), len(b": \r\n")
 # What a client has not read yet is kept up to here, and then its answer waits. 8,000 tokens with 20 log-probs
 # each have 6.5 MB, so the answer of a slow reader gives back its place at the engine when it has ended.
 MAX_UNREAD_BYTES = 8 * 1024 * 1024
@@ -35,7 +38,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arrival_s = arrival_s
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._received = 0
         self._in_head = False
+        self._follows = False
         self._complete = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,48 +57,51 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """asyncio.Protocol."""
         self._unset_keepalive_if_required()
+        self._follows = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            too_large = isinstance(error.__context__, HeadTooLarge)
+            refusal = error.__context__
             malformed = MalformedRequest(f"The request is not HTTP/1.1 ({error}).")
-            self._refuse(_head_too_large() if too_large else malformed)
+            self._refuse(refusal if isinstance(refusal, SlipwayError) else malformed)
         else:
-            if self._in_head:
+            if self._in_head and not self._follows:
                 # The parser calls `on_header` only after the end of a header.
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES:
+                self._received += len(data)
+                if self._received > MAX_HEAD_BYTES:
                     self._refuse(_head_too_large())
 
     def on_message_begin(self) -> None:
         """httptools: the first byte of a request arrived."""
         super().on_message_begin()
-        self._head_bytes, self._in_head, self._complete = 0, True, False
+        self._head_bytes, self._received, self._in_head, self._complete = _LINE_EXTRA, 0, True, False
         self._start_timer()
 
     def on_url(self, url: bytes) -> None:
         """httptools: a part of the request line arrived."""
-        self._add_to_head(url)
+        self._add_to_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """httptools: a header arrived, or a trailer after a body in chunks."""
-        self._add_to_head(name + value)
+        self._add_to_head(len(name) + len(value) + _HEADER_EXTRA)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """httptools: the head is complete."""
         self._in_head = False
         if not self._offers_upgrade():
+            self._check_host()
             self._cancel_timer()
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """httptools: head and body are complete."""
         if not self._offers_upgrade():
-            self._complete = True
+            # What else is in this piece of data belongs to the next request.
+            self._complete = self._follows = True
             self._cancel_timer()
             super().on_message_complete()
 
@@ -113,10 +121,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
-    def _add_to_head(self, part: bytes) -> None:
-        self._head_bytes += len(part)
+    def _add_to_head(self, length: int) -> None:
+        self._head_bytes += length
         if self._head_bytes > MAX_HEAD_BYTES:
             raise _head_too_large()
+
+    def _check_host(self) -> None:
+        """RFC 9112, section 3.2: exactly one Host, which proxies and the application read alike."""
+        count = [name for name, _ in self.headers].count(b"host")
+        if count > 1 or (not count and self.parser.get_http_version() == "1.1"):
+            raise MalformedRequest(
+                f"The request has {count} Host headers, and HTTP/1.1 requires one; send the server's name."
+            )
 
     def _start_timer(self) -> None:
         """Give the client `arrival_s` seconds from now."""
