@@ -18,6 +18,7 @@ from build import progress
 from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import graph, matrices
 from build.onnx.builder import BLOCK_SIZE
+from build.scales import search
 
 # The method in the manifest.
 METHOD = (
@@ -25,7 +26,7 @@ METHOD = (
 )
 # Scales that are tried, relative to the scale with which the largest weight of a block just fits.
 _STRETCHES = np.linspace(0.75, 1.2, 14, dtype=np.float32)
-_LEVELS = 8  # below zero; one less above
+_MIDDLE = 8  # the code of zero: as many levels are below it, and one less above
 _CHUNK_WEIGHTS = 1 << 16  # weights searched at a time, so that they stay in the cache of a core
 _TINY = np.float32(1e-12)  # the scale of a block of zeros
 _MIN_IMPORTANCE = np.float32(1e-6)  # of a channel, relative to the most important one of its block
@@ -91,7 +92,7 @@ def blocks(weight: FloatArray, power: FloatArray) -> tuple[ByteArray, FloatArray
     def search(start: int) -> None:
         piece = slice(start, start + rows)
         integers, scales[piece] = _search(padded[piece], importance)
-        quantized[piece] = integers + _LEVELS
+        quantized[piece] = integers + _MIDDLE
 
     with ThreadPoolExecutor() as threads:
         list(threads.map(search, range(0, len(weight), rows)))
@@ -100,22 +101,11 @@ def blocks(weight: FloatArray, power: FloatArray) -> tuple[ByteArray, FloatArray
 
 def _search(weight: FloatArray, importance: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The integers -8..7 of blocks [out, blocks, 32] and the scales [out, blocks] with the least error."""
-    largest = np.take_along_axis(weight, np.abs(weight).argmax(axis=-1, keepdims=True), axis=-1)
-    fitting = np.where(largest == 0, _TINY, largest / -_LEVELS)  # the largest becomes -8, so it has its sign
-    weighted = weight * importance
-    best = np.zeros_like(weight)
-    scales = fitting[..., 0].copy()
-    gains = np.zeros_like(scales)
-    for stretch in _STRETCHES:
-        integers = np.clip(np.rint(weight / (fitting * stretch)), -_LEVELS, _LEVELS - 1)
-        product = (integers * weighted).sum(axis=-1)
-        size = np.maximum((np.square(integers) * importance).sum(axis=-1), _TINY)
-        gain = product**2 / size  # the part of the block's power that these integers explain
-        better = gain > gains
-        best[better] = integers[better]
-        scales[better] = (product / size)[better]
-        gains[better] = gain[better]
-    return best, scales
+    largest = np.take_along_axis(weight, np.abs(weight).argmax(axis=-1, keepdims=True), axis=-1)[..., 0]
+    fitting = np.where(largest == 0, _TINY, largest / -_MIDDLE)  # the largest becomes -8, so it has its sign
+    middle = np.full_like(fitting, _MIDDLE)
+    found = search(weight, importance, ((fitting * stretch, middle) for stretch in _STRETCHES))
+    return found.steps, found.scales
 
 
 def pack(quantized: ByteArray) -> ByteArray:

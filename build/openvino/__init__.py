@@ -1,0 +1,1 @@
+"""Engines for OpenVINO: the graph, and its weights rounded and streamed into one file."""
