@@ -29,7 +29,7 @@ ReplyMaker = Callable[[Model, Sequence[GenerationRequest]], Reply]
 class Answering:
     """Answers queries with the models of this server.
 
-    max_tokens: tokens that the answers to one request may have together.
+    max_tokens: tokens that the answers to one request may have together, as `check_tokens` counts them.
     stopping: set when the server shuts down; every running answer then ends with an error.
     """
 
@@ -96,7 +96,7 @@ class Answering:
         context.prompt_tokens = sum(len(prompt.prompt_token_ids) for prompt in prompts)
         check_prompt_logprobs(query, context.prompt_tokens)
         max_tokens = [each.sampling.max_tokens for each in requests]
-        check_tokens(max_tokens, self._max_tokens, query.multiplier)
+        check_tokens(query, max_tokens, self._max_tokens)
         turns = context.take_turns(model.queue, len(requests), query.priority, query.multiplier)
         caller.charge(context.prompt_tokens)
         answers = []

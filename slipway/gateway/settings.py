@@ -3,7 +3,8 @@
 The reasons for some defaults:
 - max_queue: of one client. With 16 slots, the last of 128 waits as long as eight answers take, which is about
   what people and proxies wait. And `n`, which is 128 at most, fits.
-- max_request_tokens: 128 answers of 2,048 tokens, or 32 that fill a context of 8,192.
+- max_request_tokens: 128 answers of 2,048 tokens, or 32 that fill a context of 8,192. One answer with 20
+  likely tokens in each place may have 11,915 tokens, which are 10 MB of JSON.
 - drain_timeout: most answers are over by then. Containers get more time to end (compose.yaml).
 - timeout: a long stream from a slow machine is well and alive after half an hour: 8,192 tokens at 5 per
   second take 27 minutes. A client that leaves ends its answer; the bound is for one that stays.
@@ -110,7 +111,7 @@ class Settings:
         Option(
             envvar="SLIPWAY_MAX_REQUEST_TOKENS",
             min=1,
-            help="Tokens that several answers to one request may have together.",
+            help="Tokens of all answers to one request; each log-probability counts as one.",
         ),
     ] = 262_144
     drain_timeout: DrainTimeout = 30.0

@@ -66,18 +66,27 @@ def check_length(
         raise _too_long(f"more than {limit}", manifest, field)
 
 
-def check_tokens(max_tokens: Sequence[int], highest: int, field: str) -> None:
-    """Raise InvalidRequest where several answers may have more than `highest` tokens together.
+def check_tokens(query: Query, max_tokens: Sequence[int], highest: int) -> None:
+    """Raise InvalidRequest where the answers may have more than `highest` tokens together.
 
-    max_tokens: of each answer; a single one may always fill the engine's context. field: asks for several.
+    max_tokens: of each answer. A token counts once more for each log-probability that is reported with it. A
+    single answer without any may always fill the engine's context.
     """
-    if len(max_tokens) > 1 and sum(max_tokens) > highest:
-        raise InvalidRequest(
-            f"{field} makes {len(max_tokens)} answers, which may have {sum(max_tokens)} tokens in all; the "
-            f"most is {highest}. Give a smaller max_tokens or ask for fewer answers, or start the server "
-            "with a larger --max-request-tokens.",
-            field,
-        )
+    reported = 0 if query.logprobs is None else 1 + query.logprobs
+    total = sum(max_tokens) * (1 + reported)
+    if total <= highest or (len(max_tokens) == 1 and not reported):
+        return
+    ways_out = "Give a smaller max_tokens, or start the server with a larger --max-request-tokens"
+    several = f"{query.multiplier} makes {len(max_tokens)} answers, which may have {sum(max_tokens)} tokens"
+    if not reported:
+        raise InvalidRequest(f"{several} in all; the most is {highest}. {ways_out}.", query.multiplier)
+    source = query.named("top_logprobs")
+    count = f"{several} in all" if len(max_tokens) > 1 else f"The answer may have {max_tokens[0]} tokens"
+    raise InvalidRequest(
+        f"{count}, each with {reported} log-probabilities by {source}; that counts as {total} tokens, and "
+        f"the most is {highest}. Ask for fewer likely tokens. {ways_out}.",
+        query.multiplier if len(max_tokens) > 1 else source,
+    )
 
 
 def check_prompt_logprobs(query: Query, prompt_tokens: int) -> None:

@@ -14,7 +14,7 @@ from slipway.gateway.errors import (
 )
 from slipway.gateway.query import Query
 from slipway.gateway.shapes.error import error_body
-from slipway.gateway.validation import check_ids, check_prompt_logprobs, sampling, stop_strings
+from slipway.gateway.validation import check_ids, check_prompt_logprobs, check_tokens, sampling, stop_strings
 
 
 def test_a_nucleus_of_nothing_is_the_likeliest_token() -> None:
@@ -54,6 +54,33 @@ def test_best_of_is_at_least_n_and_not_streamed() -> None:
         with pytest.raises(InvalidRequest, match=f"best_of .*{fields['best_of']}") as caught:
             completion(**fields)
         assert caught.value.param == "best_of"
+
+
+@pytest.mark.parametrize(
+    ("query", "tokens", "field"),
+    [
+        (completion(n=3), [40, 40, 20], None),
+        (completion(n=3), [40, 40, 21], "n"),
+        (completion(), [5000], None),
+        (completion(logprobs=0), [50], None),
+        (completion(logprobs=0), [51], "logprobs"),
+        (completion(logprobs=4), [16], None),
+        (completion(logprobs=4), [17], "logprobs"),
+        (completion(logprobs=3, n=2), [10, 10], None),
+        (completion(logprobs=4, n=2), [10, 10], "n"),
+        (chat(logprobs=True, top_logprobs=20), [5], "top_logprobs"),
+        (completion(best_of=2, logprobs=4), [10, 10], "best_of"),
+    ],
+)
+def test_a_token_counts_once_more_for_each_log_probability(
+    query: Query, tokens: list[int], field: str | None
+) -> None:
+    if field is None:
+        check_tokens(query, tokens, highest=100)
+        return
+    with pytest.raises(InvalidRequest, match="the most is 100") as caught:
+        check_tokens(query, tokens, highest=100)
+    assert caught.value.param == field
 
 
 def test_a_prompt_beyond_the_engine_is_refused_with_both_lengths() -> None:
