@@ -14,7 +14,7 @@ GENAI_OF_DIRECTML := .cache/genai-0.13.1
 # One line of progress for the command that follows; its output is in .cache/logs.
 quietly = requirements/quietly "Installing the packages of $(2)" .cache/logs/$(1).log
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench clients docs lint unit check test test-served test-directml test-docs clean $(SAMPLE_ENGINES)
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench faults soak clients docs lint unit check test test-served test-directml test-docs clean $(SAMPLE_ENGINES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,14 @@ chat: setup ## talk to the running server in the terminal
 
 bench: setup ## load the running server with Locust and print latencies and throughput
 	$(RUN) -m bench run
+
+faults: setup ## do all faults to servers of the sample engine, half an hour; more with BODIES=30000
+	@ls engines/smollm2-135m-int4/engine.json >/dev/null 2>&1 || $(MAKE) --no-print-directory engine
+	$(RUN) -m bench.faults all $(if $(BODIES),--bodies $(BODIES))
+
+soak: setup ## load a server of the sample engine for five minutes, or MINUTES=20, and compare end and beginning
+	@ls engines/smollm2-135m-int4/engine.json >/dev/null 2>&1 || $(MAKE) --no-print-directory engine
+	$(RUN) -m bench soak $(if $(MINUTES),--minutes $(MINUTES))
 
 clients: sample ## run programs that people use against the sample model, each in an environment of its own; writes docs/clients.md
 	PYTHONPATH=tests $(RUN) -m clients --write

@@ -12,6 +12,7 @@ from bench import environment
 from bench.latency import latency
 from bench.run import run
 from bench.runtime import runtime
+from bench.soak import soak
 from slipway.contract.command import run_command
 
 PROGRAM = "python -m bench"
@@ -27,6 +28,7 @@ def describe() -> None:
 
     - `python -m bench run` loads a running server: throughput, time to the first token, time per token.
     - `python -m bench runtime --peers` compares our engine with other engines on this machine.
+    - `python -m bench soak` loads a server for minutes, and compares the end with the beginning.
     - `python -m bench latency` shows what a known prefix saves, and how long prompts slow down streams.
     """
     environment.drop_server_settings()
@@ -35,6 +37,7 @@ def describe() -> None:
 app.command()(run)
 app.command()(runtime)
 app.command()(latency)
+app.command()(soak)
 
 
 def main() -> None:

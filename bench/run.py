@@ -79,7 +79,7 @@ def run(
         if prompts_file:
             texts = prompts.shuffled(prompts.read(prompts_file), seed)
         else:
-            texts = _random_prompts(server, body, prompt_tokens or 128, seed)
+            texts = random_prompts(server, body, prompt_tokens or 128, seed)
     except RequestFailed as error:
         terminal.print_error(f"{str(error).rstrip('.')}.")
         raise typer.Exit(1) from None
@@ -97,7 +97,9 @@ def run(
     _measure(settings, json_file)
 
 
-def _random_prompts(server: Server, body: dict[str, Any], tokens: int, seed: int) -> Iterator[str]:
+def random_prompts(server: Server, body: dict[str, Any], tokens: int, seed: int) -> Iterator[str]:
+    """Prompts of about this many tokens of the model that `body` names. Raises RequestFailed."""
+
     def count(text: str) -> int:
         answer = server.chat({**body, "max_tokens": 1, "messages": [{"role": "user", "content": text}]})
         return int(answer["usage"]["prompt_tokens"])
@@ -107,7 +109,7 @@ def _random_prompts(server: Server, body: dict[str, Any], tokens: int, seed: int
 
 
 def _measure(settings: LoadSettings, json_file: Path | None) -> None:
-    result = _run_with_progress(settings)
+    result = run_with_progress(settings)
     summary = summarize(result.samples, result.window_s)
     terminal.print_report(load_report.table(summary, settings, result))
     if json_file:
@@ -117,7 +119,8 @@ def _measure(settings: LoadSettings, json_file: Path | None) -> None:
         raise typer.Exit(1)
 
 
-def _run_with_progress(settings: LoadSettings) -> LoadResult:
+def run_with_progress(settings: LoadSettings) -> LoadResult:
+    """Run the load test with a progress bar."""
     with terminal.progress_bar(TextColumn("{task.fields[requests]} requests")) as progress:
         bar = progress.add_task("starting users", total=settings.duration_s, requests=0)
 

@@ -11,13 +11,16 @@ import httpx
 import typer
 
 from bench.faults.dying_parts import measure_parts
+from bench.faults.everything import do_everything
 from bench.faults.full_queue import fill_queue
 from bench.faults.hostile_templates import ATTACKS, hostile_engine, send_attacks
 from bench.faults.large_bodies import send_large_bodies
 from bench.faults.long_answers import ask_for_long_answers
+from bench.faults.mutated_bodies import send_mutated_bodies
 from bench.faults.slow_grammars import send_slow_grammars
 from bench.faults.target import Target
 from bench.faults.unread_answers import leave_answers_unread
+from bench.faults.vanishing_clients import vanish
 from slipway.contract.command import run_command
 from slipway.contract.errors import SlipwayError
 
@@ -140,6 +143,53 @@ def parts(
     - `python -m bench.faults parts` does every fault three times.
     """
     measure_parts(names or (), runs)
+
+
+@app.command()
+def vanishing(
+    url: Url = _URL,
+    clients: Annotated[int, typer.Option(min=1, help="How many in all.")] = 1000,
+    at_once: Annotated[int, typer.Option(min=1, help="How many at once.")] = 100,
+    stay: Annotated[float, typer.Option(min=0, help="Seconds after which the last of these goes.")] = 1.0,
+) -> None:
+    """Ask for long streams, and go away in the middle.
+
+    - `python -m bench.faults vanishing` has 1,000 such clients.
+    """
+    _show(vanish(_target(url), clients, at_once, stay))
+
+
+@app.command()
+def mutated(
+    url: Url = _URL,
+    bodies: Annotated[int, typer.Option(min=1, help="How many.")] = 30_000,
+    seed: Annotated[int, typer.Option(help="Other bodies for another seed.")] = 0,
+) -> None:
+    """Send the examples of the API, each changed at a random place.
+
+    - `python -m bench.faults mutated` sends 30,000.
+    """
+    _show(send_mutated_bodies(_target(url), bodies, seed=seed))
+
+
+@app.command("all")
+def everything(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Faults, each by a part of its name, such as `serve: stub`.", show_default="all"),
+    ] = None,
+    bodies: Annotated[int, typer.Option(min=1, help="Mutated bodies for each server.")] = 3000,
+) -> None:
+    """Start servers of the sample engine, do all faults to each, and print a table.
+
+    It ends with status 1 when answers are lost or cut, errors of the server come, or slots, open files or
+    memory are not given back. A figure of time alone is no failure.
+
+    - `python -m bench.faults all` does everything once, in about half an hour.
+    - `python -m bench.faults all vanishing SIGTERM` does these alone.
+    """
+    if do_everything(names or (), bodies):
+        raise typer.Exit(1)
 
 
 def _target(url: str) -> Target:

@@ -1,86 +1,63 @@
 """Parts of a server that are killed or stopped, and what its clients see of it."""
 
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from bench.faults import processes
-from bench.faults.clients import Clients, Seen
+from bench.faults.clients import Seen
+from bench.faults.outcome import Outcome
+from bench.faults.servers import ENGINE, LOCAL, MODEL, OWN_TRITON, SERVE, Server, server
 from slipway.contract import stage_names
 from slipway.triton.repository import write_repository
 
-ROOT = Path(__file__).parents[2]
-ENGINE = ROOT / "engines" / "smollm2-135m-int4"
-_PORT = 19000
-_START_S = 120.0
 _STREAMS = 4
 _KILL, _STOP = psutil.Process.kill, psutil.Process.suspend
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to which process. patience_s: until answers must flow again."""
+    """What is done to which process. patience_s: until answers must flow again.
+
+    recovers: whether they do; nothing starts the parts of a Triton of the user's own again.
+    """
 
     name: str
     find: processes.Find
     act: Callable[[psutil.Process], None]
     patience_s: float = 60.0
+    recovers: bool = True
 
 
-_MODEL = ENGINE.name
 _STAGES = {
-    "preprocessing": stage_names.preprocessing(_MODEL),
-    "engine": stage_names.engine_stage(_MODEL),
-    "postprocessing": stage_names.postprocessing(_MODEL),
+    "preprocessing": stage_names.preprocessing(MODEL),
+    "engine": stage_names.engine_stage(MODEL),
+    "postprocessing": stage_names.postprocessing(MODEL),
 }
-LOCAL = (
+_WORKER = (
     Fault("worker killed", processes.engine_worker, _KILL),
     Fault("worker stopped", processes.engine_worker, _STOP),
 )
-SERVE = (
-    *LOCAL,
-    *(Fault(f"stub of {name} killed", processes.stub(stage), _KILL) for name, stage in _STAGES.items()),
-    *(Fault(f"stub of {name} stopped", processes.stub(stage), _STOP) for name, stage in _STAGES.items()),
-    Fault("tritonserver killed", processes.triton, _KILL),
-    Fault("tritonserver stopped", processes.triton, _STOP, 120.0),
-    Fault("gateway killed", processes.gateway, _KILL),
-)
-COMMANDS = {
-    "gateway": ["--engine", str(ENGINE), "--port", str(_PORT)],
-    "serve": [
-        *("--port", str(_PORT), "--triton-http-port", str(_PORT + 1)),
-        *("--triton-grpc-port", str(_PORT + 2), "--triton-metrics-port", str(_PORT + 3)),
-    ],
+FAULTS = {
+    LOCAL: _WORKER,
+    SERVE: (
+        *_WORKER,
+        *(Fault(f"stub of {name} killed", processes.stub(stage), _KILL) for name, stage in _STAGES.items()),
+        *(Fault(f"stub of {name} stopped", processes.stub(stage), _STOP) for name, stage in _STAGES.items()),
+        Fault("tritonserver killed", processes.triton, _KILL),
+        Fault("tritonserver stopped", processes.triton, _STOP, 120.0),
+        Fault("gateway killed", processes.gateway, _KILL),
+    ),
+    OWN_TRITON: tuple(
+        Fault(f"stub of {name} killed", processes.stub(stage), _KILL, 15.0, recovers=False)
+        for name, stage in _STAGES.items()
+    ),
 }
-FAULTS = {"gateway": LOCAL, "serve": SERVE}
-
-
-@contextmanager
-def server(command: str, repository: Path) -> Iterator[tuple[psutil.Process, Clients]]:
-    """`slipway gateway` or `slipway serve` with the sample engine, ready. repository: of Triton."""
-    started = [sys.executable, "-m", "slipway", command, *COMMANDS[command]]
-    if command == "serve":
-        started.append(f"--model-repository={repository}")
-    process = subprocess.Popen(started, cwd=ROOT, stdout=subprocess.DEVNULL)
-    clients = Clients(f"http://127.0.0.1:{_PORT}", _MODEL)
-    try:
-        deadline = time.monotonic() + _START_S
-        while not clients.ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"slipway {command} is not ready; its own messages are above.")
-            time.sleep(0.1)
-        yield psutil.Process(process.pid), clients
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def measure_parts(names: Sequence[str], runs: int) -> None:
@@ -91,27 +68,43 @@ def measure_parts(names: Sequence[str], runs: int) -> None:
     print("| server | fault | not ready | streams ended | how | answers again | ready again |")
     print("|---|---|---|---|---|---|---|", flush=True)
     chosen = [
-        (command, fault)
-        for command, faults in FAULTS.items()
+        (kind, fault)
+        for kind, faults in FAULTS.items()
         for fault in faults
-        if not names or any(each in f"{command}: {fault.name}" for each in names)
+        if not names or any(each in f"{kind}: {fault.name}" for each in names)
     ]
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "model_repository"
         write_repository(ENGINE, repository)
-        for command, fault in chosen:
-            seen = [_seen(command, fault, repository) for _ in range(runs)]
-            print(_row(command, fault.name, seen), flush=True)
+        for kind, fault in chosen:
+            seen = [_seen_at(kind, fault, repository) for _ in range(runs)]
+            print(_row(kind, fault.name, seen), flush=True)
 
 
-def _seen(command: str, fault: Fault, repository: Path) -> Seen:
+def outcome_of(fault: Fault, running: Server) -> Outcome:
+    """Do the fault, and judge what clients saw."""
+    seen = _seen(fault, running)
+    ends = Counter(seen.ends)
+    broken = [f"{ends['done']} streams passed as complete"] if ends["done"] else []
+    broken += ["a wrong answer"] if seen.wrong else []
+    broken += ["no answers again"] if fault.recovers and seen.answer_s is None else []
+    how = ", ".join(f"{count} x {end}" for end, count in ends.items())
+    times = f"not ready after {_seconds(seen.unready_s)}, streams ended after {_seconds(seen.streams_s)}"
+    return Outcome(f"{how}; {times}", tuple(broken), seen.answer_s)
+
+
+def _seen_at(kind: str, fault: Fault, repository: Path) -> Seen:
     """On a server of its own, because one that fails again waits longer before it starts again."""
-    with server(command, repository) as (process, clients):
-        victim = fault.find(process)
-        return clients.watch(lambda: fault.act(victim), _STREAMS, fault.patience_s)
+    with server(kind, repository) as running:
+        return _seen(fault, running)
 
 
-def _row(name: str, fault: str, seen: Sequence[Seen]) -> str:
+def _seen(fault: Fault, running: Server) -> Seen:
+    victim = fault.find(running.root)
+    return running.clients.watch(lambda: fault.act(victim), _STREAMS, fault.patience_s)
+
+
+def _row(kind: str, fault: str, seen: Sequence[Seen]) -> str:
     ends = sorted({end for each in seen for end in each.ends})
     if wrong := sum(each.wrong for each in seen):
         ends.append(f"{wrong} wrong answers")
@@ -120,7 +113,11 @@ def _row(name: str, fault: str, seen: Sequence[Seen]) -> str:
         ", ".join(ends),
         *(_median([each.answer_s for each in seen]), _median([each.ready_s for each in seen])),
     ]
-    return f"| `slipway {name}` | {fault} | " + " | ".join(columns) + " |"
+    return f"| `{kind}` | {fault} | " + " | ".join(columns) + " |"
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"
 
 
 def _median(values: Sequence[float | None]) -> str:

@@ -19,10 +19,11 @@ _TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A gateway that runs on this machine."""
+    """A gateway that runs on this machine. metrics_url: of Triton, which counts what its engines run."""
 
     url: str
     model: str
+    metrics_url: str | None = None
 
     @property
     def port(self) -> int:
@@ -43,6 +44,15 @@ class Target:
         """A completion of exactly `max_tokens` tokens."""
         asked = {"model": self.model, "prompt": "1, 2, 3, 4,", "temperature": 0, "ignore_eos": True}
         return {**asked, "max_tokens": max_tokens, **fields}
+
+    def metric(self, name: str) -> float:
+        """The sum over all models, of the gateway's figures and Triton's."""
+        total = 0.0
+        for url in {f"{self.url}/metrics", self.metrics_url or f"{self.url}/metrics"}:
+            text = httpx.get(url, timeout=10, trust_env=False).text
+            lines = [line for line in text.splitlines() if line.startswith(f"{name}{{")]
+            total += sum(float(line.rpartition(" ")[2]) for line in lines)
+        return total
 
     def process(self) -> psutil.Process:
         """The process that listens. Raises psutil.NoSuchProcess when there is none."""

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import httpx
-
 from bench.faults.target import CHAT, MODEST, Target, first_token_s
 
 _RECEIVE_BYTES = 4096
@@ -60,7 +58,7 @@ async def leave_answers_unread(
         handles = process.num_fds()
         started = time.perf_counter()
         with unread(target, clients, max_tokens) as sockets:
-            await _idle(modest)
+            await _idle(target)
             idle = time.perf_counter() - started
             try:
                 async with asyncio.timeout(patience_s):
@@ -72,19 +70,14 @@ async def leave_answers_unread(
     return UnreadAnswers(idle, first, closed, process.num_fds() - handles)
 
 
-async def _idle(client: httpx.AsyncClient) -> None:
+async def _idle(target: Target) -> None:
     """Wait until the engine has run, and runs nothing any more."""
     ran, quiet = False, 0
     while quiet < 5:
-        running = await _metric(client, "slipway_running_requests")
+        running = await asyncio.to_thread(target.metric, "slipway_running_requests")
         ran = ran or running > 0
         quiet = quiet + 1 if ran and not running else 0
         await asyncio.sleep(0.2)
-
-
-async def _metric(client: httpx.AsyncClient, name: str) -> float:
-    text = (await client.get("/metrics")).text
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name}{{"))
 
 
 async def _closed(sockets: list[socket.socket], started: float, patience_s: float) -> float | None:

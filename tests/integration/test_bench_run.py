@@ -15,9 +15,20 @@ from support.scripted_server import DONE, content, finish, scripted, thought, us
 from support.servers import free_port, running
 
 
-def bench(*options: str, url: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench", "run", "--url", url, *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+@pytest.fixture(scope="module")
+def gateway_url(engine_dir: Path) -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    gateway = [sys.executable, "-m", "slipway", "gateway", "--engine", str(engine_dir), "--port", str(port)]
+    with running(gateway, f"{url}/health/ready"):
+        yield url
+
+
+def bench(
+    *options: str, url: str, timeout: float = 90, command: str = "run"
+) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "bench", command, "--url", url, *options]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def row(output: str, name: str) -> list[str]:
@@ -45,14 +56,26 @@ def slow(body: dict[str, Any]) -> tuple[int, Iterator[str]]:
     return (200, answered(body, body["max_tokens"], pace=0.04)) if body.get("stream") else obedient(body)
 
 
-def test_a_run_against_the_gateway_measures_what_it_says(engine_dir: Path, tmp_path: Path):
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
+def test_a_soak_compares_the_end_with_the_beginning(gateway_url: str, tmp_path: Path) -> None:
+    result = tmp_path / "soak.json"
+    options = ("--minutes", "0.05", "--users", "2", "--prompt-tokens", "48", "--max-tokens", "4")
+    done = bench(*options, "--json", str(result), url=gateway_url, command="soak")
+    assert result.exists(), done.stderr
+    figures = json.loads(result.read_text())
+    assert done.returncode == (1 if figures["broken"] else 0), done.stderr
+    assert not any("failed" in each for each in figures["broken"])
+    assert figures["users"] == 2
+    assert figures["first"]["memory"] > 100e6
+    assert figures["first"]["handles"] > 10
+    assert (
+        row(done.stdout, "memory, MB")[2] == f"{figures['last']['memory'] / figures['first']['memory']:.3f}"
+    )
+
+
+def test_a_run_against_the_gateway_measures_what_it_says(gateway_url: str, engine_dir: Path, tmp_path: Path):
     result = tmp_path / "result.json"
-    gateway = [sys.executable, "-m", "slipway", "gateway", "--engine", str(engine_dir), "--port", str(port)]
-    with running(gateway, f"{url}/health/ready"):
-        options = ("--users", "3", "--duration", "2", "--prompt-tokens", "64", "--max-tokens", "16")
-        done = bench(*options, "--json", str(result), url=url)
+    options = ("--users", "3", "--duration", "2", "--prompt-tokens", "64", "--max-tokens", "16")
+    done = bench(*options, "--json", str(result), url=gateway_url)
     assert done.returncode == 0, done.stderr
     assert row(done.stdout, "failures") == ["0"]
     assert float(row(done.stdout, "prompt tokens, mean")[0]) == pytest.approx(64, abs=3)
