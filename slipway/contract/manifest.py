@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from packaging.specifiers import SpecifierSet
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from slipway.contract import gpus
 from slipway.contract.errors import EngineRefused, NoGpu, RecipeError
@@ -80,6 +80,16 @@ class Manifest(Frozen):
     kv_cache: KVCache = KVCache()
     compute_capability: str | None = None
     parallel: Parallel = Parallel()
+
+    @field_validator("files")
+    @classmethod
+    def _are_inside(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
+        for name in files:
+            # The rules of Windows, which are the stricter ones: an engine may be built there or served there.
+            path = PureWindowsPath(name)
+            if path.anchor or ".." in path.parts or not path.parts:
+                raise ValueError(f"{name!r} is not a file in the engine's folder")
+        return files
 
     @property
     def default_max_tokens(self) -> int:
@@ -191,6 +201,11 @@ class Manifest(Frozen):
                 raise EngineRefused(f"{directory / FILE_NAME} does not list {name}; build the engine again.")
             if not path.is_file():
                 raise EngineRefused(f"{path} is missing from engine {self.name}; build the engine again.")
+            if not path.resolve().is_relative_to(directory.resolve()):
+                raise EngineRefused(
+                    f"{path} is a link that leads out of the engine's folder, to {path.resolve()}; put the "
+                    "file itself there."
+                )
             size = path.stat().st_size
             if size != expected.size:
                 raise EngineRefused(

@@ -47,12 +47,8 @@ def engine(engine_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (directory / name).unlink()
     sentencepiece_tokenizer.write(directory)
     manifest = Manifest.read(directory)
-    written = {
-        name: FileDigest.of(directory / name)
-        for name in manifest.files
-        if not (directory / name).is_symlink()
-    }
-    manifest = manifest.model_copy(update={"files": manifest.files | written})
+    files = {name: FileDigest.of(directory / name) for name in manifest.files}
+    manifest = manifest.model_copy(update={"files": files})
     (directory / FILE_NAME).write_text(manifest.model_dump_json())
     return directory
 

@@ -4,6 +4,7 @@
 """
 
 import gc
+import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -139,7 +140,7 @@ def test_without_its_gpu_an_engine_is_refused_with_what_to_install(directory: Pa
 
 def test_a_graph_that_does_not_load_is_refused(directory: Path, tmp_path: Path) -> None:
     files = open_engine(directory).model_dump(mode="json")["files"]
-    del files["model.onnx"]
+    files["model.onnx"] = {"size": 8, "sha256": hashlib.sha256(b"no graph").hexdigest()}
     spoiled = altered(directory, tmp_path / "spoiled", files=files)
     (spoiled / "model.onnx").unlink()
     (spoiled / "model.onnx").write_bytes(b"no graph")

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from support.linked import linked
+
 from slipway.runtime.memory import available_bytes
 
 BYTES_PER_TOKEN = 2 * 30 * 3 * 64 * 4  # keys and values, layers, heads of 64, fp32
@@ -13,7 +15,7 @@ def altered(engine_dir: Path, directory: Path, **changes: object) -> Path:
     directory.mkdir()
     for path in engine_dir.iterdir():
         if path.name != "engine.json":
-            (directory / path.name).symlink_to(path.resolve())
+            linked(path, directory / path.name)
     manifest = json.loads((engine_dir / "engine.json").read_text())
     (directory / "engine.json").write_text(json.dumps(manifest | changes))
     return directory

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
+from support.linked import linked
 from tritonclient.grpc import model_config_pb2
 
 from slipway.contract.manifest import FILE_NAME, FileDigest, Manifest
@@ -46,7 +47,7 @@ def renamed(engine: Path, directory: Path, name: str, **changes: Any) -> Path:
     copy.mkdir()
     for path in engine.iterdir():
         if path.name != FILE_NAME:
-            (copy / path.name).symlink_to(path)
+            linked(path, copy / path.name)
     built = Manifest.read(engine).model_copy(update={"name": name, **changes})
     (copy / FILE_NAME).write_text(built.model_dump_json())
     return copy

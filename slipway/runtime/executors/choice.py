@@ -5,6 +5,7 @@ from pathlib import Path
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
 from slipway.runtime.executors.base import Executor
+from slipway.runtime.executors.genai_config import check_files
 
 
 def open_executor(
@@ -20,6 +21,7 @@ def open_executor(
     if manifest.target.runtime == "onnxruntime":
         from slipway.runtime.executors.onnxruntime import SlotExecutor
 
+        check_files(directory, manifest)
         return SlotExecutor(directory, slots, max_len, threads)
     try:
         from slipway.runtime.executors.genai import GeneratorExecutor
@@ -28,4 +30,5 @@ def open_executor(
             f"Engine {manifest.name} is built for {manifest.target}, which needs {error.name}; install "
             "slipway[directml] (Windows) or slipway[cuda], or build it with target onnx-cpu."
         ) from None
+    check_files(directory, manifest)
     return GeneratorExecutor(directory, manifest, max_len, threads, on_cpu)

@@ -3,13 +3,17 @@
 Written by ONNX Runtime GenAI's builder; layout: microsoft/onnxruntime, docs/genai/reference/config.md.
 """
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from slipway.contract.errors import EngineRefused
+from slipway.contract.manifest import Manifest
 
 FILE_NAME = "genai_config.json"
+_FILE_KEYS = ("filename", "library", "path")
 
 
 class Part(BaseModel):
@@ -70,6 +74,42 @@ def read_model(directory: Path) -> Model:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise EngineRefused(f"{path} is wrong at {where} ({first['msg']}); build the engine again.") from None
+
+
+def check_files(directory: Path, manifest: Manifest) -> None:
+    """Raise EngineRefused when the file names one that is not among the engine's files.
+
+    Those have digests, and lie in the engine's folder. GenAI reads whatever file it finds named here.
+    """
+    path = directory / FILE_NAME
+    if FILE_NAME not in manifest.files:
+        raise EngineRefused(f"{path} is not among the engine's files; build the engine again.")
+    for name in _named_files(_parsed(path)):
+        if name not in manifest.files:
+            raise EngineRefused(
+                f"{path} names {name!r}, which is not among the engine's files; build the engine again."
+            )
+
+
+def _parsed(path: Path) -> JsonValue:
+    try:
+        parsed: JsonValue = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EngineRefused(f"{path} is damaged ({error}); build the engine again.") from None
+    return parsed
+
+
+def _named_files(value: JsonValue) -> Iterator[str]:
+    """The values of keys that name a file, such as `filename` and `custom_ops_library`, at any depth."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _named_files(each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if isinstance(each, str) and key.lower().endswith(_FILE_KEYS):
+                yield each
+            else:
+                yield from _named_files(each)
 
 
 def check_context(directory: Path, model: Model, max_len: int) -> None:

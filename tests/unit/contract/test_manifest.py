@@ -65,6 +65,33 @@ def test_a_damaged_file_is_named(engine: Path, content: bytes, words: str) -> No
         open_engine(engine)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../tokenizer.json", "a/../../b", "..\\b", "C:\\b", "C:b", "\\\\server\\b", "", "."],
+)
+def test_a_file_outside_of_the_engines_folder_is_refused(engine: Path, name: str) -> None:
+    files = {name: FileDigest(size=0, sha256="0" * 64).model_dump()}
+    _change(engine, files=files)
+    with pytest.raises(
+        EngineRefused, match=r"engine\.json is damaged at files \(.*is not a file in the engine"
+    ):
+        open_engine(engine)
+
+
+def test_a_link_out_of_the_engines_folder_is_refused_and_one_within_it_is_not(engine: Path) -> None:
+    within, outside = engine / "tokenizer.json", engine.parent / f"{engine.name}.model"
+    (engine / "blob").write_bytes(within.read_bytes())
+    within.unlink()
+    within.symlink_to("blob")
+    link = engine.parent / f"{engine.name}.link"
+    link.symlink_to(engine)
+    assert open_engine(link).name == "tiny"
+    (engine / "model.onnx").rename(outside)
+    (engine / "model.onnx").symlink_to(outside)
+    with pytest.raises(EngineRefused, match=r"model\.onnx is a link that leads out of the engine's folder"):
+        open_engine(engine)
+
+
 def test_a_stage_checks_only_the_files_it_uses(engine: Path) -> None:
     (engine / "model.onnx").unlink()
     assert open_engine(engine, ["tokenizer.json"]).name == "tiny"
