@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from slipway.contract.errors import ServerFailed
+
 _POLL_S = 0.05
 # A connection that is kept may be one to a server that has died since.
 _UNKEPT = httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -95,13 +97,15 @@ class Clients:
     def watch(self, fault: Callable[[], None], streams: int, patience_s: float) -> Seen:
         """Let `streams` long answers run, do the fault, and watch until answers flow again."""
         expected = self.ask()
-        assert expected is not None, "the server does not answer before the fault"
+        if expected is None:
+            raise ServerFailed("The server did not answer before the fault.")
         ends = [StreamEnd() for _ in range(streams)]
         with ThreadPoolExecutor(streams + 2) as pool:
             for end in ends:
                 started = threading.Event()
                 pool.submit(self.stream, end, started)
-                assert started.wait(60), "a stream does not start"
+                if not started.wait(60):
+                    raise ServerFailed("A stream did not start before the fault.")
             began = time.monotonic()
             fault()
             deadline, answered = began + patience_s, threading.Event()

@@ -19,6 +19,7 @@ from bench.faults.held import Held
 from bench.faults.outcome import HEADER, Outcome
 from bench.faults.servers import ENGINE, LOCAL, SERVE, server
 from bench.faults.target import Target
+from slipway.contract.errors import SlipwayError
 from slipway.triton.repository import write_repository
 
 # Long enough to run when the signal comes, and a drain that is longer on any machine.
@@ -107,7 +108,10 @@ def _by_dying_part(kind: str, fault: Fault, repository: Path) -> Iterator[str]:
     with _step(kind, fault.name), server(kind, repository) as running:
         running.clients.ask()
         before = Held.by(running.target)
-        outcome = outcome_of(fault, running)
+        try:
+            outcome = outcome_of(fault, running)
+        except SlipwayError as error:
+            outcome = Outcome(str(error), (str(error),))
         after = before.after(running.target) if fault.recovers else before
     outcome = replace(outcome, broken=(*outcome.broken, *after.leaks(before)))
     print(outcome.row(kind, fault.name, before, after), flush=True)

@@ -67,7 +67,8 @@ async def send_mutated_bodies(target: Target, count: int, at_once: int = 16, see
                 failed.append(f"{error!r}: {path} {body[:300]!r}")
                 continue
             statuses[response.status_code] += 1
-            if response.status_code >= 500:
+            # A stream that has begun has its error as an event.
+            if response.status_code >= 500 or b'"server_error"' in response.content:
                 failed.append(f"{response.status_code}: {path} {body[:300]!r}")
 
     async with target.client(GREEDY) as client:

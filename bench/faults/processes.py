@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import psutil
 
+from slipway.contract.errors import SlipwayError
+
 Find = Callable[[psutil.Process], psutil.Process]
 
 
-class NoSuchPart(Exception):
+class NoSuchPart(SlipwayError):
     """The server has no such process, or several."""
 
 
