@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slipway.contract.errors import ServerFailed
 from slipway.serve.interruption import Interruption
-from slipway.serve.stage_processes import StageProcesses
+from slipway.serve.stage_processes import Look, StageProcesses
 from slipway.serve.tritonserver import CommandLine
 
 _MAX_LINES = 15
@@ -70,12 +70,12 @@ class Child:
             f"{problem}; its log {self._log} says why:\n" + "\n".join(f"  {line}" for line in last)
         )
 
-    def dead_stages(self, may_have_changed: bool) -> set[int]:
-        """The ids of Triton's Python stages that ended, where Triton has not noticed it.
+    def look_at_stages(self, may_have_changed: bool) -> Look:
+        """Which of Triton's Python stages ended or stand still.
 
-        may_have_changed: whether stages may have begun since the last call.
+        may_have_changed: whether stages may have begun since the last look.
         """
-        return self._stages.dead(may_have_changed)
+        return self._stages.look(may_have_changed)
 
     def end(self, grace: float, interruption: Interruption) -> None:
         """Ask it to stop, wait up to `grace` seconds, and kill what is left of its group.

@@ -17,6 +17,8 @@ from slipway.serve.watch import Watch
 # gone sooner.
 _DEAD_FOR_S = 0.5
 _LOOK_EVERY_S = 0.5
+# For a stage that does not answer. What Triton says itself may wait in a queue behind running answers.
+_STILL_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,12 @@ class Part:
         if now - self._looked_at < _LOOK_EVERY_S:
             return
         self._looked_at = now
-        dead = child.dead_stages(may_have_changed=self._watch is None)
-        self._dead_since = {pid: self._dead_since.get(pid, now) for pid in dead}
+        seen = child.look_at_stages(may_have_changed=self._watch is None)
+        if self._watch is not None and self._watch.in_doubt and seen.still_s >= _STILL_S:
+            raise ServerFailed(
+                f"The process of a Python stage has stood still for {seen.still_s:.0f} s and does not answer."
+            )
+        self._dead_since = {pid: self._dead_since.get(pid, now) for pid in seen.dead}
         if any(now - since >= _DEAD_FOR_S for since in self._dead_since.values()):
             if self._watch is None:
                 raise child.failure(

@@ -33,6 +33,11 @@ class Watch:
         self._stopped.set()
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether the last question had no answer."""
+        return bool(self._last_error)
+
+    @property
     def trouble(self) -> str | None:
         """Why the server must be started again; None while it is well."""
         if self._dead_answers >= DEAD_ANSWERS:
