@@ -14,10 +14,10 @@ GENAI_OF_DIRECTML := .cache/genai-0.13.1
 # One line of progress for the command that follows; its output is in .cache/logs.
 quietly = requirements/quietly "Installing the packages of $(2)" .cache/logs/$(1).log
 
-.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench faults soak clients docs lint unit check test test-served test-directml test-docs clean $(SAMPLE_ENGINES)
+.PHONY: help setup setup-dml setup-modelopt setup-peers sample engine gpu-check serve chat bench faults soak clients containers-check docs lint unit check test test-served test-directml test-docs clean $(SAMPLE_ENGINES)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## create .venv with everything (about two minutes; nothing when nothing changed)
 
@@ -80,6 +80,9 @@ soak: setup ## load a server of the sample engine for five minutes, or MINUTES=2
 
 clients: sample ## run programs that people use against the sample model, each in an environment of its own; writes docs/clients.md
 	PYTHONPATH=tests $(RUN) -m clients --write
+
+containers-check: engine ## with Docker or Podman: build the images, run, break, drain and remove them; PROFILES=, BASE=
+	@PYTHONPATH=tests $(RUN) -m containers
 
 docs: setup ## read the docs in a browser, at http://127.0.0.1:8888; Ctrl-C ends it
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs serve --open --dev-addr 127.0.0.1:8888

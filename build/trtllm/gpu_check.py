@@ -50,7 +50,7 @@ QUESTIONS = (
 # The share of answers of an unquantized engine that must start with the checkpoint's token. It is not 1,
 # because 16 bits round differently than 32.
 _MIN_SAME_FIRST = 0.75
-_SERVE = ("docker", "compose", "-f", "compose.yaml", "-f", "compose.gpu.yaml")
+_SERVE = ("docker", "compose", "--profile", "gpu")
 _POLL_S = 0.5
 _ANSWER_TIMEOUT_S = 120.0
 _SHUTDOWN_S = 60.0

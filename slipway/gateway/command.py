@@ -118,7 +118,7 @@ def _refuse_contradictions(options: GatewayOptions) -> None:
             given = "--triton-url" if options.triton_url is not None else "--engines"
             _refuse(f"{given} is for Triton; add --backend triton or leave it out.")
         if not options.engine:
-            _refuse("Say what to serve: --engine engines/NAME, or --backend triton.")
+            _refuse("Say what to serve: --engine engines/NAME (or SLIPWAY_ENGINE), or --backend triton.")
     elif options.engine or options.threads is not None:
         given = "--engine" if options.engine else "--threads"
         _refuse(f"{given} is for the local backend; leave it out with --backend triton.")

@@ -15,10 +15,14 @@ def triton(options: TritonOptions) -> None:
     for each.
 
     - `slipway triton` serves the models of `model_repository` on the ports 8000, 8001 and 8002.
+    - `slipway triton --engines engines --model-repository /tmp/models` makes the models of all engines first.
     - `slipway triton --dry-run` prints the line that would start it.
     """
     from slipway.serve import supervisor, tritonserver
+    from slipway.serve.volume import write_models
 
+    if not options.dry_run:
+        write_models(options.engines, options.model_repository)
     start = tritonserver.start(options.model_repository.resolve(), options.host, options.ports)
     if options.dry_run:
         print(start)

@@ -10,7 +10,32 @@ from slipway.gateway.settings import DrainTimeout, Settings
 from slipway.serve.ports import Ports
 
 _PORTS = Ports()
-_Repository = Annotated[Path, Option(help="Folder with the models, as `make engine` writes it.")]
+_Repository = Annotated[
+    Path,
+    Option(envvar="SLIPWAY_MODEL_REPOSITORY", help="Folder with the models, as `make engine` writes it."),
+]
+_HttpPort = Annotated[
+    int,
+    Option(
+        envvar="SLIPWAY_TRITON_HTTP_PORT",
+        min=1,
+        max=65535,
+        help="Triton's HTTP: health, generate, repository index.",
+    ),
+]
+_GrpcPort = Annotated[
+    int,
+    Option(envvar="SLIPWAY_TRITON_GRPC_PORT", min=1, max=65535, help="Triton's gRPC: what the gateway uses."),
+]
+_MetricsPort = Annotated[
+    int,
+    Option(
+        envvar="SLIPWAY_TRITON_METRICS_PORT",
+        min=1,
+        max=65535,
+        help="Triton's metrics for Prometheus, at /metrics.",
+    ),
+]
 
 ReadyTimeout = Annotated[
     float,
@@ -23,14 +48,19 @@ class TritonOptions:
     """Triton alone."""
 
     model_repository: _Repository = Path("model_repository")
-    host: Annotated[str, Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
-    http_port: Annotated[int, Option(min=1, max=65535, help="HTTP: health, generate, repository index.")] = (
-        _PORTS.http
-    )
-    grpc_port: Annotated[int, Option(min=1, max=65535, help="gRPC: what the gateway uses.")] = _PORTS.grpc
-    metrics_port: Annotated[int, Option(min=1, max=65535, help="Prometheus metrics, at /metrics.")] = (
-        _PORTS.metrics
-    )
+    engines: Annotated[
+        Path,
+        Option(
+            envvar="SLIPWAY_ENGINES",
+            help="Folder of built engines. Their models are written first where --model-repository has none.",
+        ),
+    ] = Path("engines")
+    host: Annotated[
+        str, Option(envvar="SLIPWAY_TRITON_HOST", help="Address to listen on; 0.0.0.0 for all.")
+    ] = "127.0.0.1"
+    http_port: _HttpPort = _PORTS.http
+    grpc_port: _GrpcPort = _PORTS.grpc
+    metrics_port: _MetricsPort = _PORTS.metrics
     ready_timeout: ReadyTimeout = 600.0
     drain_timeout: DrainTimeout = 30.0
     dry_run: Annotated[bool, Option("--dry-run", help="Print the command; start nothing.")] = False
@@ -46,11 +76,9 @@ class ServeOptions(Settings):
     """Triton, and what the gateway in front of it takes."""
 
     model_repository: _Repository = Path("model_repository")
-    triton_http_port: Annotated[int, Option(min=1, max=65535, help="Triton's HTTP port.")] = _PORTS.http
-    triton_grpc_port: Annotated[int, Option(min=1, max=65535, help="Triton's gRPC port.")] = _PORTS.grpc
-    triton_metrics_port: Annotated[int, Option(min=1, max=65535, help="Triton's metrics port.")] = (
-        _PORTS.metrics
-    )
+    triton_http_port: _HttpPort = _PORTS.http
+    triton_grpc_port: _GrpcPort = _PORTS.grpc
+    triton_metrics_port: _MetricsPort = _PORTS.metrics
     ready_timeout: ReadyTimeout = 600.0
 
     @property

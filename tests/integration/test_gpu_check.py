@@ -100,7 +100,7 @@ def test_the_report_holds_the_answers_against_the_checkpoint_and_the_speed(
     assert done.returncode == 0, done.stderr
     said = asked.read_text().splitlines()
     user = f"{os.getuid()}:{os.getgid()}"
-    compose = "compose -f compose.yaml -f compose.gpu.yaml"
+    compose = "compose --profile gpu"
     recipe = "engines/smollm2-135m-int4.yaml"
     built = " ".join(container.arguments(read_recipe(ROOT / recipe), [recipe]))
     assert said == [

@@ -5,12 +5,15 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 60) -> float:
-    """Wait until `condition` holds and return the seconds it took; fail after `timeout` seconds."""
+def wait_until(condition: Callable[[], bool], timeout: float = 60, every: float = 0.005) -> float:
+    """Wait until `condition` holds and return the seconds it took; fail after `timeout` seconds.
+
+    every: seconds between two looks.
+    """
     start = time.perf_counter()
     while not condition():
         assert time.perf_counter() - start < timeout, f"still false after {timeout:g} s"
-        time.sleep(0.005)
+        time.sleep(every)
     return time.perf_counter() - start
 
 
