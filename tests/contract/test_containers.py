@@ -1,85 +1,91 @@
-"""compose.yaml and the Dockerfiles: valid, safe to publish, and true to the rooms they carry."""
+"""compose.yaml: valid, safe to publish, and true to the images and to the settings of the code."""
 
-import ast
-import re
 import subprocess
 import sys
-import tomllib
-from collections.abc import Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.images import compose_text, image_of, services
 from support.paths import ROOT
+from typer.main import get_command
 
+from slipway.__main__ import app
 from slipway.gateway.settings import Settings
 from slipway.gateway.workers import CLOSE_S
 
 BIN = Path(sys.executable).parent
-DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+SERVICES = services()
 SERVERS = {name: service for name, service in SERVICES.items() if name != "build"}
 
-each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 each_server = pytest.mark.parametrize("service", SERVERS.values(), ids=SERVERS.keys())
 
 
-def instructions(dockerfile: Path) -> list[tuple[str, str]]:
-    """Instruction and argument, continued lines joined."""
-    text = re.sub(r"^#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
-    lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-    return [(name, argument) for name, argument in lines]
+def variables(command: str) -> set[str]:
+    """The environment variables of the options of a command of `slipway`."""
+    parameters = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    return {parameter.envvar for parameter in parameters if parameter.envvar}
 
 
-def copied(dockerfile: Path) -> list[str]:
-    return [argument.split()[0] for name, argument in instructions(dockerfile) if name == "COPY"]
-
-
-def command(dockerfile: Path) -> list[str]:
-    [argument] = [argument for name, argument in instructions(dockerfile) if name == "CMD"]
-    return list(ast.literal_eval(argument))
-
-
-def dockerfile_of(service: dict[str, Any]) -> Path:
-    return ROOT / service["build"]["context"] / service["build"]["dockerfile"]
+def command_of(service: dict[str, Any]) -> set[str]:
+    """The environment variables of what a service runs."""
+    return variables(image_of(service).command[1])
 
 
 def test_compose_files_are_valid():
-    files = [ROOT / name for name in ("compose.yaml", "compose.gpu.yaml", "compose.keys.yaml")]
+    files = [ROOT / name for name in ("compose.yaml", "compose.keys.yaml")]
     check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_with_gpus_triton_serves_compiled_engines():
-    added = yaml.safe_load((ROOT / "compose.gpu.yaml").read_text())["services"]
-    assert added.keys() == {"triton"}
-    assert added["triton"]["deploy"] == SERVICES["build"]["deploy"]
+def test_a_profile_starts_what_it_needs_and_nothing_else():
+    in_profile = {
+        profile: {name for name, service in SERVICES.items() if profile in service["profiles"]}
+        for profile in ("cpu", "gpu", "triton-cpu", "build")
+    }
+    assert in_profile == {
+        "cpu": {"cpu"},
+        "gpu": {"triton", "gateway"},
+        "triton-cpu": {"triton-cpu", "gateway"},
+        "build": {"build"},
+    }
 
 
-def test_a_gateway_with_keys_does_not_run_insecure():
-    [gateway] = yaml.safe_load((ROOT / "compose.keys.yaml").read_text())["services"].values()
-    environment = SERVICES["gateway"]["environment"] | gateway["environment"]
-    folder = gateway["volumes"][0].split(":")[1]
-    assert environment == {"SLIPWAY_INSECURE": "0", "SLIPWAY_KEYS": f"{folder}/keys.yaml"}
-
-
-@each_dockerfile
-def test_hadolint_reports_nothing(dockerfile: Path):
-    done = subprocess.run([BIN / "hadolint", dockerfile], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
-def test_triton_brings_the_gateway():
-    assert SERVICES["triton"]["depends_on"] == {"gateway": {"condition": "service_started"}}
+@pytest.mark.parametrize("name", ["triton", "triton-cpu"])
+def test_triton_brings_the_gateway(name: str):
+    assert SERVICES[name]["depends_on"] == {"gateway": {"condition": "service_started"}}
     assert "depends_on" not in SERVICES["gateway"]
+
+
+def test_gpus_are_asked_for_where_they_are_needed_alone():
+    with_gpus = {name for name, service in SERVICES.items() if "deploy" in service}
+    assert with_gpus == {"triton", "build"}
+    [device] = SERVICES["triton"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    plain = {SERVICES[name]["build"]["args"]["BASE"] for name in ("cpu", "gateway", "triton-cpu")}
+    [base] = plain
+    assert base.startswith("python:3.12.")
+
+
+def test_with_keys_no_server_runs_insecure():
+    added = yaml.safe_load(compose_text("compose.keys.yaml"))["services"]
+    assert added.keys() == {"cpu", "gateway"}
+    for name, service in added.items():
+        folder = service["volumes"][0].split(":")[1]
+        assert service["environment"] == {"SLIPWAY_INSECURE": "0", "SLIPWAY_KEYS": f"{folder}/keys.yaml"}
+        assert SERVICES[name]["environment"]["SLIPWAY_INSECURE"] == 1
 
 
 @each_server
 def test_ports_are_published_on_loopback_only(service: dict[str, Any]):
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+@each_server
+def test_exposed_ports_are_the_published_ones(service: dict[str, Any]):
+    assert [port.split(":")[-1] for port in service["ports"]] == image_of(service).ports
 
 
 @each_server
@@ -89,36 +95,78 @@ def test_a_container_that_ends_is_started_again_and_has_time_to_drain(service: d
 
 
 @each_server
-def test_exposed_ports_are_the_published_ones(service: dict[str, Any]):
-    exposed = [
-        port
-        for name, argument in instructions(dockerfile_of(service))
-        if name == "EXPOSE"
-        for port in argument.split()
-    ]
-    assert [port.split(":")[-1] for port in service["ports"]] == exposed
+def test_a_server_is_no_root_and_writes_to_memory_alone(service: dict[str, Any]):
+    assert image_of(service).words["USER"] == "1000:1000"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert image_of(service).environment["HOME"] in {each.partition(":")[0] for each in service["tmpfs"]}
 
 
 @each_server
-def test_mounted_folders_exist_are_read_only_and_are_where_the_code_looks(service: dict[str, Any]):
-    [workdir] = [argument for name, argument in instructions(dockerfile_of(service)) if name == "WORKDIR"]
+def test_mounted_folders_are_data_read_only_and_where_the_code_looks(service: dict[str, Any]):
+    image = image_of(service)
     for volume in service["volumes"]:
         source, target, mode = volume.split(":")
         assert (ROOT / source).is_dir()
-        assert target == f"{workdir}/{source.removeprefix('./')}"
+        assert target == f"{image.words['WORKDIR']}/{source.removeprefix('./')}"
         assert mode == "ro"
+        assert target in ("/app/engines", "/app/model_repository")
+    assert not {place for place in image.copied.values() if place.startswith("/app")}, "no code lies there"
+
+
+@each_server
+def test_the_command_leaves_every_setting_to_the_environment(service: dict[str, Any]):
+    slipway, subcommand, *options = image_of(service).command
+    assert (slipway, options) == ("slipway", [])
+    done = subprocess.run([BIN / slipway, subcommand, "--help"], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+@each_server
+def test_variables_of_image_and_compose_are_settings(service: dict[str, Any]):
+    given = {*service["environment"], *image_of(service).environment}
+    mine = {name for name in given if name.startswith("SLIPWAY_")}
+    assert mine <= command_of(service) | {"SLIPWAY_SPECULATION"}
+
+
+@each_server
+def test_every_setting_can_be_given_in_the_shell(service: dict[str, Any]):
+    """Those left out are the container's own: where it listens, and what its folders are."""
+    own = {"SLIPWAY_HOST", "SLIPWAY_KEYS", "SLIPWAY_BACKEND", "SLIPWAY_ENGINES"}
+    own |= {name for name in variables("triton") if name.startswith("SLIPWAY_TRITON_")}
+    # The local backend's, or Triton's.
+    triton = "SLIPWAY_BACKEND" in image_of(service).environment
+    own |= {"SLIPWAY_ENGINE", "SLIPWAY_THREADS"} if triton else {"SLIPWAY_TRITON_URL", "SLIPWAY_WORKERS"}
+    assert command_of(service) - own <= service["environment"].keys()
+
+
+@each_server
+def test_the_health_check_is_in_the_image_and_in_compose(service: dict[str, Any]):
+    """Images of Podman's own format have none; the port is the one that the environment says."""
+    check = image_of(service).health_check
+    assert service["healthcheck"]["test"] == ["CMD", *check]
+    program, variable, path = check
+    assert image_of(service).copied == {f"docker/{program}": "/usr/local/bin/"}
+    assert variable in command_of(service)
+    assert image_of(service).environment[variable] in image_of(service).ports
+    assert path.startswith("/")
+
+
+def test_the_gateway_looks_for_triton_where_compose_puts_it():
+    host, port = image_of(SERVICES["gateway"]).environment["SLIPWAY_TRITON_URL"].split(":")
+    assert host in SERVICES
+    for name in (host, "triton-cpu"):
+        assert f"127.0.0.1:{port}:{port}" in SERVICES[name]["ports"]
+    assert SERVICES["triton-cpu"]["networks"] == {"default": {"aliases": [host]}}
 
 
 def test_engines_are_compiled_in_the_image_that_serves_them():
     build, triton = SERVICES["build"], SERVICES["triton"]
-    assert build["build"] == triton["build"]
-    assert build["profiles"] == ["build"], "`docker compose up` starts no build"
+    assert (build["build"], build["image"]) == (triton["build"], triton["image"])
+    assert build["deploy"] == triton["deploy"]
     assert "ports" not in build
-    [workdir] = [argument for name, argument in instructions(dockerfile_of(build)) if name == "WORKDIR"]
-    assert build["volumes"] == [f".:{workdir}"]
+    assert build["volumes"] == [f".:{image_of(build).words['WORKDIR']}"]
     assert build["environment"]["USER"], "any user can be given, also one that the image does not know"
-    [device] = build["deploy"]["resources"]["reservations"]["devices"]
-    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
 
 def test_the_build_service_takes_what_the_build_command_takes():
@@ -127,111 +175,3 @@ def test_the_build_service_takes_what_the_build_command_takes():
     asked = [sys.executable, *command, *SERVICES["build"]["command"]]
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     assert " engine " in done.stdout
-
-
-def test_compiling_needs_nothing_that_the_image_lacks():
-    absent = "'torch', 'transformers', 'onnx', 'onnx_ir', 'onnxruntime_genai', 'accelerate', 'gguf'"
-    code = f"import sys; sys.modules.update(dict.fromkeys([{absent}])); import build.__main__, build.engine"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}, build.trtllm.engine, build.trtllm.plan"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    installed = instructions(ROOT / "docker/triton.Dockerfile")
-    assert any('".[${EXTRAS}]"' in line for _, line in installed)
-    [extras] = re.findall(r"^ARG EXTRAS=(.*)", (ROOT / "docker/triton.Dockerfile").read_text(), re.MULTILINE)
-    assert extras == "serving,compile"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = {line.partition("==")[0] for line in project["optional-dependencies"]["compile"]}
-    assert {"filelock", "ml_dtypes", "safetensors"} == named
-
-
-@each_dockerfile
-def test_the_base_image_is_an_argument(dockerfile: Path):
-    first, second, *_ = instructions(dockerfile)
-    assert first[0] == "ARG"
-    assert first[1].startswith("BASE=")
-    assert second == ("FROM", "${BASE}")
-
-
-@each_dockerfile
-def test_every_copied_path_exists_and_is_in_the_build_context(dockerfile: Path):
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    assert "*" in ignored
-    let_in = [line.removeprefix("!") for line in ignored if line.startswith("!")]
-    for source in copied(dockerfile):
-        assert list(ROOT.glob(source)), f"{source} does not exist"
-        assert any(fnmatch(source, pattern) or source.startswith(f"{pattern}/") for pattern in let_in)
-
-
-def test_no_weights_are_in_the_build_context():
-    let_in = [
-        line.removeprefix("!")
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    ]
-    files = [path for pattern in let_in for found in ROOT.glob(pattern) for path in walk(found)]
-    assert files
-    assert all(path.stat().st_size < 1_000_000 for path in files)
-
-
-def walk(path: Path) -> Iterator[Path]:
-    yield from path.rglob("*") if path.is_dir() else [path]
-
-
-@each_dockerfile
-def test_the_package_is_copied(dockerfile: Path):
-    assert "slipway" in copied(dockerfile)
-
-
-@each_dockerfile
-def test_the_process_is_not_root_and_has_a_health_check(dockerfile: Path):
-    given = dict(instructions(dockerfile))
-    assert given["USER"] == "1000:1000"
-    assert "HEALTHCHECK" in given
-
-
-@each_dockerfile
-def test_the_command_names_options_that_exist(dockerfile: Path):
-    slipway, subcommand, *rest = command(dockerfile)
-    assert slipway == "slipway"
-    asked = [BIN / slipway, subcommand, "--help"]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
-    for option in rest:
-        if option.startswith("--"):
-            assert option in done.stdout
-
-
-def test_the_gateway_looks_for_triton_where_compose_puts_it():
-    words = command(dockerfile_of(SERVICES["gateway"]))
-    host, port = words[words.index("--triton-url") + 1].split(":")
-    assert host in SERVICES
-    assert f"127.0.0.1:{port}:{port}" in SERVICES[host]["ports"]
-
-
-def test_our_environment_falls_back_to_the_packages_of_the_image(tmp_path: Path):
-    """As the Dockerfile makes it: NVIDIA's image has TensorRT-LLM in a virtual environment too."""
-    made = {}
-    for name in ("image", "ours"):
-        subprocess.run([sys._base_executable, "-m", "venv", "--without-pip", tmp_path / name], check=True)
-        [made[name]] = (tmp_path / name / "lib").glob("python*/site-packages")
-        (made[name] / "both.py").write_text(f"found = {name!r}")
-    info = made["image"] / "tensorrt_llm-1.2.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Name: tensorrt_llm\nVersion: 1.2.1\n")
-    (made["image"] / "nested.pth").write_text(str(tmp_path / "nested"))
-    (tmp_path / "nested").mkdir()
-    (tmp_path / "nested" / "cutlass.py").touch()
-    written = [tmp_path / "image" / "bin" / "python3", ROOT / "docker" / "image_packages.py"]
-    ran = subprocess.run(written, stdout=subprocess.PIPE, check=True)
-    (made["ours"] / "image.pth").write_bytes(ran.stdout)
-    code = "from importlib import metadata; import both, cutlass\n"
-    code += "print(metadata.version('tensorrt_llm'), both.found)"
-    asked = [tmp_path / "ours" / "bin" / "python3", "-c", code]
-    seen = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert seen.split() == ["1.2.1", "ours"]
-    [line] = [line for name, line in instructions(ROOT / "docker/triton.Dockerfile") if "venv" in line]
-    assert "python3 docker/image_packages.py" in line

@@ -36,5 +36,5 @@ def test_an_interrupt_lets_answers_end_and_unloads_cleanly_also_when_many_left(
 
 
 def test_an_empty_repository_is_one_sentence(tmp_path: Path) -> None:
-    done = run("slipway", "triton", f"--model-repository={tmp_path}", status=1)
+    done = run("slipway", "triton", f"--model-repository={tmp_path}", f"--engines={tmp_path}", status=1)
     assert done.stderr == f"error: {tmp_path} holds no models; run `make engine` first.\n"
