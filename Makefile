@@ -81,7 +81,7 @@ soak: setup ## load a server of the sample engine for five minutes, or MINUTES=2
 clients: sample ## run programs that people use against the sample model, each in an environment of its own; writes docs/clients.md
 	PYTHONPATH=tests $(RUN) -m clients --write
 
-containers-check: engine ## with Docker or Podman: build the images, run, break, drain and remove them; PROFILES=, BASE=
+containers-check: engine ## build the CPU image with Docker or Podman, run it, break it, drain it and remove it
 	@PYTHONPATH=tests $(RUN) -m containers
 
 docs: setup ## read the docs in a browser, at http://127.0.0.1:8888; Ctrl-C ends it

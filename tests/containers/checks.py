@@ -102,7 +102,7 @@ def _answer(url: str, model: str) -> str:
     text, reason = answer(url, model)
     if "Paris" not in text:
         raise ValueError(f"{model} says {text!r}")
-    return f"{model} says {text!r}, finish_reason {reason}"
+    return f"{text} ({reason})"
 
 
 def _stream(url: str, model: str) -> str:
@@ -120,7 +120,7 @@ def _kill_part(engine: ContainerEngine, profile: Profile, url: str, model: str) 
     if stream.join().error is None:
         raise ValueError(f"process {killed.strip()} was killed, and the stream went on: {stream}")
     seconds = _wait_for_answers(url)
-    return f"the stream ended with {stream.error}; ready {seconds:.1f} s later; {_answer(url, model)}"
+    return f"the stream ended with {stream.error}; ready {seconds:.1f} s later: {_answer(url, model)}"
 
 
 def _end_server(engine: ContainerEngine, profile: Profile, url: str, model: str) -> str:
@@ -128,7 +128,7 @@ def _end_server(engine: ContainerEngine, profile: Profile, url: str, model: str)
     before = engine.inspect(service)["State"]["StartedAt"]
     engine.run("exec", engine.container(service), "python3", "-c", "import os; os.kill(1, 15)")
     wait_until(lambda: engine.inspect(service)["State"]["StartedAt"] != before, every=0.5)
-    return f"started again, ready {_wait_for_answers(url):.1f} s later; {_answer(url, model)}"
+    return f"started again; ready {_wait_for_answers(url):.1f} s later: {_answer(url, model)}"
 
 
 def _drain(engine: ContainerEngine, profile: Profile, url: str, model: str) -> str:
@@ -140,7 +140,7 @@ def _drain(engine: ContainerEngine, profile: Profile, url: str, model: str) -> s
     ended = {service: engine.inspect(service)["State"]["ExitCode"] for service in profile.services}
     if any(ended.values()):
         raise ValueError(f"exit statuses: {ended}")
-    return f"{stream}, {pieces} before the stop; exit status 0"
+    return f"{stream}; {pieces} pieces before the stop; exit status 0"
 
 
 def _remove(engine: ContainerEngine, profile: Profile, url: str) -> str:

@@ -48,7 +48,8 @@ class Stream:
 
     def __str__(self) -> str:
         end = "[DONE]" if self.complete else "no [DONE]"
-        return f"{self.pieces} pieces, finish_reason {self.finish_reason}, error {self.error}, {end}"
+        reason = f"error {self.error}" if self.error else self.finish_reason
+        return f"{self.pieces} pieces, {reason}, {end}"
 
     def _read(self) -> None:
         try:
