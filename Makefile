@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 SAMPLE := checkpoints/smollm2-135m-instruct
 PEERS := .cache/peers
 MODELOPT := .cache/modelopt
-SAMPLE_ENGINES := test-engine-smollm2-135m-int8 test-engine-smollm2-135m-int4
+SAMPLE_ENGINES := test-engine-smollm2-135m-int8 test-engine-smollm2-135m-int4 test-engine-smollm2-135m-openvino-int8
 GENAI_OF_DIRECTML := .cache/genai-0.13.1
 # One line of progress for the command that follows; its output is in .cache/logs.
 quietly = requirements/quietly "Installing the packages of $(2)" .cache/logs/$(1).log

@@ -41,6 +41,10 @@ def maker_of(target: Target) -> Maker:
             from build.onnx import engine as onnx_engine
 
             return onnx_engine
+        case "openvino":
+            from build.openvino import engine as openvino_engine
+
+            return openvino_engine
         case "trtllm":
             from build.trtllm import engine as trtllm_engine
 

@@ -94,6 +94,19 @@ def int8_engine_dir() -> Path:
     return _made(ROOT / "engines" / "smollm2-135m-int8", "make engine RECIPE=engines/smollm2-135m-int8.yaml")
 
 
+@pytest.fixture(scope="session")
+def openvino_engine_dir() -> Path:
+    name = "smollm2-135m-openvino-int8"
+    return _made(ROOT / "engines" / name, f"make engine RECIPE=engines/{name}.yaml")
+
+
+@pytest.fixture(scope="module", params=["engine_dir", "int8_engine_dir", "openvino_engine_dir"])
+def each_engine_dir(request: pytest.FixtureRequest) -> Path:
+    """Each sample engine for the CPU."""
+    directory: Path = request.getfixturevalue(request.param)
+    return directory
+
+
 def _made(directory: Path, command: str) -> Path:
     assert directory.is_dir(), f"{directory} is missing: run `{command}` first"
     return directory

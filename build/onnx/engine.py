@@ -1,17 +1,13 @@
 """An engine for ONNX Runtime: exported, quantized, checked and tried out."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from build import progress
-from build.checkout import CHECKOUT
+from build import progress, trial
 from build.checkpoint.checkpoint import Checkpoint
 from build.facts import Facts
 from build.onnx import builder, drafts, graph, int4, int8, positions
-from slipway.contract.errors import BuildError
 from slipway.contract.manifest import Manifest
 from slipway.contract.quantization import Quantization
 from slipway.contract.recipe import Recipe
@@ -61,12 +57,4 @@ def make(
 
 def try_out(engine: Path) -> None:
     """Load the engine as serving does and generate; some graphs build and then do not run."""
-    progress.say("Generating a few tokens")
-    # --cpu: the machine may lack the GPU that it builds for, and the graph runs on a CPU too.
-    command = [sys.executable, "-m", "slipway", "check", str(engine.resolve()), "--cpu"]
-    ran = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if ran.returncode != 0:
-        raise BuildError(
-            f"The engine was built but does not work: {ran.stderr.strip().removeprefix('error: ')}"
-        )
-    progress.say(ran.stdout.strip())
+    trial.run(engine)

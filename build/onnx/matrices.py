@@ -17,14 +17,12 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo
 
-from build.checkout import CALIBRATION_TEXT
+from build.checkpoint.calibration_ids import calibration_ids
 from build.checkpoint.checkpoint import Checkpoint
 from build.onnx import graph
-from slipway.text.tokenizer import Tokenizer
 
 # The input of a norm that is its weight.
 NORMS = {"SimplifiedLayerNormalization": 1, "SkipSimplifiedLayerNormalization": 2}
-_CALIBRATION_TOKENS = 1024
 _MATRIX = re.compile(r"/model/layers\.(\d+)/(?:attn|mlp)/(qkv|q|k|v|o|gate|up|down)_proj/MatMul")
 _COPY_BYTES = 16 << 20
 _PAGE = 4096
@@ -82,8 +80,7 @@ def observe(
     onnx.save(probe, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     architecture = checkpoint.architecture
-    text = CALIBRATION_TEXT.read_text(encoding="utf-8")
-    ids = Tokenizer.load(checkpoint.directory).encode(text)[: min(_CALIBRATION_TOKENS, architecture.context)]
+    ids = calibration_ids(checkpoint)
     past = np.zeros((1, architecture.kv_heads, 0, architecture.head_dim), np.float32)
     feeds = {entry.name: past for entry in session.get_inputs()}
     feeds |= {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}

@@ -1,1 +1,1 @@
-"""Engines for OpenVINO: the graph, and its weights rounded and streamed into one file."""
+"""Engines for OpenVINO: a graph, and weights that are smoothed, rounded and streamed into one file."""

@@ -49,8 +49,18 @@ class LayerWeights:
 
 
 def read(checkpoint: Checkpoint, part: Matrix | Vector) -> FloatArray:
-    """A whole matrix or vector, in fp32."""
-    return np.concatenate([checkpoint.weights.read(name).astype(np.float32) for name in part.sources])
+    """A whole matrix or vector, in fp32.
+
+    Read in pieces: pages of a file that is mapped whole would count as memory of the process.
+    """
+    tensors = [checkpoint.weights.tensors[name] for name in part.sources]
+    whole = np.empty((sum(tensor.shape[0] for tensor in tensors), *tensors[0].shape[1:]), np.float32)
+    start = 0
+    for name, tensor in zip(part.sources, tensors, strict=True):
+        for first, piece in checkpoint.weights.pieces(name):
+            whole[start + first : start + first + len(piece)] = piece
+        start += tensor.shape[0]
+    return whole
 
 
 def embedded(checkpoint: Checkpoint, token_ids: npt.NDArray[np.int64]) -> FloatArray:

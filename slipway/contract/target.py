@@ -11,7 +11,7 @@ from slipway.contract.quantization import CacheQuantization, Quantization
 
 Device = Literal["cpu", "dml", "cuda"]
 # "trtllm" is the C++ backend of TensorRT-LLM, "llmapi" its PyTorch backend.
-Runtime = Literal["onnxruntime", "genai", "trtllm", "llmapi"]
+Runtime = Literal["onnxruntime", "openvino", "genai", "trtllm", "llmapi"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Target:
         return self.name
 
 
-_NO_PROMPT_LOG_PROBS = "only engines for target onnx-cpu report how likely a prompt is; leave it out"
+_NO_PROMPT_LOG_PROBS = "only engines for the CPU report how likely a prompt is; leave it out"
 _NO_EMPTY_ANSWER = "TensorRT-LLM gives no answer without a token; ask for 1"
 _NO_SAMPLER = "the sampler of TensorRT-LLM's PyTorch backend (1.2) takes it and does nothing; leave it out"
 _NO_TENSOR = "Triton's llmapi model has no tensor for it; leave it out"
@@ -84,6 +84,15 @@ _ALL = (
         memory_share=0.5,
         # The oldest onnxruntime with 8-bit MatMulNBits, which the builder writes.
         requires={"onnxruntime": ">=1.24"},
+    ),
+    # The build decides the version of OpenVINO that serves the engine.
+    Target(
+        name="openvino-cpu",
+        runtime="openvino",
+        device="cpu",
+        quantizations=("int8", "none"),
+        max_batch_size=16,
+        memory_share=0.5,
     ),
     # In ONNX engines for a GPU every running sequence reserves max_seq_len tokens of memory and takes a step
     # of its own. Their onnxruntime has several package names, so the executor checks the device instead.

@@ -11,8 +11,8 @@ from slipway.contract.version import version as slipway_version
 
 # The packages whose version can change an answer or how it is sent.
 _PACKAGES = (
-    "fastapi", "jinja2", "llguidance", "numpy", "onnxruntime", "onnxruntime-gpu", "pydantic", "tokenizers",
-    "tritonclient", "uvicorn",
+    "fastapi", "jinja2", "llguidance", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "pydantic",
+    "tokenizers", "tritonclient", "uvicorn",
 )  # fmt: skip
 
 

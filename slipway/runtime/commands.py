@@ -46,8 +46,8 @@ Speculation = Annotated[
 def check(directory: EngineDirectory, threads: Threads = None, on_cpu: OnCpu = False) -> None:
     """Check that an engine works: verify its files, load it, generate a few tokens.
 
-    Prints one line. Exits with status 1 and one sentence if a file is damaged, the model does not load, or
-    its logits are not numbers.
+    Prints one line, and one more for each thing that the kernels of this machine do not allow. Exits with
+    status 1 and one sentence if a file is damaged, the model does not load, or its logits are not numbers.
 
     - `slipway check engines/smollm2-135m-int4`
     """
@@ -64,6 +64,8 @@ def check(directory: EngineDirectory, threads: Threads = None, on_cpu: OnCpu = F
     text = tokenizer.decode([*prompt, *(token for delta in deltas for token in delta.token_ids)])
     name = engine.manifest.name
     print(f"{name}: {_CHECK_TOKENS} tokens in {seconds:.2f} s, all finite: {text!r}")
+    for note in engine.notes:
+        print(note)
 
 
 def generate(
@@ -182,7 +184,7 @@ def measure(
 
     - `{"prompts": [[token id, ...], ...], "max_tokens": n}` is answered with
       `{"tokens": [output tokens of each prompt], "seconds": s, "session_s": s, ...}`.
-      `session_s` is the time inside onnxruntime.
+      `session_s` is the time inside the library that runs the engine.
     - `{"windows": [[token id, ...], ...]}` is answered with a line for each window,
       `{"log_probs": [...]}`: the log-probability of each token but the first.
 

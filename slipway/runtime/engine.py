@@ -109,8 +109,13 @@ class Engine:
 
     @property
     def session_s(self) -> float:
-        """Seconds spent in forward passes inside onnxruntime so far."""
+        """Seconds spent in forward passes inside the executor's library so far."""
         return self._executor.session_s
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the kernels of this machine do not allow, a sentence each."""
+        return self._executor.capabilities.notes
 
     @property
     def pass_s(self) -> float:

@@ -7,8 +7,10 @@ import os
 import sys
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 # Python's mmap takes no address, so copies are mapped by the C library (man 2 mmap).
@@ -34,10 +36,10 @@ class MappedMemory:
         with contextlib.suppress(OSError):  # a kernel built without huge pages refuses this advice
             self._memory.madvise(mmap.MADV_NOHUGEPAGE)
 
-    def array(self, start: int, shape: Sequence[int]) -> NDArray[np.float32]:
-        """The bytes from `start` on, as float32 of this shape."""
+    def array(self, start: int, shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> NDArray[Any]:
+        """The bytes from `start` on, as an array of this shape."""
         count = int(np.prod(shape))
-        return np.frombuffer(self._memory, dtype=np.float32, count=count, offset=start).reshape(shape)
+        return np.frombuffer(self._memory, dtype=dtype, count=count, offset=start).reshape(shape)
 
     def release(self, start: int, stop: int) -> None:
         """Give the whole pages of [start, stop) back to the operating system; they read as zeros again."""

@@ -10,8 +10,8 @@ in, per text:    {"windows": [[token id, ...], ...]}
 out, per window: {"log_probs": [natural logarithm of the probability of each token but the first]}
 
 seconds: from the submission of the prompts to the last token of the last answer. session_s: the part of them
-spent inside onnxruntime. times: of each token of each answer, in seconds from the start; tokens of one pass
-have one time. Answers are greedy and go past end-of-sequence, unless ignore_eos is false.
+spent inside the engine's library. times: of each token of each answer, in seconds from the start; tokens of
+one pass have one time. Answers are greedy and go past end-of-sequence, unless ignore_eos is false.
 
 arrivals: prompts that arrive during the answers, one after another, with one output token each. The first
 arrives when each of `prompts` has arrive_after tokens, the next when the one before has its token, and none

@@ -75,10 +75,11 @@ def test_sixteen_at_once_each_get_the_very_logits_they_get_alone_int4(
     assert [answer.exact() for answer in together] == alone
 
 
+@pytest.mark.parametrize("directory", ["int8_engine_dir", "openvino_engine_dir"])
 def test_sixteen_at_once_each_get_the_very_logits_they_get_alone_int8(
-    int8_engine_dir: Path, prompts: list[list[int]]
+    directory: str, prompts: list[list[int]], request: pytest.FixtureRequest
 ) -> None:
-    with closing(Engine(int8_engine_dir)) as engine:
+    with closing(Engine(request.getfixturevalue(directory))) as engine:
         alone = [Answer(engine, "alone", prompt, EXACT).exact() for prompt in prompts]
         together = [Answer(engine, f"{index}", prompt, EXACT) for index, prompt in enumerate(prompts)]
         assert [answer.exact() for answer in together] == alone

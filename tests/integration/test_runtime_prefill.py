@@ -13,8 +13,9 @@ from support.answers import Answer
 from support.waiting import wait_until
 
 from slipway.contract.generation import Delta, SamplingParams
+from slipway.contract.manifest import Manifest
 from slipway.runtime.engine import Engine
-from slipway.runtime.executors.onnxruntime import SlotExecutor
+from slipway.runtime.executors.choice import open_executor
 
 EXACT = SamplingParams(max_tokens=12, temperature=0.0, log_probs=True)
 ENDLESS = SamplingParams(max_tokens=4000, temperature=0.0, ignore_eos=True)
@@ -30,12 +31,9 @@ def engine(engine_dir: Path) -> Iterator[Engine]:
         yield engine
 
 
-@pytest.mark.parametrize("quantization", ["int4", "int8"])
-def test_logits_and_cache_are_the_same_bits_wherever_the_chunks_end(
-    quantization: str, request: pytest.FixtureRequest
-) -> None:
-    directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
-    executor = SlotExecutor(directory, slots=2, max_len=512, threads=2)
+def test_logits_and_cache_are_the_same_bits_wherever_the_chunks_end(each_engine_dir: Path) -> None:
+    manifest = Manifest.read(each_engine_dir)
+    executor = open_executor(each_engine_dir, manifest, slots=2, max_len=512, threads=2, on_cpu=False)
     tokens = prompt(301)
     at_once = executor.prefill(0, tokens).copy()
     for sizes in ([2] * 20 + [3, 258], [16] * 18 + [13], [7, 120, 2, 128, 33, 11], [128, 128, 45], [299, 2]):

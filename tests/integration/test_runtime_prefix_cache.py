@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import pytest
 from support.altered import BYTES_PER_TOKEN, altered, memory_for
 from support.answers import Answer
 from support.waiting import wait_until
@@ -39,16 +38,12 @@ PROMPTS = [
 CACHED = [0, 240, 200, 238, 198, 0]
 
 
-@pytest.mark.parametrize("quantization", ["int4", "int8"])
-def test_an_answer_from_the_cache_is_the_same_to_the_bit(
-    quantization: str, request: pytest.FixtureRequest
-) -> None:
-    directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
-    with closing(Engine(directory, cache_bytes=0)) as engine:
+def test_an_answer_from_the_cache_is_the_same_to_the_bit(each_engine_dir: Path) -> None:
+    with closing(Engine(each_engine_dir, cache_bytes=0)) as engine:
         cold = [joined(Answer(engine, "cold", tokens, EXACT).rest()) for tokens in PROMPTS]
     assert all(answer.cached_tokens == 0 for answer in cold)
     expected = [replace(answer, cached_tokens=None) for answer in cold]
-    with closing(Engine(directory)) as engine:
+    with closing(Engine(each_engine_dir)) as engine:
         for tokens, cached, answer in zip(PROMPTS, CACHED, expected, strict=True):
             assert joined(Answer(engine, "warm", tokens, EXACT).rest()) == replace(
                 answer, cached_tokens=cached

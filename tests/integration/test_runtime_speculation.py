@@ -10,9 +10,10 @@ import pytest
 from support.answers import Answer
 
 from slipway.contract.generation import Delta, Grammar, SamplingParams
+from slipway.contract.manifest import Manifest
 from slipway.runtime.engine import Engine
 from slipway.runtime.executors.base import MAX_ROWS
-from slipway.runtime.executors.onnxruntime import SlotExecutor
+from slipway.runtime.executors.choice import open_executor
 from slipway.text.tokenizer import Tokenizer
 
 TEXTS = (
@@ -39,27 +40,21 @@ BOUND = replace(DRAWN, temperature=0.3, grammar=Grammar("json_schema", json.dump
 STOPPED = replace(GREEDY, ignore_eos=False, min_tokens=3, top_log_probs=2)
 
 
-@pytest.fixture(scope="module", params=["int4", "int8"])
-def directory(request: pytest.FixtureRequest) -> Path:
-    found: Path = request.getfixturevalue("engine_dir" if request.param == "int4" else "int8_engine_dir")
-    return found
-
-
 @pytest.fixture(scope="module")
-def prompts(directory: Path) -> list[list[int]]:
-    tokenizer = Tokenizer.load(directory)
+def prompts(each_engine_dir: Path) -> list[list[int]]:
+    tokenizer = Tokenizer.load(each_engine_dir)
     return [tokenizer.encode(text) for text in TEXTS]
 
 
 @pytest.fixture(scope="module")
-def expected(directory: Path, prompts: list[list[int]]) -> dict[SamplingParams, list[Delta]]:
+def expected(each_engine_dir: Path, prompts: list[list[int]]) -> dict[SamplingParams, list[Delta]]:
     """Every answer as it is without drafts."""
-    with closing(Engine(directory, speculation=False)) as engine:
+    with closing(Engine(each_engine_dir, speculation=False)) as engine:
         answers = {
             sampling: [Answer(engine, "plain", prompt, sampling).exact() for prompt in prompts]
             for sampling in (GREEDY, DRAWN, BOUND)
         }
-        comma = Tokenizer.load(directory).encode(",")[-1]
+        comma = Tokenizer.load(each_engine_dir).encode(",")[-1]
         stopped = replace(STOPPED, stop_token_ids=((comma,),))
         answers[stopped] = [Answer(engine, "plain", prompt, stopped).exact() for prompt in prompts]
         assert engine.stats.draft_tokens == 0
@@ -67,15 +62,16 @@ def expected(directory: Path, prompts: list[list[int]]) -> dict[SamplingParams, 
 
 
 @pytest.fixture(scope="module")
-def engine(directory: Path) -> Iterator[Engine]:
-    with closing(Engine(directory)) as engine:
+def engine(each_engine_dir: Path) -> Iterator[Engine]:
+    with closing(Engine(each_engine_dir)) as engine:
         yield engine
 
 
 def test_several_tokens_in_one_pass_get_the_bits_of_one_by_one_however_many_they_are(
-    directory: Path, prompts: list[list[int]]
+    each_engine_dir: Path, prompts: list[list[int]]
 ) -> None:
-    executor = SlotExecutor(directory, slots=2, max_len=128, threads=2)
+    manifest = Manifest.read(each_engine_dir)
+    executor = open_executor(each_engine_dir, manifest, slots=2, max_len=128, threads=2, on_cpu=False)
     executor.prefill(1, prompts[1])
     answer = prompts[2][:MAX_ROWS]
     assert len(answer) == MAX_ROWS

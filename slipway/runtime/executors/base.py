@@ -23,6 +23,7 @@ class Capabilities:
         device; else this machine's memory, as it fills.
     extends: several tokens of a sequence can be decoded in one pass, and some of them taken back.
     prompt_logits: a prompt can be read with the logits after each of its tokens.
+    notes: what the kernels of this machine do not allow, a sentence each.
     """
 
     appends: bool
@@ -30,6 +31,7 @@ class Capabilities:
     reserves: bool
     extends: bool
     prompt_logits: bool
+    notes: tuple[str, ...] = ()
 
 
 class Executor(Protocol):

@@ -23,6 +23,10 @@ def open_executor(
 
         check_files(directory, manifest)
         return SlotExecutor(directory, slots, max_len, threads)
+    if manifest.target.runtime == "openvino":
+        from slipway.runtime.executors.openvino import BlockExecutor
+
+        return BlockExecutor(directory, manifest, slots, max_len, threads)
     try:
         from slipway.runtime.executors.genai import GeneratorExecutor
     except ModuleNotFoundError as error:

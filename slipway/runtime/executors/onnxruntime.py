@@ -14,6 +14,7 @@ from slipway.contract.errors import EngineRefused
 from slipway.runtime.cpu import disable_flash_attention, exact_products
 from slipway.runtime.executors.base import MAX_EXTENDED_SLOTS, MAX_ROWS, Capabilities
 from slipway.runtime.executors.genai_config import check_context, read_model
+from slipway.runtime.executors.trials import company_differs, drafts_differ
 from slipway.runtime.kv_cache import FloatArray, KVCache, Window
 from slipway.runtime.slots import spans
 
@@ -21,8 +22,8 @@ from slipway.runtime.slots import spans
 _WRITE_FIRST, _FIRST = "write_first", "first_"
 _LOGITS_AT = "logits_at"
 _TRUE = np.array(True)
-# Tokens for a trial of `extend` on an empty slot.
-_PROBE = (1, 2, 3, 4, 5, 6)
+# Tokens for a trial on an empty slot: a prompt, and what follows it.
+_PROBE = (1, 2), (3, 4, 5, 6)
 
 # What onnxruntime raises for a graph it cannot load; they have no common base.
 _LOAD_ERRORS = (
@@ -91,7 +92,8 @@ class SlotExecutor:
         self._logits_of_window = np.empty((MAX_ROWS, model.vocab_size), dtype=np.float32)
         self._windows: OrderedDict[int, tuple[Window, dict[int, ort.IOBinding]]] = OrderedDict()
         self._widens = False
-        self._widens = slots > 1 and self._lone_rows_differ()
+        # A pass over one row may give other bits than a pass over two.
+        self._widens = slots > 1 and company_differs(self, *_PROBE)
         self.capabilities = Capabilities(
             appends=True,
             copies=True,
@@ -145,19 +147,6 @@ class SlotExecutor:
         self._lengths[slots] += 1
         return [self._row(slot) for slot in slots]
 
-    def _lone_rows_differ(self) -> bool:
-        """Whether a pass over one row gives other bits than a pass over two; tried out on empty slots."""
-        start, rest = _PROBE[:2], _PROBE[2:]
-        for slot in (0, 1):
-            self.prefill(slot, start)
-        together = [self.decode([0, 1], [token, token])[0].copy() for token in rest]
-        self.release(0)
-        self.prefill(0, start)
-        alone = [self.decode([0], [token])[0].copy() for token in rest]
-        for slot in (0, 1):
-            self.release(slot)
-        return not all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
-
     def _with_neighbour(self, slot: int) -> tuple[int, int]:
         """The range of a slot and the neighbour over which attention costs less."""
         last = len(self._lengths) - 1
@@ -167,16 +156,9 @@ class SlotExecutor:
     def _extends(self) -> bool:
         """Whether `extend` works here, with the bits of `decode`; tried out on an empty slot."""
         writes_first = _WRITE_FIRST in self._optional_inputs()
-        if not (self._cache.has_windows and writes_first) or len(self._positions) < len(_PROBE):
+        if not (self._cache.has_windows and writes_first) or len(self._positions) < sum(map(len, _PROBE)):
             return False
-        start, rest = _PROBE[:2], _PROBE[2:]
-        self.prefill(0, start)
-        one_by_one = [self.decode([0], [token])[0].copy() for token in rest]
-        self.release(0)
-        self.prefill(0, start)
-        together = self.extend(0, rest)
-        self.release(0)
-        return all(np.array_equal(*pair) for pair in zip(one_by_one, together, strict=True))
+        return not drafts_differ(self, *_PROBE)
 
     def _optional_inputs(self) -> set[str]:
         return {each.name for each in self._session.get_overridable_initializers()}

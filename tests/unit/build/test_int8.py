@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from build.onnx import int8
+from build.rounding import per_channel, smoothing
 
 FloatArray = npt.NDArray[np.float32]
 SHAPES = [(1, 8), (64, 96), (576, 192), (1000, 33), (4096, 64)]
@@ -20,7 +21,7 @@ def _quantized(weight: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """The nodes that take the place of one matrix [out, in], run by onnxruntime."""
     outputs, inputs = weight.shape
     node = helper.make_node("MatMulNBits", ["x"], ["y"], "/layer/o_proj/MatMul_Q8")
-    quantized, scale = int8.per_channel(weight)
+    quantized, scale = per_channel(weight)
     made = helper.make_graph(
         [*int8.activations("x"), *int8.product(node, "x")],
         "one matrix",
@@ -44,7 +45,7 @@ def _quantized(weight: FloatArray) -> Callable[[FloatArray], FloatArray]:
 
 def _expected(x: FloatArray, weight: FloatArray) -> FloatArray:
     """As the field describes it: absmax per row and per output, integers, both scales."""
-    quantized, scale = int8.per_channel(weight)
+    quantized, scale = per_channel(weight)
     peak = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.finfo(np.float32).tiny)
     integers = np.rint(x / peak / (np.float32(1) / np.float32(127))).astype(np.int64)
     return (integers @ quantized.T.astype(np.int64)) * (scale / np.float32(127)) * peak
@@ -92,7 +93,7 @@ def test_a_weight_is_at_most_half_a_step_off(seed: int) -> None:
     random = np.random.default_rng(seed)
     weight = (random.standard_cauchy((9, 31)) * 10 ** random.uniform(-6, 3, (9, 1))).astype(np.float32)
     weight[4] = 0
-    quantized, scale = int8.per_channel(weight)
+    quantized, scale = per_channel(weight)
     assert np.abs(quantized.astype(int)).max() == 127
     assert (np.abs(quantized * scale[:, None] - weight) <= scale[:, None] * 0.50001).all()
 
@@ -101,7 +102,7 @@ def test_smoothing_changes_nothing_but_where_the_outliers_are() -> None:
     weights, x = [_random(20, 50), _random(30, 50)], _random(40, 50)
     x[:, 7] *= 300
     x[:, 9] = 0  # a channel that is never used
-    scales = int8.smoothing(np.abs(x).max(axis=0), weights, int8.SMOOTHING)
+    scales = smoothing(np.abs(x).max(axis=0), weights, int8.SMOOTHING)
     for weight in weights:
         np.testing.assert_allclose((x / scales) @ (weight * scales).T, x @ weight.T, rtol=1e-3, atol=1e-2)
     peaks, smoothed = np.abs(x).max(axis=0), np.abs(x / scales).max(axis=0)
@@ -112,7 +113,7 @@ def test_smoothing_wins_back_what_outliers_cost() -> None:
     weight, x = _random(64, 576), _random(1, 32, 576)
     x[..., 11] *= 200
     exact = x @ weight.T
-    scales = int8.smoothing(np.abs(x[0]).max(axis=0), [weight], int8.SMOOTHING)
+    scales = smoothing(np.abs(x[0]).max(axis=0), [weight], int8.SMOOTHING)
     plain = np.abs(_quantized(weight)(x) - exact).mean()
     smoothed = np.abs(_quantized(weight * scales)(x / scales) - exact).mean()
     assert smoothed < plain / 3

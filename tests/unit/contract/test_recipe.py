@@ -56,7 +56,7 @@ def test_a_recipe_that_ships_is_named_like_its_file(path: Path) -> None:
         ),
         (
             GOOD.replace("cpu", "dml").replace("int4", "int8"),
-            "r.yaml:4: quantization int8 is for target onnx-cpu, tensorrt-llm; give int4 for onnx-dml.",
+            "quantization int8 is for target onnx-cpu, openvino-cpu, tensorrt-llm; give int4 for onnx-dml.",
         ),
         (
             GOOD.replace("int4", "fp8"),
