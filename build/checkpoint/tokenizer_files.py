@@ -53,10 +53,6 @@ class TokenizerFiles:
         """
         _check_present(directory)
         definition = json_file.read(directory / DEFINITION)
-        if "model" not in definition:
-            raise CheckpointError(
-                f"{directory / DEFINITION} describes no tokenizer (it has no model); copy or save it again."
-            )
         config = json_file.read(directory / CONFIG)
         for role in ("bos_token", "eos_token"):
             _check_token(config.get(role), role, directory)
@@ -64,8 +60,8 @@ class TokenizerFiles:
         if (directory / SPECIAL_TOKENS).is_file():
             config = {**json_file.read(directory / SPECIAL_TOKENS), **config}
             sources.append(SPECIAL_TOKENS)
-        completed = with_added_tokens(definition, config)
         try:
+            completed = with_added_tokens(definition, config)
             tokenizer = Tokenizer.of(completed, config)
         except EngineRefused as error:
             raise CheckpointError(f"{directory}: {error}") from None

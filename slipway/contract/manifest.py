@@ -108,7 +108,9 @@ class Manifest(Frozen):
         path = directory / FILE_NAME
         try:
             content = path.read_bytes()
-        except OSError:
+        except OSError as error:
+            if path.exists():
+                raise EngineRefused(f"{path} cannot be read ({error.strerror}); copy it again.") from None
             raise EngineRefused(
                 f"{directory} is not a built engine: {FILE_NAME} is missing; build one with `make engine`."
             ) from None
@@ -211,7 +213,11 @@ class Manifest(Frozen):
                 raise EngineRefused(
                     f"{path} is damaged: {size} bytes instead of {expected.size}; build the engine again."
                 )
-            if FileDigest.of(path).sha256 != expected.sha256:
+            try:
+                digest = FileDigest.of(path)
+            except OSError as error:
+                raise EngineRefused(f"{path} cannot be read ({error.strerror}); copy it again.") from None
+            if digest.sha256 != expected.sha256:
                 raise EngineRefused(f"{path} is damaged: its SHA-256 does not match; build the engine again.")
 
 

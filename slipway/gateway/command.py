@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from slipway.contract.exposure import check_exposure
+from slipway.gateway.log import say
 from slipway.gateway.settings import Settings
 
 DEFAULT_TRITON_URL = "127.0.0.1:8001"
@@ -99,10 +100,10 @@ def gateway(options: GatewayOptions) -> None:
         start = server.triton(engines, url, options)
     listeners = server.listen(options.host, options.port, options.workers)
     if options.local:
-        typer.echo(f"Loading {', '.join(map(str, options.engine or ()))}", err=True)
+        say(f"Loading {', '.join(map(str, options.engine or ()))}", sys.stderr)
     greeting = server.greeting(listeners[0], start)
     if options.workers == 1:
-        server.run(start, listeners[0], options, lambda: print(greeting, flush=True))
+        server.run(start, listeners[0], options, lambda: say(greeting, sys.stdout))
     else:
         run_workers(
             listeners,

@@ -1,8 +1,10 @@
 """The log on standard error: each line has the id of the request that it is about."""
 
 import logging
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import TextIO
 
 ACCESS = "slipway.gateway.keys.access"
 # Set when a request arrives; the tasks that work on it inherit the value.
@@ -18,6 +20,12 @@ def set_up(access_log: bool) -> None:
     access.propagate = False
     access.setLevel(logging.INFO if access_log else logging.CRITICAL)
     access.addHandler(logging.StreamHandler())
+
+
+def say(line: str, stream: TextIO) -> None:
+    """Print a line. One that cannot be written, as to a log on a full disk, does not stop the server."""
+    with suppress(OSError):
+        print(line, file=stream, flush=True)
 
 
 def now() -> str:

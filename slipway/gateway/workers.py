@@ -18,6 +18,7 @@ from multiprocessing.context import ForkProcess
 from threading import Thread
 
 from slipway.contract.errors import SlipwayError
+from slipway.gateway.log import say
 from slipway.runtime.restarts import Restarts
 
 # Beyond the drain: for the last events of the answers, and for closing the engines.
@@ -58,7 +59,7 @@ def run_workers(listeners: Sequence[socket.socket], serve: Serve, greeting: str,
     workers = Workers(listeners, serve)
     try:
         workers.start()
-        print(f"{greeting}; {len(listeners)} workers", flush=True)
+        say(f"{greeting}; {len(listeners)} workers", sys.stdout)
         workers.watch()
     except KeyboardInterrupt:
         return
@@ -148,7 +149,7 @@ def _count_death(worker: Worker) -> None:
             "messages are above."
         )
     worker.process, worker.due = None, now + pause
-    print(f"A worker ended ({reason}); starting another in {pause:g} s.", file=sys.stderr)
+    say(f"A worker ended ({reason}); starting another in {pause:g} s.", sys.stderr)
 
 
 def _end_with_parent(parent_alive: int) -> None:

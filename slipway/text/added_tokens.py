@@ -1,10 +1,11 @@
 """Tokens that tokenizer_config.json has and tokenizer.json lacks: a fine-tune's beside a base's."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tokenizers
+
+from slipway.text.encoder import check_shape, read_encoder
 
 # Read from transformers 5.23, tokenization_utils_tokenizers.py: the order decides the ids of new tokens.
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -17,13 +18,14 @@ def with_added_tokens(definition: Mapping[str, Any], config: Mapping[str, Any]) 
     """A parsed tokenizer.json with the tokens that only the tokenizer_config.json `config` has.
 
     Their ids are those that transformers gives them: the vocabulary's, or else the next free ones, whatever
-    id the config has. The definition itself where there are none.
+    id the config has. The definition itself where there are none. Raises EngineRefused for what is none.
     """
+    check_shape(definition, config)
     listed = {token["content"] for token in definition.get("added_tokens", ())}
     missing = {token.content: token for token in _tokens(config) if token.content not in listed}
     if not missing:
         return definition
-    encoder = tokenizers.Tokenizer.from_str(json.dumps(definition))
+    encoder = read_encoder(definition)
     known = encoder.get_vocab(with_added_tokens=True)
     encoder.add_tokens(list(missing.values()))
     found = [

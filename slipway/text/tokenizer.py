@@ -11,6 +11,7 @@ import tokenizers
 
 from slipway.contract.errors import EngineRefused
 from slipway.text.added_tokens import with_added_tokens
+from slipway.text.encoder import read_encoder
 from slipway.text.padding import NO_PADDING, Unpadder
 from slipway.text.vocabulary import Vocabulary
 
@@ -34,24 +35,29 @@ class Tokenizer:
     def load(cls, directory: Path) -> Self:
         """Read tokenizer.json and tokenizer_config.json.
 
-        Raises EngineRefused when one is missing or unreadable, or its decoder is of an unknown kind.
+        Raises EngineRefused when one is missing or unreadable, describes no tokenizer, or its decoder is of
+        an unknown kind.
         """
         definition, config = (_read(directory / name) for name in FILES)
-        return cls.of(with_added_tokens(definition, config), config)
+        try:
+            return cls.of(with_added_tokens(definition, config), config)
+        except EngineRefused as error:
+            raise EngineRefused(f"{directory}: {error}") from None
 
     @classmethod
     def of(cls, definition: Mapping[str, Any], config: Mapping[str, Any]) -> Self:
-        """From the parsed files. Raises EngineRefused when the decoder is of an unknown kind."""
-        encoder = tokenizers.Tokenizer.from_str(json.dumps(definition))
+        """From the parsed files. Raises EngineRefused for no tokenizer, or a decoder of an unknown kind."""
+        encoder = read_encoder(definition)
         encoder.no_padding()
         encoder.no_truncation()
         return cls(
             encoder=encoder,
             vocabulary=Vocabulary.read(encoder),
             special_tokens={
-                role: value if isinstance(value, str) else value["content"]
+                role: text
                 for role, value in config.items()
-                if role.endswith("_token") and isinstance(value, str | dict)
+                if role.endswith("_token")
+                and isinstance(text := value.get("content") if isinstance(value, dict) else value, str)
             },
         )
 
@@ -156,7 +162,9 @@ def utf8_decoder() -> codecs.IncrementalDecoder:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+    except FileNotFoundError:
         raise EngineRefused(f"{path} is missing; build the engine again.") from None
-    except ValueError as error:
+    except OSError as error:
+        raise EngineRefused(f"{path} cannot be read ({error.strerror}); copy or build it again.") from None
+    except (ValueError, RecursionError) as error:
         raise EngineRefused(f"{path} is damaged ({error}); build the engine again.") from None

@@ -11,6 +11,7 @@ from typing import Self
 
 import tokenizers
 
+from slipway.contract.errors import EngineRefused
 from slipway.text.decoder import Decoder
 from slipway.text.padding import NO_PADDING, Padding
 
@@ -19,6 +20,9 @@ from slipway.text.padding import NO_PADDING, Padding
 # the parsers of calls and reasoning need it.
 _MARKERS = {"[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "<|python_tag|>"}
 _MARKERS |= {"<tool_call>", "</tool_call>", "<think>", "</think>"}
+
+# A table has a row for each id. The largest vocabularies have 262,144 tokens.
+_MAX_ID = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class Vocabulary:
 
     @classmethod
     def read(cls, encoder: tokenizers.Tokenizer) -> Self:
-        """Build the table. Raises EngineRefused when the decoder is of an unknown kind.
+        """Build the table. Raises EngineRefused when the decoder or the ids are of an unknown kind.
 
         An added token stands for its content: it is matched in the text itself. `tokenizers` reads its
         letters as bytes too, where the decoder is ByteLevel. SentencePiece's user-defined symbols are added
@@ -46,7 +50,12 @@ class Vocabulary:
         decoder = Decoder.read(encoder.decoder and json.loads(encoder.decoder.__getstate__()))
         model, added = encoder.model, encoder.get_added_tokens_decoder()
         ids = encoder.get_vocab(with_added_tokens=True)
-        table = [b""] * (max(ids.values()) + 1)
+        last = max(ids.values(), default=-1)
+        if not 0 <= last <= _MAX_ID:
+            raise EngineRefused(
+                f"tokenizer.json has {len(ids)} tokens with ids up to {last}; the most is {_MAX_ID}."
+            )
+        table = [b""] * (last + 1)
         special: dict[int, bytes] = {}
         for token, index in ids.items():
             if index not in added:

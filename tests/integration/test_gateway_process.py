@@ -244,3 +244,12 @@ def test_a_long_prompt_does_not_hold_up_the_streams_of_others(local: Local) -> N
         assert b" 200 " in other.recv(100)
     assert max(gaps) < took / 2, "as long as the prompt takes, where it holds them up"
     stream.close()
+
+
+def test_a_log_on_a_full_disk_stops_no_server(engine_dir: Path) -> None:
+    backend = ("--backend", "triton", "--triton-url", "127.0.0.1:1", "--engines", engine_dir.parent)
+    full = Path("/dev/full")
+    with gateway_server(*backend, "--access-log", ready="/health/live", log=full) as server:
+        for _ in range(2):
+            asked = {"model": engine_dir.name, "messages": [{"role": "user", "content": "Hi"}]}
+            assert httpx.post(f"{server.url}/tokenize", json=asked).status_code == 200

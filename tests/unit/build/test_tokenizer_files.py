@@ -11,6 +11,7 @@ from tokenizers import Tokenizer as Encoder
 from tokenizers import decoders
 
 from build.checkpoint.checkpoint import Checkpoint
+from slipway.contract.errors import EngineRefused
 from slipway.text.tokenizer import Tokenizer
 
 IM = ("<|im_start|>", "<|im_end|>")
@@ -61,6 +62,59 @@ def test_as_many_tokens_as_rows_is_fine(folder: Path) -> None:
 def test_a_damaged_tokenizer_is_refused(folder: Path, content: str, words: str) -> None:
     (folder / "tokenizer.json").write_text(content)
     assert f"tokenizer.json {words}" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_file_that_the_disk_does_not_give_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to("/proc/self/mem")  # reading it is an EIO
+    assert f"{name} cannot be read (Input/output error); copy or download it again" in refusal(folder)
+    with pytest.raises(EngineRefused, match=rf"{name} cannot be read \(Input/output error\)"):
+        Tokenizer.load(folder)
+
+
+def _without_merges(**model: Any) -> dict[str, Any]:
+    return {"model": {"type": "BPE", "merges": [], **model}}
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        [],
+        5,
+        None,
+        {},
+        {"model": 5},
+        {"model": {"type": "new"}},
+        _without_merges(vocab=[]),
+        _without_merges(vocab={"a": "b"}),
+        _without_merges(vocab={"a": -1}),
+        _without_merges(vocab={}),
+        _without_merges(vocab={"a": 1}, merges=[["x", "y"]]),
+        _without_merges(vocab={"a": 4_000_000_000}) | {"decoder": {"type": "ByteLevel"}},
+        _without_merges(vocab={"a": 1}) | {"decoder": 5},
+        _without_merges(vocab={"a": 1}) | {"normalizer": {"type": "new"}},
+        _without_merges(vocab={"a": 1}) | {"added_tokens": 5},
+        _without_merges(vocab={"a": 1}) | {"added_tokens": [5]},
+        _without_merges(vocab={"a": 1}) | {"added_tokens": [{"id": 1}]},
+        _without_merges(vocab={"a": 1}) | {"version": "9"},
+    ],
+    ids=repr,
+)
+def test_what_describes_no_tokenizer_is_one_sentence(folder: Path, definition: Any) -> None:
+    (folder / "tokenizer.json").write_text(json.dumps(definition))
+    assert "tokenizer.json" in refusal(folder)
+    with pytest.raises(EngineRefused, match=r"tokenizer\.json"):
+        Tokenizer.load(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "\udcff", "[]", "5", "null"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_what_is_no_json_object_is_one_sentence(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert name in refusal(folder)
+    with pytest.raises(EngineRefused, match=name):
+        Tokenizer.load(folder)
 
 
 def test_an_unknown_decoder_is_refused_before_the_build(folder: Path) -> None:

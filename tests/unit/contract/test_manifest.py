@@ -52,6 +52,13 @@ def test_a_folder_that_is_no_engine_says_how_to_build_one(tmp_path: Path) -> Non
         open_engine(tmp_path)
 
 
+def test_a_manifest_that_the_disk_does_not_give_is_not_called_missing(engine: Path) -> None:
+    (engine / FILE_NAME).unlink()
+    (engine / FILE_NAME).symlink_to("/proc/self/mem")  # reading it is an EIO
+    with pytest.raises(EngineRefused, match=r"engine\.json cannot be read \(Input/output error\)"):
+        open_engine(engine)
+
+
 def test_a_missing_file_is_named(engine: Path) -> None:
     (engine / "model.onnx").unlink()
     with pytest.raises(EngineRefused, match=r"model\.onnx is missing from engine tiny"):
