@@ -31,7 +31,7 @@ def make(
     for hint in checkpoint.hints():
         progress.say(f"Note: {hint}")
     checkpoint.check_finite()
-    write(engine, checkpoint, recipe.quantization)
+    write(engine, checkpoint, recipe.quantization, work)
 
 
 def try_out(engine: Path) -> None:

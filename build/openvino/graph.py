@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as op
 from openvino.op import util
@@ -18,7 +17,7 @@ from openvino.op import util
 from build.checkpoint.architecture import Architecture
 from build.openvino import parts
 from build.openvino.layouts import Layout, Stored
-from build.openvino.parts import Kind, Matrix, Vector
+from build.openvino.parts import Matrix, Vector
 
 # The same name is in slipway/runtime/executors/openvino.py.
 FINAL_NORM = "final_norm"
@@ -36,7 +35,7 @@ class Rotation(NamedTuple):
 class Graph:
     """The nodes of one decoder. stored: the tensors of its weights so far, by name."""
 
-    def __init__(self, model: Architecture, layout_of: Callable[[Kind, tuple[int, int]], Layout]) -> None:
+    def __init__(self, model: Architecture, layout_of: Callable[[Matrix], Layout]) -> None:
         self.model = model
         self._layout_of = layout_of
         self.stored: dict[str, Stored] = {}
@@ -68,7 +67,7 @@ class Graph:
 
     def matrix(self, matrix: Matrix) -> ov.Node:
         """The matrix as float32 [out, in]."""
-        layout = self._layout_of(matrix.kind, matrix.shape)
+        layout = self._layout_of(matrix)
         nodes = {
             suffix: self._weight(matrix.name + suffix, stored)
             for suffix, stored in layout.tensors(matrix.shape).items()
@@ -104,7 +103,7 @@ class Graph:
         return self._weight(vector.name, Stored(np.float32, (1, 1, vector.size)))
 
     def _weight(self, name: str, stored: Stored) -> ov.Node:
-        node = _input(name, list(stored.shape), stored.dtype)
+        node = _input(name, list(stored.shape), stored.element_type)
         self.stored[name] = stored
         self.weights.append(node)
         return node
@@ -144,10 +143,10 @@ class Cache:
 def decoder(graph: Graph) -> ov.Model:
     """The whole decoder, with one input for each weight."""
     model = graph.model
-    ids = _input("input_ids", [-1, -1], np.int64)
-    mask = _input("attention_mask", [-1, -1], np.int64)
-    positions = _input("position_ids", [-1, -1], np.int64)
-    beam = _input("beam_idx", [-1], np.int32)
+    ids = _input("input_ids", [-1, -1], ov.Type.i64)
+    mask = _input("attention_mask", [-1, -1], ov.Type.i64)
+    positions = _input("position_ids", [-1, -1], ov.Type.i64)
+    beam = _input("beam_idx", [-1], ov.Type.i32)
     batch = op.gather(op.shape_of(ids), _i64(0), _scalar(0))
     table = graph.matrix(parts.embedding(model))
     x = op.gather(table, op.convert(ids, "i32"), op.constant(0, np.int32))
@@ -164,8 +163,8 @@ def decoder(graph: Graph) -> ov.Model:
     return ov.Model([result], cache.assigned, [ids, mask, positions, beam, *graph.weights], "decoder")
 
 
-def _input(name: str, shape: list[int], dtype: npt.DTypeLike) -> ov.Node:
-    node = op.parameter(shape, np.dtype(dtype), name=name)
+def _input(name: str, shape: list[int], kind: ov.Type) -> ov.Node:
+    node = op.parameter(shape, kind, name=name)
     node.output(0).get_tensor().set_names({name})
     return node
 

@@ -1,8 +1,9 @@
-"""How the graph stores a matrix: as numbers of 32 bits, or rounded to 8 with scales.
+"""How the graph stores a matrix: as numbers of 32 bits, or rounded to 8 or 4 with scales.
 
-Every row is rounded by itself, so a matrix can be written in pieces of rows.
+Rows of 8 bits are rounded by themselves, so such a matrix can be written in pieces of rows.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as op
 
+from build.openvino.gptq import GROUP, Rounded
 from build.rounding import FloatArray, per_channel
 
 Shape = tuple[int, ...]
@@ -21,10 +23,25 @@ BLOCK = 64
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One tensor of a stored matrix. Its first dimension is the matrix's outputs."""
+    """One tensor of a stored matrix. Its first dimension is the matrix's outputs.
+
+    packed: two numbers of 4 bits in each byte, the first in the low half.
+    """
 
     dtype: npt.DTypeLike
     shape: Shape
+    packed: bool = False
+
+    @property
+    def element_type(self) -> ov.Type:
+        """The type as OpenVINO names it."""
+        return ov.Type.u4 if self.packed else ov.Type(np.dtype(self.dtype))
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        numbers = math.prod(self.shape)
+        return -(-numbers // 2) if self.packed else numbers * np.dtype(self.dtype).itemsize
 
 
 class Layout(Protocol):
@@ -35,6 +52,10 @@ class Layout(Protocol):
 
     def expand(self, nodes: Mapping[str, ov.Node], shape: tuple[int, int]) -> ov.Node:
         """Nodes that make float32 [out, in] of the tensors."""
+
+
+class RowLayout(Layout, Protocol):
+    """A layout whose rows are rounded by themselves."""
 
     def stored(self, rows: FloatArray) -> dict[str, npt.NDArray[Any]]:
         """The rows of each tensor for some rows [n, in] of the matrix."""
@@ -97,3 +118,34 @@ class InBlocks:
         scale = np.maximum(peaks / 127, np.finfo(np.float16).smallest_subnormal).astype(np.float16)
         integers = np.rint(blocks / scale.astype(np.float32)).clip(-127, 127).astype(np.int8)
         return {"": integers, ".scale": scale}
+
+
+class FourBits:
+    """4 bits, with a zero point of 4 bits and an fp16 scale for each GROUP weights of a row."""
+
+    def tensors(self, shape: tuple[int, int]) -> dict[str, Stored]:
+        """The codes, their zero points and the scales."""
+        out, groups = shape[0], shape[1] // GROUP
+        return {
+            "": Stored(np.uint8, (out, groups, GROUP), packed=True),
+            ".zero": Stored(np.uint8, (out, groups, 1), packed=True),
+            ".scale": Stored(np.float16, (out, groups, 1)),
+        }
+
+    def expand(self, nodes: Mapping[str, ov.Node], shape: tuple[int, int]) -> ov.Node:
+        """Codes less zero points, times scales, as the CPU plugin's fast path looks for them."""
+        steps = op.subtract(op.convert(nodes[""], "f16"), op.convert(nodes[".zero"], "f16"))
+        scaled = op.multiply(steps, nodes[".scale"])
+        return op.convert(op.reshape(scaled, np.array(shape, np.int64), False), "f32")
+
+    def stored(self, rounded: Rounded) -> dict[str, npt.NDArray[Any]]:
+        """The whole of each tensor."""
+        codes, zeros = (_packed(each) for each in (rounded.codes, rounded.zeros))
+        return {"": codes, ".zero": zeros, ".scale": rounded.scales[..., None]}
+
+
+def _packed(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Two numbers of 4 bits in each byte."""
+    flat = codes.reshape(-1)
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return flat[0::2] | (flat[1::2] << np.uint8(4))

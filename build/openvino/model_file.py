@@ -36,13 +36,16 @@ class ModelFile:
         for name, stored in weights.items():
             self._row_sizes[name] = math.prod(stored.shape[1:]) * np.dtype(stored.dtype).itemsize
             self._starts[name] = -(-end // _ALIGNMENT) * _ALIGNMENT
-            end = self._starts[name] + stored.shape[0] * self._row_sizes[name]
+            end = self._starts[name] + stored.size
         self._write_places(graph, weights)
         self._stream = numbers.open("r+b")
         self._stream.truncate(end)
 
     def write(self, name: str, row: int, rows: npt.NDArray[Any]) -> None:
-        """Write whole rows, in the tensor's dtype, into the tensor `name` from `row` on."""
+        """Write whole rows, in the tensor's dtype, into the tensor `name` from `row` on.
+
+        A packed tensor is written whole, because a row may end within a byte.
+        """
         self._stream.seek(self._starts[name] + row * self._row_sizes[name])
         self._stream.write(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data)
 
@@ -53,10 +56,9 @@ class ModelFile:
             data = layer.find("data")
             if name not in weights or data is None:
                 continue
-            size = weights[name].shape[0] * self._row_sizes[name]
             layer.set("type", "Const")
             data.set("offset", str(self._starts[name]))
-            data.set("size", str(size))
+            data.set("size", str(weights[name].size))
         tree.write(graph, encoding="utf-8", xml_declaration=True)
 
     def __enter__(self) -> Self:

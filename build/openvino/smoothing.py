@@ -3,6 +3,8 @@
 The calibration text goes through the model layer by layer, in fp32: one layer is in memory at a time.
 """
 
+from collections.abc import Container
+
 import numpy as np
 
 from build import progress
@@ -18,8 +20,11 @@ from build.rounding import FloatArray, smoothing
 STRENGTH = 0.3
 
 
-def scales(checkpoint: Checkpoint) -> dict[str, FloatArray]:
-    """By the name of each layer's norms: float32 [hidden], by which its outputs are divided."""
+def scales(checkpoint: Checkpoint, without: Container[str]) -> dict[str, FloatArray]:
+    """By the name of each layer's norms: float32 [hidden], by which its outputs are divided.
+
+    without: names of matrices whose norms stay as they are.
+    """
     model, ids = checkpoint.architecture, calibration_ids(checkpoint)
     reader, x = Reader(model, len(ids)), embedded(checkpoint, np.array([ids]))
     found: dict[str, FloatArray] = {}
@@ -28,7 +33,7 @@ def scales(checkpoint: Checkpoint) -> dict[str, FloatArray]:
             layer = _ObservedLayer(LayerWeights.read(checkpoint, index))
             x = reader.layer(x, layer.weights.norms, layer.product)
             for matrix in parts.layer(model, index).matrices:
-                if matrix.norm is not None:
+                if matrix.norm is not None and matrix.name not in without:
                     numbers = layer.weights.matrices[matrix.kind]
                     found[matrix.norm] = smoothing(layer.peaks[matrix.kind], [numbers], STRENGTH)
             advance(1)

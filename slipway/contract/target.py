@@ -90,7 +90,7 @@ _ALL = (
         name="openvino-cpu",
         runtime="openvino",
         device="cpu",
-        quantizations=("int8", "none"),
+        quantizations=("int4", "int8", "none"),
         max_batch_size=16,
         memory_share=0.5,
     ),

@@ -186,7 +186,7 @@ def test_the_graphs_for_openvino_compute_what_transformers_computes(
     written: Quantization
     for written in ("none", "int8"):
         (engine := tmp_path / written).mkdir()
-        write(engine, checkpoint, written)
+        write(engine, checkpoint, written, tmp_path)
         described = manifest(Limits(max_batch_size=2, max_input_len=63, max_seq_len=64), logits.shape[1])
         executor = BlockExecutor(engine, described.model_copy(update={"quantization": written}), 2, 64, 2)
         assert not executor.capabilities.notes

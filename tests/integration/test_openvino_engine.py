@@ -47,14 +47,12 @@ def test_the_gateway_and_triton_give_the_same_answer(openvino_engine_dir: Path, 
     assert "blue" in by_triton.lower()
 
 
-@pytest.fixture(scope="module")
-def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(place: Path, quantization: str) -> Path:
     """A tiny engine, built from a recipe as any other."""
-    place = tmp_path_factory.mktemp("tiny")
     tiny.write(place / "checkpoint")
     recipe = place / "tiny.yaml"
     recipe.write_text(
-        f"name: tiny\ncheckpoint: {place}/checkpoint\ntarget: openvino-cpu\nquantization: int8\n"
+        f"name: tiny\ncheckpoint: {place}/checkpoint\ntarget: openvino-cpu\nquantization: {quantization}\n"
     )
     said = building.build(recipe, None, place / "engines", place / "repository", force=False)
     assert "is ready" in said
@@ -63,11 +61,33 @@ def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "engines" / "tiny"
 
 
+@pytest.fixture(scope="module")
+def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("int8"), "int8")
+
+
+@pytest.fixture(scope="module")
+def int4_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("int4"), "int4")
+
+
 def test_the_manifest_says_how_it_was_built_and_what_serves_it(tiny_engine: Path) -> None:
     manifest = Manifest.read(tiny_engine)
     assert manifest.requires == {"openvino": f"=={manifest.versions['openvino']}"}
     assert "smoothing 0.3" in (manifest.method or "")
     assert {"model.xml", "model.bin"} <= manifest.files.keys()
+
+
+def test_int4_takes_fewer_bytes_where_that_costs_little(tiny_engine: Path, int4_engine: Path) -> None:
+    sizes = [Manifest.read(engine).files["model.bin"].size for engine in (tiny_engine, int4_engine)]
+    assert sizes[1] < sizes[0]
+    types = {str(node.get_element_type()) for node in _constants(int4_engine)}
+    assert {"<Type: 'uint4_t'>", "<Type: 'int8_t'>"} <= types
+
+
+def _constants(engine: Path) -> list[ov.Node]:
+    model = ov.Core().read_model(str(engine / "model.xml"))
+    return [node for node in model.get_ops() if node.get_type_name() == "Constant"]
 
 
 def test_another_openvino_than_the_builds_is_refused(tiny_engine: Path, tmp_path: Path) -> None:
@@ -146,9 +166,12 @@ def test_a_graph_that_breaks_the_rules_is_served_without_batches_and_drafts_and_
         assert engine.stats.draft_tokens == 0
 
 
-def test_a_seeded_answer_is_the_same_alone_and_among_others(tiny_engine: Path) -> None:
+@pytest.mark.parametrize("built_engine", ["tiny_engine", "int4_engine"])
+def test_a_seeded_answer_is_the_same_alone_and_among_others(
+    built_engine: str, request: pytest.FixtureRequest
+) -> None:
     drawn = replace(EXACT, temperature=0.9, seed=11)
-    with closing(Engine(tiny_engine)) as engine:
+    with closing(Engine(request.getfixturevalue(built_engine))) as engine:
         assert not engine.notes
         prompts = [[1 + row, 2, 3, *range(5 * row)] for row in range(16)]
         alone = [Answer(engine, "alone", prompt, drawn).exact() for prompt in prompts]

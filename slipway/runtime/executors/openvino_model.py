@@ -19,11 +19,13 @@ WANTED = "sampled_tokens_indices"
 # and less exact, and an answer would depend on the CPU. Pinned threads would stay on a core that another
 # program has taken.
 _SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
-# By quantization of the weights. Activations of int8 are quantized in groups of 64 channels; keys and values
-# in fp16 attend fastest.
+# Quantized weights read activations in 8 bits, quantized in groups of 64 channels. Keys and values in fp16
+# attend fastest.
+_QUANTIZED = {"KV_CACHE_PRECISION": "f16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 64}
 _PRECISIONS = {
     "none": {"KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0},
-    "int8": {"KV_CACHE_PRECISION": "f16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 64},
+    "int8": _QUANTIZED,
+    "int4": _QUANTIZED,
 }
 
 
