@@ -5,6 +5,7 @@ import json
 from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Any
 
 import httpx
@@ -17,6 +18,7 @@ from bench.faults.hostile_templates import ATTACKS, hostile_engine, send_attacks
 from bench.faults.large_bodies import send_large_bodies
 from bench.faults.long_answers import ask_for_long_answers
 from bench.faults.mutated_bodies import send_mutated_bodies
+from bench.faults.rendering import measure_rendering
 from bench.faults.slow_grammars import send_slow_grammars
 from bench.faults.target import Target
 from bench.faults.unread_answers import leave_answers_unread
@@ -31,6 +33,7 @@ app = typer.Typer(
 )
 Url = Annotated[str, typer.Option(help="The gateway.")]
 _URL = "http://127.0.0.1:9000"
+_TEMPORARY = Path(gettempdir())
 
 
 @app.callback()
@@ -88,18 +91,27 @@ def templates(
     engine: Annotated[
         Path | None, typer.Option(help="Write a copy of this engine with the hostile template, and end.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="The folder for the copy.")] = Path("hostile"),
+    output: Annotated[Path, typer.Option(help="The folder for the copy.")] = _TEMPORARY,
 ) -> None:
     """Send messages at which the chat template does harm. The server must serve the copy of an engine.
 
     - `python -m bench.faults templates --engine engines/smollm2-135m-int8` writes the copy.
-    - `slipway gateway --engine hostile/smollm2-135m-int8` serves it.
+    - `slipway gateway --engine /tmp/hostile-smollm2-135m-int8` serves it.
     - `python -m bench.faults templates` sends every attack at once.
     """
     if engine is not None:
         print(hostile_engine(engine, output))
         return
     _show(send_attacks(_target(url), tuple(ATTACKS)))
+
+
+@app.command()
+def rendering(engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="A built engine.")]) -> None:
+    """Print what it costs that a chat template renders in a process of its own.
+
+    - `python -m bench.faults rendering engines/smollm2-135m-int8`
+    """
+    print(json.dumps(asdict(measure_rendering(engine)), indent=1))
 
 
 @app.command()

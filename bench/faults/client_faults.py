@@ -1,8 +1,10 @@
 """The faults that clients do to a server that goes on, and what must come of each."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from bench.faults.full_queue import fill_queue
+from bench.faults.hostile_templates import send_attacks
 from bench.faults.large_bodies import send_large_bodies
 from bench.faults.long_answers import ask_for_long_answers
 from bench.faults.mutated_bodies import send_mutated_bodies
@@ -30,6 +32,15 @@ def client_faults(bodies: int) -> dict[str, Callable[[Target], Awaitable[Outcome
         "1,000 vanishing clients": _vanishing,
         f"{bodies:,} mutated bodies": lambda target: _mutated(target, bodies),
     }
+
+
+async def send_hostile_messages(target: Target) -> Outcome:
+    """All attacks of a `hostile_engine`, which the target serves."""
+    sent = await send_attacks(target)
+    statuses = Counter(stop.status for stop in sent.stopped.values())
+    memory = f"memory at most {(sent.memory_most - sent.memory_before) / 1e6:+.0f} MB"
+    chats = f"a small chat {sent.undisturbed_s:.2f} s undisturbed, {sent.disturbed_s:.2f} s at worst"
+    return Outcome(f"{_counted(statuses)}; {chats}; {memory}", _others(statuses, {400}))
 
 
 async def _large_bodies(target: Target) -> Outcome:

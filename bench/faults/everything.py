@@ -12,10 +12,11 @@ from pathlib import Path
 
 import httpx
 
-from bench.faults.client_faults import MAX_QUEUE, client_faults
+from bench.faults.client_faults import MAX_QUEUE, client_faults, send_hostile_messages
 from bench.faults.draining import drain
 from bench.faults.dying_parts import FAULTS, Fault, outcome_of
 from bench.faults.held import Held
+from bench.faults.hostile_templates import ATTACKS, hostile_engine
 from bench.faults.outcome import HEADER, Outcome
 from bench.faults.servers import ENGINE, LOCAL, SERVE, server
 from bench.faults.target import Target
@@ -45,6 +46,7 @@ def do_everything(names: Sequence[str], bodies: int) -> int:
         write_repository(ENGINE, repository)
         broken = [
             *_by_clients(names, repository, bodies),
+            *_by_templates(names, repository, Path(folder)),
             *_by_drains(names, repository),
             *_by_dying_parts(names, repository),
         ]
@@ -68,6 +70,22 @@ def _by_clients(names: Sequence[str], repository: Path, bodies: int) -> Iterator
                 outcome = replace(outcome, broken=(*outcome.broken, *after.leaks(before)))
                 print(outcome.row(kind, name, before, after), flush=True)
                 yield from (f"{kind}, {name}: {what}" for what in outcome.broken)
+
+
+def _by_templates(names: Sequence[str], repository: Path, folder: Path) -> Iterator[str]:
+    name = f"{len(ATTACKS)} messages at which a chat template does harm"
+    if not _wanted(names, LOCAL, name):
+        return
+    hostile = hostile_engine(ENGINE, folder)
+    with _step(LOCAL, name), server(LOCAL, repository, (f"--engine={hostile}",)) as running:
+        running.clients.ask()
+        target = replace(running.target, model=hostile.name)
+        before = Held.by(target)
+        outcome = _outcome(send_hostile_messages, target)
+        after = before.after(target)
+    outcome = replace(outcome, broken=(*outcome.broken, *after.leaks(before)))
+    print(outcome.row(LOCAL, name, before, after), flush=True)
+    yield from (f"{LOCAL}, {name}: {what}" for what in outcome.broken)
 
 
 def _outcome(do: Callable[[Target], Awaitable[Outcome]], target: Target) -> Outcome:

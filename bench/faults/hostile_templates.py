@@ -56,8 +56,9 @@ class HostileTemplates:
 
 
 def hostile_engine(engine: Path, folder: Path) -> Path:
-    """A copy of an engine below `folder`, whose chat template has the attacks."""
-    copy = shutil.copytree(engine, folder / engine.name)
+    """A copy of an engine below `folder`, under a name of its own, whose chat template has the attacks."""
+    name = f"hostile-{engine.name}"
+    copy = shutil.copytree(engine, folder / name)
     choices = "".join(
         f"{{% {'elif' if at else 'if'} said == {name!r} %}}{attack}"
         for at, (name, attack) in enumerate(ATTACKS.items())
@@ -67,7 +68,9 @@ def hostile_engine(engine: Path, folder: Path) -> Path:
     path.write_text(f"{kind}{choices}{{% else %}}{path.read_text()}{{% endif %}}")
     built = Manifest.read(copy)
     files = {**built.files, FILE_NAME: FileDigest.of(path)}
-    (copy / manifest.FILE_NAME).write_text(built.model_copy(update={"files": files}).model_dump_json())
+    (copy / manifest.FILE_NAME).write_text(
+        built.model_copy(update={"name": name, "files": files}).model_dump_json()
+    )
     return copy
 
 
