@@ -29,7 +29,11 @@ class Program(Protocol):
 
 
 def run_program(program: Program, max_bytes: int) -> None:
-    """Answer until the parent is gone. max_bytes: of memory that the process may have, on Linux."""
+    """Answer until the parent is gone.
+
+    max_bytes: of memory that the process may take from here on, on Linux. What libraries have reserved for a
+    thread of each core does not count: on large machines that is gigabytes.
+    """
     _limit_memory(max_bytes)
     questions, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no reply
@@ -69,6 +73,8 @@ def _limit_memory(max_bytes: int) -> None:
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        bound = max_bytes if most == resource.RLIM_INFINITY else min(max_bytes, most)
+        pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stacks
+        bound = pages * resource.getpagesize() + max_bytes
+        bound = bound if most == resource.RLIM_INFINITY else min(bound, most)
         resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
