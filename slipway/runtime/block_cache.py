@@ -1,7 +1,7 @@
 """Keys and values in blocks of tokens, which a sequence may have anywhere."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,12 @@ BLOCK = 32
 class BlockCache:
     """One buffer of keys and one of values per layer, bytes [blocks, kv_heads, BLOCK, head_size, item size].
 
-    Every slot has neighbouring blocks for its longest sequence. One more block is a scratch block.
-    Resident memory grows with the tokens written.
+    The last block is a scratch block. Resident memory grows with the tokens written.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], slots: int, max_len: int) -> None:
-        """shapes: of one block in each buffer, in bytes, by name."""
-        self._blocks_of_slot = blocks_for(max_len)
-        count = slots * self._blocks_of_slot + 1
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], blocks: int) -> None:
+        """shapes: of one block in each buffer, in bytes, by name. blocks: beside the scratch block."""
+        count = blocks + 1
         self._sizes = {name: math.prod(shape) for name, shape in shapes.items()}
         starts = np.cumsum([0, *self._sizes.values()]) * count
         self._starts = dict(zip(shapes, starts.tolist(), strict=False))
@@ -35,22 +33,23 @@ class BlockCache:
         self.scratch = np.array([count - 1], np.int32)
         self.bytes_per_token = sum(self._sizes.values()) // BLOCK
 
-    def blocks(self, slot: int, length: int) -> NDArray[np.int32]:
-        """The blocks of a slot's first `length` tokens."""
-        start = slot * self._blocks_of_slot
-        return np.arange(start, start + blocks_for(length), dtype=np.int32)
+    def release(self, blocks: Iterable[int]) -> None:
+        """Give the memory behind blocks back to the operating system."""
+        for first, stop in _ranges(sorted(blocks)):
+            for name, size in self._sizes.items():
+                start = self._starts[name]
+                self._memory.release(start + first * size, start + stop * size)
 
-    def copy(self, source: int, slot: int, length: int) -> None:
-        """Copy the blocks of the first `length` tokens of one slot to another."""
-        taken, given = self.blocks(source, length), self.blocks(slot, length)
-        for array in self.arrays.values():
-            array[given] = array[taken]
 
-    def release(self, slot: int, keep: int = 0) -> None:
-        """Give the memory behind the blocks of the first `keep` tokens back to the operating system."""
-        first, stop = slot * self._blocks_of_slot + blocks_for(keep), (slot + 1) * self._blocks_of_slot
-        for name, size in self._sizes.items():
-            self._memory.release(self._starts[name] + first * size, self._starts[name] + stop * size)
+def _ranges(ascending: Iterable[int]) -> list[tuple[int, int]]:
+    """Neighbours joined: [first, stop) each."""
+    ranges: list[tuple[int, int]] = []
+    for block in ascending:
+        if ranges and ranges[-1][1] == block:
+            ranges[-1] = (ranges[-1][0], block + 1)
+        else:
+            ranges.append((block, block + 1))
+    return ranges
 
 
 def blocks_for(tokens: int) -> int:

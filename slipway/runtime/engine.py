@@ -15,12 +15,12 @@ from slipway.runtime.executors.base import MAX_EXTENDED_SLOTS, MAX_ROWS
 from slipway.runtime.executors.choice import open_executor
 from slipway.runtime.grammar.compiler import GrammarCompiler
 from slipway.runtime.kv_cache import FloatArray
-from slipway.runtime.memory import DEFAULT_CACHE_BYTES, slots_within_memory
+from slipway.runtime.memory import DEFAULT_CACHE_BYTES, places_within_memory
 from slipway.runtime.prefill_budget import MIN_BUDGET, PrefillBudget
 from slipway.runtime.requests import Requests
 from slipway.runtime.scheduler import Chunk, Row, Scheduler
 from slipway.runtime.sequence import ActiveSequence, OnEvent
-from slipway.runtime.slots import MIN_CHUNK, Place
+from slipway.runtime.slots import MIN_CHUNK
 from slipway.runtime.stats import EngineStats
 from slipway.runtime.validation import check_request
 
@@ -66,8 +66,8 @@ class Engine:
         self._generated = self._drafted = self._accepted = 0
         self._pass_began: float | None = None
         self._after_step = after_step
-        slots = slots_within_memory(self.manifest, self._executor, cache_bytes)
-        scheduler = Scheduler(slots, self._executor.capabilities.appends)
+        places = places_within_memory(self.manifest, self._executor, cache_bytes)
+        scheduler = Scheduler(places, self._executor.capabilities.appends)
         self._requests = Requests(self.manifest.name, scheduler, self._grammars)
         self._thread = threading.Thread(target=self._serve, name=f"engine {self.manifest.name}", daemon=True)
         self._thread.start()
@@ -212,21 +212,12 @@ class Engine:
         while left >= max(MIN_BUDGET, budget // 2):
             place, chunk = self._requests.next_chunk(left)
             if place:
-                self._prepare(place)
+                self._executor.start(place)
             if chunk is None:
                 return
             self._read(chunk)
             left -= chunk.stop - chunk.start
             self._end_cancelled()
-
-    def _prepare(self, place: Place) -> None:
-        """Put the cached prefix of a starting request into its slot, and cut the slots that make room."""
-        if place.source == place.slot:
-            self._executor.release(place.slot, place.cached)
-        else:
-            self._executor.copy(place.source, place.slot, place.cached)
-        for slot, length in place.cuts:
-            self._executor.release(slot, length)
 
     def _read(self, chunk: Chunk) -> None:
         start = time.perf_counter()
@@ -259,8 +250,7 @@ class Engine:
             sequence = self._requests[request_id]
             self._generated += delta.token_count
             if delta.finish_reason:
-                for slot, length in self._requests.leave(request_id):
-                    self._executor.release(slot, length)
+                self._executor.free(self._requests.leave(request_id))
             sequence.on_event(sequence.refusal or delta)
         if self._after_step:
             self._after_step()

@@ -6,8 +6,10 @@ import psutil
 
 from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
+from slipway.runtime.block_cache import BLOCK, blocks_for
 from slipway.runtime.executors.base import Executor
-from slipway.runtime.slots import Slots
+from slipway.runtime.pages import Pages
+from slipway.runtime.slots import Places, Slots
 
 # About 23,000 tokens of SmolLM2-135M, 4,700 of Llama-3.2-3B: a few system prompts and long chats, on a laptop
 # that needs its memory for other programs too.
@@ -16,16 +18,19 @@ DEFAULT_CACHE_BYTES = 1 << 30
 _CONTAINER = Path("/sys/fs/cgroup")
 
 
-def slots_within_memory(manifest: Manifest, executor: Executor, cache_bytes: int) -> Slots:
-    """The slots of `executor`, with as many tokens as fit into memory.
+def places_within_memory(manifest: Manifest, executor: Executor, cache_bytes: int) -> Places:
+    """The slots or pages of `executor`, with as many tokens as fit into memory.
 
     cache_bytes: upper bound for the prompts of finished requests. Raises EngineRefused, with the numbers,
     when there is not enough for one sequence of full length.
     """
     limits, can = manifest.limits, executor.capabilities
-    most = limits.max_batch_size * limits.max_seq_len
-    tokens = most if can.reserves else min(_room(manifest, executor.bytes_per_token), most)
+    longest = blocks_for(limits.max_seq_len) * BLOCK if can.pages else limits.max_seq_len
+    most = limits.max_batch_size * longest
+    tokens = most if can.reserves else min(_room(manifest, executor.bytes_per_token, longest), most)
     kept = cache_bytes // executor.bytes_per_token if can.appends else 0
+    if can.pages:
+        return Pages(limits.max_batch_size, tokens // BLOCK, kept // BLOCK)
     return Slots(limits.max_batch_size, tokens, kept, can.copies)
 
 
@@ -45,9 +50,9 @@ def available_bytes() -> int:
     return min(machine, max(int(limit) - int(used) + max(cached, 0), 0))
 
 
-def _room(manifest: Manifest, bytes_per_token: int) -> int:
-    """The tokens that fit into memory."""
-    longest, share, available = manifest.limits.max_seq_len, manifest.kv_cache.memory_share, available_bytes()
+def _room(manifest: Manifest, bytes_per_token: int, longest: int) -> int:
+    """The tokens that fit into memory; at least one sequence of the longest must."""
+    share, available = manifest.kv_cache.memory_share, available_bytes()
     tokens = int(share * available) // bytes_per_token
     if tokens < longest:
         raise EngineRefused(

@@ -11,7 +11,7 @@ from slipway.runtime.grammar.compiler import GrammarCompiler, Outcome
 from slipway.runtime.grammar.matcher import Matcher
 from slipway.runtime.scheduler import Chunk, Row, Scheduler
 from slipway.runtime.sequence import ActiveSequence, Event
-from slipway.runtime.slots import Place
+from slipway.runtime.slots import Cut, Place
 
 
 class Requests:
@@ -109,8 +109,8 @@ class Requests:
         with self._changed:
             return self._scheduler.start_next(), self._scheduler.chunk(budget)
 
-    def leave(self, request_id: str) -> list[tuple[int, int]]:
-        """Take a request out. Returns the slots to cut, with the tokens that each keeps."""
+    def leave(self, request_id: str) -> list[Cut]:
+        """Take a request out. Returns the slots or pages to cut."""
         with self._changed:
             del self._sequences[request_id]
             self._cancelled.discard(request_id)

@@ -3,7 +3,7 @@
 from collections import deque
 from typing import NamedTuple
 
-from slipway.runtime.slots import Place, Slots, TokenIds
+from slipway.runtime.slots import Cut, Place, Places, TokenIds
 
 # The longest pass over a prompt, but for its end: a cancelled request is noticed between two passes. Longer
 # passes are hardly faster (SmolLM2-135M, 2 cores: 128 tokens 1,330 to 1,440 tokens/s, 512 tokens 1,200 to
@@ -53,9 +53,9 @@ class Scheduler:
     of every decode batch, and may leave at any time. One prompt is read at a time.
     """
 
-    def __init__(self, slots: Slots, in_chunks: bool = True) -> None:
+    def __init__(self, places: Places, in_chunks: bool = True) -> None:
         """in_chunks: whether a prompt may be read in parts; else a long prompt holds up running requests."""
-        self.slots = slots
+        self.places = places
         self._in_chunks = in_chunks
         self.waiting: deque[str] = deque()
         self.running: dict[str, int] = {}
@@ -74,7 +74,7 @@ class Scheduler:
         if self._reading is not None or not self.waiting:
             return None
         request = self._requests[self.waiting[0]]
-        place = self.slots.take(request.prompt, request.need, use_cache=not request.scored)
+        place = self.places.take(request.prompt, request.need, use_cache=not request.scored)
         if place is None:
             return None
         self._reading = self.waiting.popleft()
@@ -109,14 +109,14 @@ class Scheduler:
         rows = (Row(*row) for row in self.running.items() if row[0] != self._reading)
         return sorted(rows, key=lambda row: row.slot)
 
-    def leave(self, request_id: str) -> list[tuple[int, int]]:
-        """Take a request out, running or waiting. Returns the slots to cut, with the tokens each keeps."""
+    def leave(self, request_id: str) -> list[Cut]:
+        """Take a request out, running or waiting. Returns the slots or pages to cut."""
         prompt = self._requests.pop(request_id).prompt
         slot = self.running.pop(request_id, None)
         if slot is None:
             self.waiting.remove(request_id)
             return []
         if request_id != self._reading:
-            return self.slots.leave(slot, len(prompt))
+            return self.places.leave(slot, len(prompt))
         self._reading = None
-        return self.slots.leave(slot, self._read)
+        return self.places.leave(slot, self._read)

@@ -1,7 +1,8 @@
 """The content of every KV slot and the slot for each request: the prefix cache, as plain data."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import starmap
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,42 @@ _BRIDGED_IDLE_TOKENS = 512
 _NOTHING: TokenIds = np.empty(0, dtype=np.int64)
 
 
+class Cut(NamedTuple):
+    """A slot, or a page, that holds fewer tokens from now on: the first `keep`."""
+
+    place: int
+    keep: int
+
+
 class Place(NamedTuple):
     """The slot of a request, and where the first `cached` tokens of its prompt lie already.
 
     source: the slot to copy them from; the same slot when they are in place.
-    cuts: the slots whose content is cut to make room, with the tokens each has left; after the copy.
+    cuts: the slots whose content is cut to make room; after the copy.
+    pages: of the slot, where the KV cache has pages.
     """
 
     slot: int
     source: int
     cached: int
-    cuts: tuple[tuple[int, int], ...] = ()
+    cuts: tuple[Cut, ...] = ()
+    pages: tuple[int, ...] = ()
+
+
+class Places(Protocol):
+    """Memory for the keys and values of requests."""
+
+    def take(self, prompt: TokenIds, need: int, use_cache: bool = True) -> Place | None:
+        """Give a prompt memory for `need` tokens, with its answer; None where there is not enough now.
+
+        use_cache: whether the prompt may begin with tokens that were read before.
+        """
+
+    def leave(self, slot: int, read: int) -> list[Cut]:
+        """Take the request out of a slot; it has read the first `read` tokens of its prompt.
+
+        Returns what is to be cut.
+        """
 
 
 class Slots:
@@ -90,18 +116,15 @@ class Slots:
         self._touch(source)
         self._reserved[slot] = need
         self._held[slot] = prompt
-        return Place(slot, source, cached, tuple(self._evict().items()))
+        return Place(slot, source, cached, tuple(starmap(Cut, self._evict().items())))
 
-    def leave(self, slot: int, read: int) -> list[tuple[int, int]]:
-        """Make a slot idle, with the first `read` tokens of its prompt in it.
-
-        Returns the slots to cut, with the tokens each keeps.
-        """
+    def leave(self, slot: int, read: int) -> list[Cut]:
+        """Make a slot idle, with the first `read` tokens of its prompt in it. Returns the slots to cut."""
         del self._reserved[slot]
         self._touch(slot)
         kept = min(read, self._idle_tokens)
         self._held[slot] = self._held[slot][: kept if kept >= _MIN_PREFIX else 0]
-        return list(({slot: len(self._held[slot])} | self._evict()).items())
+        return list(starmap(Cut, ({slot: len(self._held[slot])} | self._evict()).items()))
 
     def _sources(self, idle: Sequence[int], shared: Sequence[int]) -> Sequence[int]:
         """The slots whose prefix a prompt may use: without copies, idle ones that lose little."""

@@ -1,10 +1,12 @@
 """The protocol of executors, which run the forward pass, and their capabilities."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from slipway.runtime.kv_cache import FloatArray
+from slipway.runtime.slots import Cut, Place
 
 # Tokens of one sequence in a pass. Later draft tokens are rarely right, and a page of the cache counts in the
 # process's RSS once for every row that reads it.
@@ -23,6 +25,7 @@ class Capabilities:
         device; else this machine's memory, as it fills.
     extends: several tokens of a sequence can be decoded in one pass, and some of them taken back.
     prompt_logits: a prompt can be read with the logits after each of its tokens.
+    pages: the KV cache has pages, which several sequences may share; else each slot has memory of its own.
     notes: what the kernels of this machine do not allow, a sentence each.
     """
 
@@ -31,6 +34,7 @@ class Capabilities:
     reserves: bool
     extends: bool
     prompt_logits: bool
+    pages: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -80,8 +84,36 @@ class Executor(Protocol):
     def rewind(self, slot: int, count: int) -> None:
         """Take back the last `count` tokens of a slot; for executors that extend or have prompt logits."""
 
+    def release(self, slot: int, keep: int = 0) -> None:
+        """Forget all but the first `keep` tokens of a slot."""
+
+    def start(self, place: Place) -> None:
+        """Make the slot of a starting request hold what its place says."""
+
+    def free(self, cuts: Sequence[Cut]) -> None:
+        """Give memory back that requests no longer need."""
+
+
+class SlotMemory(ABC):
+    """The places of requests in an executor whose slots have memory of their own."""
+
+    @abstractmethod
     def copy(self, source: int, slot: int, length: int) -> None:
         """Copy the first `length` tokens of another slot into this one; for executors that copy."""
 
+    @abstractmethod
     def release(self, slot: int, keep: int = 0) -> None:
         """Forget all but the first `keep` tokens of a slot."""
+
+    def start(self, place: Place) -> None:
+        """Put the cached prefix into the slot, and cut the slots that make room."""
+        if place.source == place.slot:
+            self.release(place.slot, place.cached)
+        else:
+            self.copy(place.source, place.slot, place.cached)
+        self.free(place.cuts)
+
+    def free(self, cuts: Sequence[Cut]) -> None:
+        """Cut slots."""
+        for slot, keep in cuts:
+            self.release(slot, keep)

@@ -16,7 +16,7 @@ from slipway.contract.errors import EngineRefused
 from slipway.contract.manifest import Manifest
 from slipway.contract.target import Device
 from slipway.runtime.cpu import disable_flash_attention
-from slipway.runtime.executors.base import Capabilities
+from slipway.runtime.executors.base import Capabilities, SlotMemory
 from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.kv_cache import FloatArray
 
@@ -49,7 +49,7 @@ _PROVIDERS: dict[Device, _Provider] = {
 }
 
 
-class GeneratorExecutor:
+class GeneratorExecutor(SlotMemory):
     """Runs one `og.Generator` per slot; a step goes through them one after the other.
 
     A generator reserves its keys and values for `max_len` tokens when its slot is first used, and serves the

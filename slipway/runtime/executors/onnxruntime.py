@@ -12,7 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from slipway.contract.errors import EngineRefused
 from slipway.runtime.cpu import disable_flash_attention, exact_products
-from slipway.runtime.executors.base import MAX_EXTENDED_SLOTS, MAX_ROWS, Capabilities
+from slipway.runtime.executors.base import MAX_EXTENDED_SLOTS, MAX_ROWS, Capabilities, SlotMemory
 from slipway.runtime.executors.genai_config import check_context, read_model
 from slipway.runtime.executors.trials import company_differs, drafts_differ
 from slipway.runtime.kv_cache import FloatArray, KVCache, Window
@@ -36,7 +36,7 @@ _LOAD_ERRORS = (
 )
 
 
-class SlotExecutor:
+class SlotExecutor(SlotMemory):
     """Runs the graph that ONNX Runtime GenAI's builder writes, over slots of one shared KV cache.
 
     A sequence is prefilled into a free slot of its own, in one chunk or several; any set of slots is then

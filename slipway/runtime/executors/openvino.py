@@ -10,11 +10,12 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from slipway.contract.manifest import Manifest
-from slipway.runtime.block_cache import BLOCK, BlockCache
+from slipway.runtime.block_cache import BLOCK, BlockCache, blocks_for
 from slipway.runtime.executors import openvino_model
 from slipway.runtime.executors.base import Capabilities
 from slipway.runtime.executors.trials import chunks_differ, company_differs, drafts_differ
 from slipway.runtime.kv_cache import FloatArray
+from slipway.runtime.slots import Cut, Place
 
 # Tokens for trials on an empty slot: a prompt of more than a block, what follows it, and where to cut it.
 _PROMPT, _NEXT, _CUT = tuple(range(1, BLOCK + 10)), (3, 1, 4, 2), 10
@@ -56,7 +57,10 @@ class BlockExecutor:
         caches = openvino_model.caches(compiled)
         # NumPy has no bfloat16, and only whole blocks are copied.
         sizes = {name: (*shape, kind.size) for name, (shape, kind) in caches.items()}
-        self._cache = BlockCache(sizes, slots, max_len)
+        blocks = blocks_for(max_len)
+        self._cache = BlockCache(sizes, slots * blocks)
+        # Until a request starts in a slot, it has blocks of its own.
+        self._tables = np.arange(slots * blocks, dtype=np.int32).reshape(slots, blocks)
         for name, (shape, kind) in caches.items():
             array = self._cache.arrays[name]
             self._request.set_tensor(name, ov.Tensor(array, ov.Shape([len(array), *shape]), kind))
@@ -82,10 +86,11 @@ class BlockExecutor:
             notes.append("Nothing is drafted: several tokens in one pass would change their numbers.")
         return Capabilities(
             appends=appends,
-            copies=True,
+            copies=False,
             reserves=False,
             extends=extends,
             prompt_logits=True,
+            pages=True,
             notes=tuple(notes),
         )
 
@@ -130,7 +135,7 @@ class BlockExecutor:
         """
         length = self._lengths[slot]
         rows = [
-            Stretch([token], length + index, self._cache.blocks(slot, length + index + 1))
+            Stretch([token], length + index, self._blocks(slot, length + index + 1))
             for index, token in enumerate(token_ids)
         ]
         self._lengths[slot] += len(token_ids)
@@ -140,16 +145,23 @@ class BlockExecutor:
         """Take back the last `count` tokens of a slot; what comes next is written over them."""
         self._lengths[slot] -= count
 
-    def copy(self, source: int, slot: int, length: int) -> None:
-        """Make a slot hold the first `length` tokens of another one, instead of what it held."""
-        self.release(slot)
-        self._cache.copy(source, slot, length)
-        self._lengths[slot] = length
-
     def release(self, slot: int, keep: int = 0) -> None:
-        """Forget all but the first `keep` tokens of a slot and give their memory back."""
+        """Forget all but the first `keep` tokens of a slot."""
         self._lengths[slot] = keep
-        self._cache.release(slot, keep)
+
+    def start(self, place: Place) -> None:
+        """Give a slot the pages of a starting request; `cached` tokens of its prompt are in them."""
+        self._tables[place.slot, : len(place.pages)] = place.pages
+        self._lengths[place.slot] = place.cached
+
+    def free(self, cuts: Sequence[Cut]) -> None:
+        """Give the memory of whole pages back to the operating system."""
+        self._cache.release([page for page, _ in cuts])
+
+    def _blocks(self, slot: int, length: int) -> NDArray[np.int32]:
+        """The blocks of a slot's first `length` tokens."""
+        blocks: NDArray[np.int32] = self._tables[slot, : blocks_for(length)]
+        return blocks
 
     def _append(self, slot: int, token_ids: Sequence[int], wanted: int) -> FloatArray:
         logits = self._run([self._stretch(slot, token_ids, wanted)])
@@ -158,7 +170,7 @@ class BlockExecutor:
 
     def _stretch(self, slot: int, token_ids: Sequence[int], wanted: int = 1) -> Stretch:
         length = self._lengths[slot]
-        return Stretch(token_ids, length, self._cache.blocks(slot, length + len(token_ids)), wanted)
+        return Stretch(token_ids, length, self._blocks(slot, length + len(token_ids)), wanted)
 
     def _run(self, rows: Sequence[Stretch]) -> FloatArray:
         """One pass. Returns the wanted logits, float32 [wanted, vocab], valid until the next pass."""

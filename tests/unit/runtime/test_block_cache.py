@@ -1,40 +1,30 @@
 import numpy as np
 
-from slipway.runtime.block_cache import BLOCK, BlockCache
+from slipway.runtime.block_cache import BLOCK, BlockCache, blocks_for
+
+PAGE_OF_BYTES = (1, BLOCK, 64, 2)
 
 
-def filled() -> BlockCache:
-    cache = BlockCache({"key": (2, BLOCK, 4, 2), "value": (2, BLOCK, 4, 2)}, slots=3, max_len=2 * BLOCK + 1)
+def test_released_blocks_give_their_memory_back_and_leave_the_others() -> None:
+    cache = BlockCache({"key": PAGE_OF_BYTES, "value": PAGE_OF_BYTES}, blocks=6)
     for array in cache.arrays.values():
-        array[:] = np.arange(len(array))[:, None, None, None, None] + 1
-    return cache
-
-
-def test_no_two_slots_share_a_block_and_none_has_the_scratch_block() -> None:
-    cache = filled()
-    taken = [block for slot in range(3) for block in cache.blocks(slot, 2 * BLOCK + 1)]
-    assert len(set(taken)) == 9
-    assert cache.scratch[0] not in taken
-
-
-def test_a_table_has_the_blocks_of_the_tokens_and_no_more() -> None:
-    cache = filled()
-    assert [len(cache.blocks(1, length)) for length in (1, BLOCK, BLOCK + 1)] == [1, 1, 2]
-    assert list(cache.blocks(1, 1)) == list(cache.blocks(1, 2 * BLOCK))[:1]
-
-
-def test_a_copy_takes_every_block_that_a_prefix_reaches_into() -> None:
-    cache = filled()
-    cache.copy(2, 0, BLOCK + 1)
+        array[:] = 1
+    cache.release([4, 0, 1])
     for array in cache.arrays.values():
-        held = array[:, 0, 0, 0, 0].tolist()
-        assert held[:3] == [7, 8, 3]
+        assert array[:, 0, 0, 0, 0].tolist() == [0, 0, 1, 1, 0, 1, 1]
+        assert (array[:, 0, 0, 0, 0] == array[:, -1, -1, -1, -1]).all()
 
 
-def test_a_released_slot_gives_its_memory_back_and_leaves_its_neighbours() -> None:
-    sizes = {"key": (1, BLOCK, 64, 2)}  # a block is a page
-    cache = BlockCache(sizes, slots=2, max_len=2 * BLOCK)
-    cache.arrays["key"][:] = 1
-    cache.release(0, keep=1)
-    assert cache.arrays["key"][:, 0, 0, 0, 0].tolist() == [1, 0, 1, 1, 1]
-    assert cache.bytes_per_token == 128
+def test_no_buffer_and_no_block_overlaps_another() -> None:
+    shapes = {"a": (2, BLOCK, 4, 2), "b": (3, BLOCK, 8, 4), "c": (2, BLOCK, 4, 2)}
+    cache = BlockCache(shapes, blocks=3)
+    for number, array in enumerate(cache.arrays.values()):
+        array[:] = 10 * number + np.arange(4).reshape(4, 1, 1, 1, 1)
+    for number, array in enumerate(cache.arrays.values()):
+        assert (array == 10 * number + np.arange(4).reshape(4, 1, 1, 1, 1)).all()
+    assert cache.scratch == [3]
+    assert cache.bytes_per_token == 2 * 4 * 2 + 3 * 8 * 4 + 2 * 4 * 2
+
+
+def test_a_sequence_has_as_many_blocks_as_it_begins() -> None:
+    assert [blocks_for(tokens) for tokens in (1, BLOCK, BLOCK + 1)] == [1, 1, 2]
