@@ -85,13 +85,12 @@ def _order(power: FloatArray, group: int) -> npt.NDArray[np.intp]:
 
 def _factor(hessian: FloatArray, order: npt.NDArray[np.intp]) -> FloatArray:
     """The upper triangular U with Uᵀ U = H⁻¹, for the damped Hessian in this order of columns."""
-    damped = hessian[np.ix_(order, order)].astype(np.float64)
-    mean = float(np.diagonal(damped).mean()) or 1.0
-    damped /= mean
-    damped[np.diag_indices(len(damped))] += DAMPING
     # With all indices reversed, H is L Lᵀ; reversed back, the inverse of L is upper triangular, and U.
-    lower = np.linalg.cholesky(damped[::-1, ::-1])
-    factor: FloatArray = np.linalg.inv(lower)[::-1, ::-1].astype(np.float32)
+    damped = hessian[np.ix_(order[::-1], order[::-1])]
+    damped /= np.diagonal(damped).mean() or np.float32(1)
+    damped[np.diag_indices(len(damped))] += np.float32(DAMPING)
+    # The damping bounds the condition number, so fp32 is enough; a Hessian may be as large as any matrix.
+    factor: FloatArray = np.linalg.inv(np.linalg.cholesky(damped))[::-1, ::-1]
     return factor
 
 
