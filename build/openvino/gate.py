@@ -24,8 +24,9 @@ from slipway.text.tokenizer import Tokenizer
 
 FloatArray = npt.NDArray[np.float32]
 
-# What the units in 4 bits may lose together, in nats.
-MAX_LOSS = 0.015
+# What the units in 4 bits may lose together, in nats. On the sample, texts unlike the calibration text lose
+# up to 2.4 times as much, and 8 bits elsewhere 1 %; together that is 3 % of perplexity.
+MAX_LOSS = 0.01
 _BANDS = 6
 _TEXT = CHECKOUT / "build" / "openvino" / "calibration.txt"
 _TEXTS, _TEXT_TOKENS = 12, 512  # at most

@@ -90,8 +90,7 @@ def _factor(hessian: FloatArray, order: npt.NDArray[np.intp]) -> FloatArray:
     damped /= np.diagonal(damped).mean() or np.float32(1)
     damped[np.diag_indices(len(damped))] += np.float32(DAMPING)
     # The damping bounds the condition number, so fp32 is enough; a Hessian may be as large as any matrix.
-    factor: FloatArray = np.linalg.inv(np.linalg.cholesky(damped))[::-1, ::-1]
-    return factor
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(damped))[::-1, ::-1], np.float32)
 
 
 def _round_rows(

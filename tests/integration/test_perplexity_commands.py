@@ -35,12 +35,13 @@ def reference(text: Path, checkpoint_dir: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("quantization", "loss", "same"), [("int8", 1.03, 85), ("int4", 1.1, 65)], ids=["int8", "int4"]
+    ("engine", "loss", "same"),
+    [("int8_engine_dir", 1.03, 85), ("engine_dir", 1.1, 65), ("openvino_engine_dir", 1.03, 85)],
 )
 def test_an_engine_scores_a_text_nearly_as_well_as_its_checkpoint(
-    quantization: str, loss: float, same: int, text: Path, reference: Path, request: pytest.FixtureRequest
+    engine: str, loss: float, same: int, text: Path, reference: Path, request: pytest.FixtureRequest
 ) -> None:
-    directory = request.getfixturevalue("engine_dir" if quantization == "int4" else "int8_engine_dir")
+    directory = request.getfixturevalue(engine)
     said = _run("slipway", "perplexity", directory, text, "--reference", reference)
     ratio = re.search(r"^([\d.]+) times the reference's", said, re.MULTILINE)
     agreement = re.search(r"likeliest token in ([\d.]+)%", said)
