@@ -150,8 +150,10 @@ class Engine:
         rows = self._requests.rows()
         draft_lengths = self._draft_lengths(rows)
         if any(draft_lengths):
-            for row, length in zip(rows, draft_lengths, strict=True):
-                self._decode_draft(row, length)
+            drafting = list(zip(rows, draft_lengths, strict=True))
+            together = self._executor.capabilities.extends_together
+            for group in [drafting] if together else [[each] for each in drafting]:
+                self._decode_drafts(group)
         elif rows:
             self._decode(rows)
         self._prefill(self._prefill_budget.tokens(decoding=bool(rows)))
@@ -185,25 +187,29 @@ class Engine:
 
     def _draft_lengths(self, rows: Sequence[Row]) -> list[int]:
         """How many tokens to draft for each row; empty or all 0 where drafting does not pay."""
-        if not (self._speculates and 0 < len(rows) <= MAX_EXTENDED_SLOTS):
+        together = self._executor.capabilities.extends_together
+        if not (self._speculates and rows) or (len(rows) > MAX_EXTENDED_SLOTS and not together):
             return []
-        return self._draft_length.choose(
-            [self._requests[row.request_id].chances(MAX_ROWS - 1) for row in rows]
-        )
+        chances = [self._requests[row.request_id].chances(MAX_ROWS - 1) for row in rows]
+        return self._draft_length.choose(chances, together)
 
-    def _decode_draft(self, row: Row, length: int) -> None:
-        """Decode one row's next token and, in the same pass, a draft of `length` tokens behind it."""
+    def _decode_drafts(self, rows: Sequence[tuple[Row, int]]) -> None:
+        """Decode each row's next token and, in the same pass, a draft of so many tokens behind it."""
         start = time.perf_counter()
         self._pass_began = time.monotonic()
-        sequence = self._requests[row.request_id]
-        draft = sequence.draft(length)
-        logits = self._executor.extend(row.slot, [sequence.output[-1], *draft])
-        delta, taken = sequence.accept(draft, logits)
-        self._executor.rewind(row.slot, len(logits) - taken)
-        self._drafted += length
-        self._accepted += taken - 1
-        self._deliver([(row.request_id, delta)])
-        self._draft_length.add(1 + length, time.perf_counter() - start)
+        sequences = [self._requests[row.request_id] for row, _ in rows]
+        drafts = [sequence.draft(length) for sequence, (_, length) in zip(sequences, rows, strict=True)]
+        tokens = [[each.output[-1], *draft] for each, draft in zip(sequences, drafts, strict=True)]
+        logits_of_rows = self._executor.extend([row.slot for row, _ in rows], tokens)
+        deltas = []
+        for (row, _), sequence, draft, logits in zip(rows, sequences, drafts, logits_of_rows, strict=True):
+            delta, taken = sequence.accept(draft, logits)
+            self._executor.rewind(row.slot, len(logits) - taken)
+            self._drafted += len(draft)
+            self._accepted += taken - 1
+            deltas.append((row.request_id, delta))
+        self._deliver(deltas)
+        self._draft_length.add(sum(map(len, tokens)), time.perf_counter() - start)
 
     def _prefill(self, budget: int) -> None:
         """Read about `budget` tokens of waiting prompts; a prompt read to its end gives the first token."""

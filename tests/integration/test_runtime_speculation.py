@@ -78,9 +78,28 @@ def test_several_tokens_in_one_pass_get_the_bits_of_one_by_one_however_many_they
     one_by_one = [executor.decode([1], [token])[0].copy() for token in answer]
     executor.rewind(1, MAX_ROWS)
     for rows in (2, 3, 5, 6, 9, MAX_ROWS):
-        together = executor.extend(1, answer[:rows])
+        [together] = executor.extend([1], [answer[:rows]])
         assert all((row == alone).all() for row, alone in zip(together, one_by_one, strict=False)), rows
         executor.rewind(1, rows)
+
+
+def test_drafts_of_several_requests_share_a_pass_with_the_bits_of_passes_of_their_own(
+    openvino_engine_dir: Path, prompts: list[list[int]]
+) -> None:
+    manifest = Manifest.read(openvino_engine_dir)
+    executor = open_executor(openvino_engine_dir, manifest, slots=4, max_len=128, threads=2, on_cpu=False)
+    answers = [prompts[2][:5], prompts[1][:1], prompts[0][:9], prompts[1][3:6]]
+    alone = []
+    for slot, answer in enumerate(answers):
+        executor.prefill(slot, prompts[slot])
+        alone.append([each.copy() for each in executor.extend([slot], [answer])[0]])
+        executor.rewind(slot, len(answer))
+    together = executor.extend(range(4), answers)
+    assert all(
+        (row == other).all()
+        for rows, others in zip(together, alone, strict=True)
+        for row, other in zip(rows, others, strict=True)
+    )
 
 
 def test_an_answer_is_the_same_to_the_bit_with_drafts_and_without(

@@ -24,6 +24,7 @@ class Capabilities:
     reserves: a slot takes memory for a sequence of full length when it is first used, on the executor's own
         device; else this machine's memory, as it fills.
     extends: several tokens of a sequence can be decoded in one pass, and some of them taken back.
+    extends_together: such a pass takes any number of sequences; else one.
     prompt_logits: a prompt can be read with the logits after each of its tokens.
     pages: the KV cache has pages, which several sequences may share; else each slot has memory of its own.
     notes: what the kernels of this machine do not allow, a sentence each.
@@ -34,6 +35,7 @@ class Capabilities:
     reserves: bool
     extends: bool
     prompt_logits: bool
+    extends_together: bool = False
     pages: bool = False
     notes: tuple[str, ...] = ()
 
@@ -74,10 +76,11 @@ class Executor(Protocol):
         Returns the logits after it for each, float32 [vocab], valid until the next call.
         """
 
-    def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append up to MAX_ROWS tokens to a slot in one pass; for executors that extend.
+    def extend(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> list[list[FloatArray]]:
+        """Append up to MAX_ROWS tokens to each of `slots` in one pass; for executors that extend.
 
-        Returns the logits after each, float32 [vocab], valid until the next call, equal to those that
+        slots: one, where the executor does not extend several together.
+        Returns the logits after each token, float32 [vocab], valid until the next call, equal to those that
         `decode` gives one by one.
         """
 

@@ -122,7 +122,7 @@ class GeneratorExecutor(SlotMemory):
             self._append(self._generators[slot], token) for slot, token in zip(slots, token_ids, strict=True)
         ]
 
-    def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
+    def extend(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> list[list[FloatArray]]:
         """Not supported, as `capabilities` says."""
         raise NotImplementedError("GenAI gives the logits after the last of several tokens only.")
 

@@ -163,19 +163,20 @@ class SlotExecutor(SlotMemory):
     def _optional_inputs(self) -> set[str]:
         return {each.name for each in self._session.get_overridable_initializers()}
 
-    def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append up to MAX_ROWS tokens to a slot in one pass.
+    def extend(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> list[list[FloatArray]]:
+        """Append up to MAX_ROWS tokens to one slot in one pass.
 
         Returns the logits after each, float32 [vocab], valid until the next call: the bits that `decode`
         gives for them one by one.
         """
-        rows = len(token_ids)
+        [slot], [tokens] = slots, token_ids
+        rows = len(tokens)
         if rows == 1:
-            return self.decode([slot], token_ids)
+            return [self.decode(slots, tokens)]
         lengths = self._lengths[slot] + 1 + np.arange(rows)
-        self._run(self._window_binding(slot, rows), np.array(token_ids, dtype=np.int64)[:, None], lengths)
+        self._run(self._window_binding(slot, rows), np.array(tokens, dtype=np.int64)[:, None], lengths)
         self._lengths[slot] += rows
-        return list(self._logits_of_window[:rows])
+        return [list(self._logits_of_window[:rows])]
 
     def rewind(self, slot: int, count: int) -> None:
         """Take back the last `count` tokens of a slot; what comes next is written over them."""

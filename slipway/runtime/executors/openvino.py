@@ -90,6 +90,7 @@ class BlockExecutor:
             reserves=False,
             extends=extends,
             prompt_logits=True,
+            extends_together=self._batches,
             pages=True,
             notes=tuple(notes),
         )
@@ -127,19 +128,19 @@ class BlockExecutor:
             self._lengths[slot] += 1
         return logits
 
-    def extend(self, slot: int, token_ids: Sequence[int]) -> list[FloatArray]:
-        """Append up to MAX_ROWS tokens to a slot in one pass.
+    def extend(self, slots: Sequence[int], token_ids: Sequence[Sequence[int]]) -> list[list[FloatArray]]:
+        """Append up to MAX_ROWS tokens to each of `slots` in one pass.
 
         Returns the logits after each, float32 [vocab], valid until the next call: the bits that `decode`
         gives for them one by one.
         """
-        length = self._lengths[slot]
-        rows = [
-            Stretch([token], length + index, self._blocks(slot, length + index + 1))
-            for index, token in enumerate(token_ids)
-        ]
-        self._lengths[slot] += len(token_ids)
-        return list(self._run(rows))
+        rows = []
+        for slot, tokens in zip(slots, token_ids, strict=True):
+            for token in tokens:
+                rows.append(self._stretch(slot, [token]))
+                self._lengths[slot] += 1
+        logits = iter(self._run(rows))
+        return [[next(logits) for _ in tokens] for tokens in token_ids]
 
     def rewind(self, slot: int, count: int) -> None:
         """Take back the last `count` tokens of a slot; what comes next is written over them."""

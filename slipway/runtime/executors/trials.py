@@ -27,7 +27,7 @@ def drafts_differ(executor: Executor, prompt: Sequence[int], tokens: Sequence[in
     alone = _one_by_one(executor, tokens)
     executor.release(0)
     executor.prefill(0, prompt)
-    together = executor.extend(0, tokens)
+    [together] = executor.extend([0], [tokens])
     executor.release(0)
     return not _same(alone, together)
 

@@ -51,6 +51,42 @@ def test_no_request_waits_for_the_drafts_of_another() -> None:
     assert all(costs.choose([chances(0.95), chances(0.95)]))
 
 
+def test_a_shared_pass_pays_for_drafts_that_passes_of_their_own_would_not() -> None:
+    costs = measured(0.010, 0.001)
+    streams = [chances(0.6)] * 8
+    assert not any(costs.choose(streams))
+    assert all(costs.choose(streams, together=True))
+
+
+def test_in_a_shared_pass_the_likeliest_tokens_come_first_and_no_request_gets_slower() -> None:
+    costs = measured(0.010, 0.0005)
+    sure, unsure = costs.choose([chances(0.95), chances(0.4)], together=True)
+    assert sure > unsure > 0
+    assert costs.choose([chances(0.95), []], together=True) == [0, 0]
+
+
+@given(
+    rows=st.lists(CHANCES, min_size=1, max_size=16),
+    one=st.floats(0.001, 0.1),
+    each_more=st.floats(0, 0.1),
+)
+def test_a_shared_pass_makes_every_request_faster(
+    rows: list[list[float]], one: float, each_more: float
+) -> None:
+    costs = DraftLength()
+    costs.add(1, one)
+    costs.add(2, one + each_more)
+    lengths = costs.choose(rows, together=True)
+    assert all(0 <= length <= len(row) for length, row in zip(lengths, rows, strict=True))
+    if any(lengths):
+        # Of the measured cost of a row a little is kept from the usual one.
+        row = min(each_more, one / 5)
+        slower = (one + (len(rows) + sum(lengths) - 1) * row) / (
+            one + (len(rows) - 1) * max(each_more, one / 5)
+        )
+        assert all(1 + sum(chance[:length]) > slower for chance, length in zip(rows, lengths, strict=True))
+
+
 @given(
     rows=st.lists(CHANCES, min_size=1, max_size=4),
     one=st.floats(0.001, 0.1),
