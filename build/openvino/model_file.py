@@ -16,6 +16,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from build.openvino.layouts import Stored
+from slipway.contract.errors import NotWritten
 
 # The same names are in slipway/runtime/executors/openvino.py.
 GRAPH, NUMBERS = "model.xml", "model.bin"
@@ -29,7 +30,7 @@ class ModelFile:
     def __init__(self, directory: Path, model: ov.Model, weights: Mapping[str, Stored]) -> None:
         """weights: the inputs of `model` that become constants, by name."""
         graph, numbers = directory / GRAPH, directory / NUMBERS
-        ov.serialize(model, str(graph), str(numbers))
+        _serialize(model, graph, numbers)
         self._starts: dict[str, int] = {}
         self._row_sizes: dict[str, int] = {}
         end = numbers.stat().st_size  # small constants of the graph itself
@@ -66,3 +67,16 @@ class ModelFile:
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
+
+
+def _serialize(model: ov.Model, graph: Path, numbers: Path) -> None:
+    """Raises NotWritten when the disk is full, of which OpenVINO says only that its stream failed."""
+    try:
+        ov.serialize(model, str(graph), str(numbers))
+    except RuntimeError as error:
+        if "iostream" not in str(error):
+            raise
+        raise NotWritten(
+            f"OpenVINO could not write {graph} ({error}); the disk is full, or allows no file of this size: "
+            "make room there, or take a folder on another disk."
+        ) from None
