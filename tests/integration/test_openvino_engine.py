@@ -15,6 +15,7 @@ from openvino import opset13 as op
 from support import tiny_checkpoints as tiny
 from support.altered import altered
 from support.answers import Answer
+from support.command import run
 from support.servers import gateway_and_triton, gateway_server
 
 from build import engine as building
@@ -122,6 +123,15 @@ def test_a_graph_that_openvino_cannot_read_is_refused(tiny_engine: Path, tmp_pat
         EngineRefused, match=rf"model.xml does not load in OpenVINO {ov.__version__[:6]}.*onnx-cpu"
     ):
         openvino_model.load(broken, manifest, threads=1)
+
+
+def test_a_cpu_without_the_instructions_it_needs_is_named(openvino_engine_dir: Path) -> None:
+    limited = {"ONEDNN_MAX_CPU_ISA": "SSE41"}  # what OpenVINO's kernels may use
+    ran = run("slipway", "check", openvino_engine_dir, status=1, env=limited)
+    cpu = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    assert "Traceback" not in ran.stderr
+    assert f"on {cpu} (" in ran.stderr
+    assert "build it with target onnx-cpu" in ran.stderr
 
 
 def _rewritten(engine: Path, directory: Path, change: Callable[[ov.Model], None]) -> Path:

@@ -50,7 +50,7 @@ class BlockExecutor:
         """Load the graph of the engine in `directory`.
 
         slots: sequences held at once. max_len: tokens a slot holds. threads: cores a pass uses.
-        Raises EngineRefused when the graph does not load here, or its weights do not fit into memory.
+        Raises EngineRefused when the graph does not load or run here, or its weights do not fit into memory.
         """
         compiled = openvino_model.load(directory, manifest, threads)
         self._request = compiled.create_infer_request()
@@ -68,7 +68,10 @@ class BlockExecutor:
         self._inputs: dict[str, NDArray[np.generic]] = {}
         self.session_s = 0.0  # spent inside OpenVINO so far
         self._batches = True
-        self.capabilities = self._tried(max_len)
+        try:
+            self.capabilities = self._tried(max_len)
+        except RuntimeError as error:  # some kernels are made at the first pass
+            raise openvino_model.refusal(directory, error, "run") from error
 
     def _tried(self, max_len: int) -> Capabilities:
         """What the rules leave, with this graph and these kernels."""

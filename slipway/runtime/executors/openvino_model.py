@@ -43,11 +43,7 @@ def load(directory: Path, manifest: Manifest, threads: int) -> ov.CompiledModel:
         _gather_wanted(model)
         return core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
-        raise EngineRefused(
-            f"{directory / _GRAPH} does not load in OpenVINO {ov.__version__} on {cpu} "
-            f"({_reason(error)}); build the engine again, or build it with target onnx-cpu."
-        ) from error
+        raise refusal(directory, error, "load") from error
 
 
 def caches(compiled: ov.CompiledModel) -> dict[str, tuple[tuple[int, ...], ov.Type]]:
@@ -80,6 +76,15 @@ def _check_memory(directory: Path, manifest: Manifest) -> None:
             f"{available / 1e9:.2f} GB are free; free memory, or build it with fewer bits or from a smaller "
             "model."
         )
+
+
+def refusal(directory: Path, error: RuntimeError, what: str) -> EngineRefused:
+    """The refusal of an engine whose graph OpenVINO does not load or run. what: which of the two."""
+    cpu = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    return EngineRefused(
+        f"{directory / _GRAPH} does not {what} in OpenVINO {ov.__version__} on {cpu} ({_reason(error)}); "
+        "build the engine again, or build it with target onnx-cpu."
+    )
 
 
 def _reason(error: RuntimeError) -> str:
