@@ -56,6 +56,7 @@ FAULTS = {
     OWN_TRITON: tuple(
         Fault(f"stub of {name} killed", processes.stub(stage), _KILL, 15.0, recovers=False)
         for name, stage in _STAGES.items()
+        if name != "preprocessing"  # running answers do not need it any more, and go on
     ),
 }
 
