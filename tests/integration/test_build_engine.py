@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -261,8 +262,7 @@ def test_a_builder_that_fails_shows_its_last_words_and_keeps_the_engine_before(r
     # Valid for Slipway's checks, but the builder makes tables of all positions.
     tiny.write_config(ready.root / "checkpoint", max_position_embeddings=10**15)
     said = ready.build(status=1)
-    assert "The ONNX Runtime GenAI builder ended with" in said
-    assert "memory" in said
+    assert re.search(r"Memory ran out \(.*\); end other programs.* Its whole log: ", said)
     assert (ready.root / "engines" / ".tiny.log").is_file()
     assert open_engine(ready.engine) == before
 
