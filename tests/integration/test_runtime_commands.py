@@ -8,6 +8,8 @@ from pathlib import Path
 
 from support.paths import ROOT
 
+from slipway.contract.manifest import FileDigest
+
 
 def runtime(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "slipway", *map(str, arguments)]
@@ -31,9 +33,12 @@ def test_check_fails_with_one_sentence_for_an_engine_that_does_not_load(
     assert _fails(copy) == f"error: {copy / 'model.onnx'} is damaged: 8 bytes instead of " + (
         f"{manifest['files']['model.onnx']['size']}; build the engine again.\n"
     )
-    del manifest["files"]["model.onnx"]
+    manifest["files"]["model.onnx"] = FileDigest.of(copy / "model.onnx").model_dump()
     (copy / "engine.json").write_text(json.dumps(manifest))
     assert "model.onnx does not load in onnxruntime" in _fails(copy)
+    del manifest["files"]["model.onnx"]
+    (copy / "engine.json").write_text(json.dumps(manifest))
+    assert "names 'model.onnx', which is not among the engine's files" in _fails(copy)
 
 
 def _fails(directory: Path) -> str:
