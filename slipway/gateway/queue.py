@@ -2,6 +2,7 @@
 
 import random
 import time
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ _FULL_CLIENTS = 8
 # Refused requests that are counted until they come back, in queues of one client.
 _PROMISED_QUEUES = 9
 _MAX_WAIT_S = 3600
+# After the time that it was told, which is rounded up to seconds.
+_COMES_BACK_WITHIN_S = 5.0
 # Of an answer, where none has ended or run yet.
 _LEAST_S = 0.001
 # Around the time told to a refused request, so that not all come back at once.
@@ -114,13 +117,16 @@ class EngineQueue:
                 field,
             )
         everyone = self._turns.held + count
-        if self._turns.held_by(client) + count <= room and everyone <= places + _FULL_CLIENTS * self._bound:
+        # Answers may take longer than was foreseen. One that waited as it was told need not wait once more.
+        came_back = self._promises.claim(client, count, time.monotonic())
+        own = room + self._bound if came_back else room
+        if self._turns.held_by(client) + count <= own and everyone <= places + _FULL_CLIENTS * self._bound:
             return
         self.refused += 1
         seconds = self._promised_wait(count, client)
-        own = self._turns.waiting.get(client, 0)
+        waiting = self._turns.waiting.get(client, 0)
         raise QueueFull(
-            f"{self._model} is busy: {self.waiting} answers wait for it, {own} of them yours, its queue "
+            f"{self._model} is busy: {self.waiting} answers wait for it, {waiting} of them yours, its queue "
             f"takes {self._bound} of one client and {_FULL_CLIENTS * self._bound} of all, and this request "
             f"asks for {count}; send it again in about {seconds} s.",
             seconds,
@@ -155,19 +161,29 @@ class _Promises:
     def __init__(self, most: int) -> None:
         """most: of one client. Beyond it, they are refused requests that do not wait as they were told."""
         self._most = most
-        self._due: dict[str, deque[float]] = {}
+        self._due: dict[str, list[float]] = {}  # in ascending order
 
     def add(self, client: str, count: int, due: float) -> None:
-        self._due.setdefault(client, deque(maxlen=self._most)).extend([due] * count)
+        of_client = self._due.setdefault(client, [])
+        for _ in range(count):
+            insort(of_client, due)
+        del of_client[: -self._most]
+
+    def claim(self, client: str, count: int, now: float) -> bool:
+        """Take out `count` answers of a client that are due, and return whether there were as many."""
+        of_client = self._due.get(client, [])
+        due = bisect_right(of_client, now)
+        del of_client[: min(due, count)]
+        return due >= count
 
     def outstanding(self, now: float) -> dict[str, int]:
-        """How many are still to come, by client."""
+        """How many are not due yet, by client. It forgets those that do not come for a while after that."""
         for client, due in list(self._due.items()):
-            while due and due[0] <= now:
-                due.popleft()
+            del due[: bisect_right(due, now - _COMES_BACK_WITHIN_S)]
             if not due:
                 del self._due[client]
-        return {client: len(due) for client, due in self._due.items()}
+        counts = {client: len(due) - bisect_right(due, now) for client, due in self._due.items()}
+        return {client: count for client, count in counts.items() if count}
 
 
 def _mean(values: "deque[float] | list[float]") -> float:

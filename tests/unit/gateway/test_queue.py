@@ -163,6 +163,17 @@ async def test_those_who_were_refused_before_are_counted_until_they_come_back() 
     assert others == pytest.approx(10 * (10 + 9), rel=0.2), "clients take turns"
 
 
+async def test_one_that_comes_back_as_it_was_told_finds_room_though_the_queue_is_full_again() -> None:
+    line = queue(bound=1)
+    with line.turns(PLACES + 1, 0, "n", "ada"):
+        refused(line, "ada")
+        await asyncio.sleep(0.05)  # answers take no time here, so it may come at once
+        with line.turns(1, 0, "n", "ada"):
+            refused(line, "ada")
+            await asyncio.sleep(0.05)
+            refused(line, "ada")  # the room for those that come back is bounded too
+
+
 def refused(line: EngineQueue, client: str) -> int:
     """The seconds that a client is told to wait."""
     with pytest.raises(QueueFull) as caught:
