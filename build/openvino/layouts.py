@@ -17,7 +17,7 @@ from build.openvino.gptq import GROUP, Rounded
 from build.rounding import FloatArray, per_channel
 
 Shape = tuple[int, ...]
-# An int8 matrix in blocks has one scale for each of so many weights of a row.
+# The weights of a row that share a scale in an int8 matrix in blocks.
 BLOCK = 64
 
 

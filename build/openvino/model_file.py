@@ -70,7 +70,7 @@ class ModelFile:
 
 
 def _serialize(model: ov.Model, graph: Path, numbers: Path) -> None:
-    """Raises NotWritten when the disk is full, of which OpenVINO says only that its stream failed."""
+    """Raises NotWritten when the disk is full. OpenVINO itself says only that its stream failed."""
     try:
         ov.serialize(model, str(graph), str(numbers))
     except RuntimeError as error:

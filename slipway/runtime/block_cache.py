@@ -53,5 +53,5 @@ def _ranges(ascending: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def blocks_for(tokens: int) -> int:
-    """Blocks that hold so many tokens."""
+    """The number of blocks that hold this number of tokens."""
     return -(-tokens // BLOCK)

@@ -194,7 +194,10 @@ class Engine:
         return self._draft_length.choose(chances, together)
 
     def _decode_drafts(self, rows: Sequence[tuple[Row, int]]) -> None:
-        """Decode each row's next token and, in the same pass, a draft of so many tokens behind it."""
+        """Decode each row's next token and, in the same pass, a draft behind it.
+
+        rows: each with the number of tokens of its draft.
+        """
         start = time.perf_counter()
         self._pass_began = time.monotonic()
         sequences = [self._requests[row.request_id] for row, _ in rows]
